@@ -1,0 +1,53 @@
+# Every target makes the environment that it needs. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The CUDA wheels where an NVIDIA driver answers: CUDA 13 from driver 580 on.
+DRIVER := $(shell nvidia-smi --query-gpu=driver_version --format=csv,noheader \
+	2>/dev/null | head -n 1 | cut -d. -f1)
+EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart train test test-slow lint format type bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/.installed ## Make .venv with all that a run, the tests and the tools need
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".$(EXTRA)" --group dev
+	@touch $@
+
+quickstart: install ## Train the half-width network on bundled digits (no download)
+	$(BIN)/python -m alexnet_jax.main --config=experiments/digits.py
+
+train: install ## Train AlexNet on Fashion-MNIST, as d2l does
+	$(BIN)/python -m alexnet_jax.main --config=experiments/fashion.py
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest
+
+test-slow: install ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: install ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install ## Mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: install ## Check types
+	$(BIN)/mypy
+
+bench: install ## Time the training step beside PyTorch's (installs PyTorch)
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	$(BIN)/python benchmarks/step.py
+
+clean: ## Remove what was built; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,191 @@
+"""The config: every key with its default, and the one check at the door."""
+
+import math
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from alexnet_jax.errors import InputError
+
+# What only lengthens, places or reports a run: it may change when a run goes on.
+MAY_CHANGE = (
+    "name",
+    "num_epochs",
+    "num_train_steps",
+    "data.manual_dir",
+    "data.data_dir",
+    "eval.",
+    "checkpoint.",
+    "parallel.",
+    "log.",
+)
+
+
+def default_config() -> ConfigDict:
+    """Returns the defaults, locked: a key that is not here cannot be set."""
+    config = ConfigDict()
+    config.name = "run"  # of the experiment; a run is written to runs/NAME
+    config.seed = 0
+    config.batch_size = 128  # over all devices
+    config.num_epochs = 10
+    config.num_train_steps = config_dict.placeholder(int)  # stop there
+    config.dtype = "float32"  # of activations and gradients; parameters are float32
+
+    config.model = ConfigDict()
+    config.model.name = "alexnet_d2l"
+    config.model.num_classes = 10
+    config.model.dropout_rate = 0.5  # for networks that have dropout
+    config.model.init = "author"
+
+    config.data = ConfigDict()
+    config.data.name = "fashion_mnist"
+    config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
+    config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
+    config.data.image_size = 224
+
+    config.optim = ConfigDict()
+    config.optim.name = "sgd"
+    config.optim.learning_rate = 0.01
+    config.optim.momentum = 0.0
+    config.optim.weight_decay = 0.0  # of every parameter, as PyTorch does
+    config.optim.schedule = "constant"
+    config.optim.warmup_steps = 0  # linear, from 0
+    config.optim.decay_epochs = ()  # schedule 'step': after these epochs ...
+    config.optim.decay_rate = 0.1  # ... the rate is multiplied by this
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 500
+    config.eval.every_epochs = 1
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_epochs = 1
+    config.checkpoint.every_steps = config_dict.placeholder(int)  # besides
+    config.checkpoint.keep = 2  # newest ones; the best is kept besides
+
+    config.parallel = ConfigDict()
+    config.parallel.data = -1  # devices that share a batch; -1: all there are
+
+    config.log = ConfigDict()
+    config.log.every_steps = 50  # a row of metrics.jsonl
+    config.log.tensorboard = True
+    return config.lock()
+
+
+def _integer(value: Any, low: int) -> bool:
+    return isinstance(value, numbers.Integral) and value >= low
+
+
+def _real(value: Any, low: float, below: float = math.inf) -> bool:
+    # A comparison with NaN is false, so NaN is refused as well.
+    return isinstance(value, numbers.Real) and low <= value < below
+
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _one_of(*allowed: str) -> Rule:
+    return lambda value: value in allowed, f"one of {allowed}"
+
+
+_COUNT: Rule = (lambda value: _integer(value, 1), "an integer of at least 1")
+_OPTIONAL_COUNT: Rule = (
+    lambda value: value is None or _integer(value, 1),
+    "an integer of at least 1, or not set",
+)
+_RATE: Rule = (lambda value: _real(value, 0.0), "a finite number of at least 0")
+_SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
+
+# What the networks, data sets and initialisations are called is checked where they are
+# registered; what depends on the devices, where these are known.
+_RULES: dict[str, Rule] = {
+    "name": (lambda value: value.strip() not in ("", ".", ".."), "a folder's name"),
+    "seed": (lambda value: _integer(value, 0) and value < 2**32, "in [0, 2**32)"),
+    "batch_size": _COUNT,
+    "num_epochs": _COUNT,
+    "num_train_steps": _OPTIONAL_COUNT,
+    "dtype": _one_of("float32", "bfloat16"),
+    "model.num_classes": _COUNT,
+    "model.dropout_rate": _SHARE,
+    "data.image_size": _COUNT,
+    "optim.name": _one_of("sgd"),
+    "optim.learning_rate": _RATE,
+    "optim.momentum": _SHARE,
+    "optim.weight_decay": _RATE,
+    "optim.schedule": _one_of("constant", "step", "cosine"),
+    "optim.warmup_steps": (
+        lambda value: _integer(value, 0),
+        "an integer of at least 0",
+    ),
+    "optim.decay_epochs": (
+        lambda value: (
+            all(_integer(epoch, 1) for epoch in value)
+            and list(value) == sorted(set(value))
+        ),
+        "a tuple of increasing epochs, such as '(30, 60)'",
+    ),
+    "optim.decay_rate": (
+        lambda value: _real(value, 0.0) and 0 < value <= 1,
+        "in (0, 1]",
+    ),
+    "eval.batch_size": _COUNT,
+    "eval.every_epochs": _COUNT,
+    "checkpoint.every_epochs": _COUNT,
+    "checkpoint.every_steps": _OPTIONAL_COUNT,
+    "checkpoint.keep": _COUNT,
+    "parallel.data": (
+        lambda value: value == -1 or _integer(value, 1),
+        "-1 (all devices) or an integer of at least 1",
+    ),
+    "log.every_steps": _COUNT,
+}
+
+
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns `{"optim.momentum": 0.9, ...}`, every leaf under its dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            leaves |= flatten_config(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every value that can be checked without data and devices.
+
+    Raises:
+      InputError: The first value that is not allowed, with what is.
+    """
+    leaves = flatten_config(config)
+    for key, (is_allowed, allowed) in _RULES.items():
+        if not is_allowed(leaves[key]):
+            raise InputError(f"{key} must be {allowed}; got {leaves[key]!r}")
+    if config.optim.schedule == "step" and not config.optim.decay_epochs:
+        raise InputError(
+            "optim.decay_epochs must name the epochs after which optim.schedule "
+            "'step' lowers the rate, such as '(30, 60)'; got ()"
+        )
+    if config.optim.schedule != "step" and config.optim.decay_epochs:
+        raise InputError(
+            "optim.decay_epochs is read by optim.schedule 'step' alone; "
+            f"got {config.optim.decay_epochs!r} with {config.optim.schedule!r}"
+        )
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields `(key, old value, new value)` where two runs' configs are not the same run.
+
+    Args:
+      old: A config as a nested mapping, as `config.json` holds it.
+      new: Likewise.
+    """
+    before, after = flatten_config(old), flatten_config(new)
+    for key in sorted(before.keys() | after.keys()):
+        pair = before.get(key), after.get(key)
+        if pair[0] != pair[1] and not key.startswith(MAY_CHANGE):
+            yield key, *pair

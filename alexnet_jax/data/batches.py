@@ -1,0 +1,61 @@
+"""Batches from memory: each is a function of (seed, step)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass
+class Batches:
+    """A split in memory, cut into batches of one size.
+
+    An epoch holds every example once. What the last batch lacks is filled with
+    examples from the epoch's beginning, their mask false: they count nowhere, yet
+    statistics over a batch (BatchNorm) see real images.
+
+    Attributes:
+      image: `(N, h, w, C) uint8`.
+      label: `(N,) int32`.
+      batch_size: Examples a batch, over all devices.
+      seed: Draws a permutation for each epoch; None keeps the order.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    batch_size: int
+    seed: int | None = None
+    _epoch: int = field(default=-1, init=False, repr=False)
+    _order: np.ndarray = field(init=False, repr=False)
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the padded last one included."""
+        return -(-len(self.label) // self.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step, counted from the run's beginning.
+
+        Args:
+          step: At least 0.
+
+        Returns:
+          `image (B, h, w, C) uint8`, `label (B,) int32`, `mask (B,) bool`, the last
+          false for padding.
+        """
+        epoch, position = divmod(step, len(self))
+        if epoch != self._epoch:
+            self._order = self._permutation(epoch)
+            self._epoch = epoch
+        places = position * self.batch_size + np.arange(self.batch_size)
+        indices = self._order[places % len(self.label)]
+        return {
+            "image": self.image[indices],
+            "label": self.label[indices],
+            "mask": places < len(self.label),
+        }
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self.seed is None:
+            return np.arange(len(self.label))
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.label))

@@ -1,0 +1,114 @@
+"""TFDS without TensorFlow: prepare a builder as ArrayRecord, decode it into memory."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from alexnet_jax.errors import InputError
+
+_CHUNK = 5_000  # records read at a time: what is held undecoded stays small
+
+
+def resolve_data_dir(data_dir: str | None) -> Path:
+    """Returns the folder of prepared data sets, absolute.
+
+    Args:
+      data_dir: `config.data.data_dir`; None takes `TFDS_DATA_DIR`, else
+        `~/tensorflow_datasets`.
+    """
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(chosen).expanduser().absolute()
+
+
+def create_builder(
+    cls: type[tfds.core.GeneratorBasedBuilder], data_dir: Path
+) -> tfds.core.GeneratorBasedBuilder:
+    """Creates a builder that writes and reads ArrayRecord.
+
+    A copy that another project prepared in another format (TFDS's default is TFRecord,
+    which only TensorFlow reads) is left alone: ours goes into a folder of its own.
+
+    Args:
+      cls: The builder's class.
+      data_dir: Folder of prepared data sets.
+    """
+    info_file = data_dir / cls.name / str(cls.VERSION) / "dataset_info.json"
+    if info_file.exists():
+        file_format = json.loads(info_file.read_text()).get("fileFormat")
+        if file_format != "array_record":
+            print(
+                f"{info_file.parent} holds {file_format}, which needs TensorFlow; "
+                f"it is left alone, and ArrayRecord kept under {data_dir}/alexnet_jax"
+            )
+            data_dir = data_dir / "alexnet_jax"
+    return cls(data_dir=data_dir, file_format="array_record")
+
+
+def is_prepared(builder: tfds.core.GeneratorBasedBuilder) -> bool:
+    """Whether the data set lies ready on disk."""
+    return (Path(builder.data_path) / "dataset_info.json").exists()
+
+
+def prepare(
+    builder: tfds.core.GeneratorBasedBuilder, manual_dir: Path | None = None
+) -> None:
+    """Writes the data set as ArrayRecord, with a progress bar on a terminal.
+
+    Args:
+      builder: A builder from `create_builder`.
+      manual_dir: Folder that holds the original files; None downloads them.
+
+    Raises:
+      InputError: `data_dir` cannot be written.
+      requests.exceptions.RequestException: A download failed.
+    """
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(
+        manual_dir=manual_dir, force_checksums_validation=True
+    )
+    try:
+        builder.download_and_prepare(download_config=config)
+    except requests.exceptions.RequestException:  # an OSError too, but no disk's
+        raise
+    except OSError as error:
+        raise InputError(
+            f"data.data_dir: {builder.data_path} cannot be written "
+            f"({error.strerror or error}); choose another data.data_dir"
+        ) from error
+
+
+def decode(
+    builder: tfds.core.GeneratorBasedBuilder, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes a split of PNG images into memory.
+
+    Args:
+      builder: A prepared builder with features `image` and `label`.
+      split: `train` or `test`.
+
+    Returns:
+      Images `(N, h, w, C) uint8` and labels `(N,) int32`, in the builder's order.
+    """
+    source = builder.as_data_source(
+        split=split, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    shape = builder.info.features["image"].shape
+    images = np.empty((len(source), *shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for start in range(0, len(source), _CHUNK):
+        indices = range(start, min(start + _CHUNK, len(source)))
+        examples: list[dict[str, Any]] = source.__getitems__(list(indices))
+        for index, example in zip(indices, examples, strict=True):
+            png = Image.open(io.BytesIO(example["image"]))
+            images[index] = np.asarray(png).reshape(shape)
+            labels[index] = example["label"]
+    return images, labels

@@ -1,0 +1,174 @@
+"""Fashion-MNIST as TFDS has it, prepared without TensorFlow.
+
+Source: Xiao et al. 2017; TFDS `fashion_mnist` 3.0.1.
+"""
+
+import gzip
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+import tensorflow_datasets as tfds
+from PIL import Image
+from tensorflow_datasets.core.download import download_manager
+from tensorflow_datasets.core.download import util as download_util
+from tensorflow_datasets.image_classification import mnist
+
+from alexnet_jax.data.builder import create_builder, is_prepared, prepare
+from alexnet_jax.errors import InputError
+
+# SHA-256 as TFDS registers them.
+FILES = {
+    "train-images-idx3-ubyte.gz": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+    ),
+}
+_NETWORK_TIMEOUT_S = 10
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Reads a gzipped IDX file of bytes, of any number of dimensions."""
+    with gzip.open(path) as file:
+        content = file.read()
+    rank = content[3]
+    shape = np.frombuffer(content, ">i4", count=rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+# Not registered: TFDS has a `fashion_mnist` of its own, which needs TensorFlow.
+with tfds.core.registered.skip_registration():
+
+    class FashionMnist(mnist.FashionMNIST):
+        """TFDS's builder: its name, version, features, splits and checksums."""
+
+        name = "fashion_mnist"
+
+        def _split_generators(
+            self, dl_manager: tfds.download.DownloadManager
+        ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+            paths = dl_manager.download({name: self.URL + name for name in FILES})
+
+            def examples(prefix: str) -> Iterator[tuple[int, dict[str, Any]]]:
+                return self._generate_examples(
+                    paths[f"{prefix}-images-idx3-ubyte.gz"],
+                    paths[f"{prefix}-labels-idx1-ubyte.gz"],
+                )
+
+            return {"train": examples("train"), "test": examples("t10k")}
+
+        def _generate_examples(
+            self, image_path: Path, label_path: Path
+        ) -> Iterator[tuple[int, dict[str, Any]]]:
+            pairs = zip(read_idx(image_path), read_idx(label_path), strict=True)
+            for index, (image, label) in enumerate(pairs):
+                # TFDS encodes a PIL image with PIL, an array with TensorFlow.
+                yield index, {"image": Image.fromarray(image), "label": int(label)}
+
+
+def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuilder:
+    """Returns the builder, prepared; prepares it once.
+
+    Args:
+      data_dir: Folder of prepared data sets.
+      manual_dir: `config.data.manual_dir`, the folder with the four original files.
+        None takes `FASHION_MNIST_DIR`, else downloads them. A folder given here is
+        checked even where nothing is left to prepare.
+
+    Raises:
+      InputError: `manual_dir` is missing, incomplete or damaged; or it is not given
+        and nothing answers on the network.
+    """
+    if manual_dir:
+        check_manual_dir(Path(manual_dir).expanduser(), "data.manual_dir")
+    builder = create_builder(FashionMnist, data_dir)
+    if is_prepared(builder):
+        return builder
+    if not manual_dir and (from_environment := os.environ.get("FASHION_MNIST_DIR")):
+        manual_dir = from_environment
+        check_manual_dir(Path(manual_dir).expanduser(), "FASHION_MNIST_DIR")
+    if manual_dir:
+        prepare(builder, Path(manual_dir).expanduser().absolute())
+        return builder
+    _check_network()
+    try:
+        prepare(builder)
+    except (
+        requests.exceptions.RequestException,
+        download_util.DownloadError,
+        download_manager.NonMatchingChecksumError,
+    ) as error:
+        raise _unreachable(type(error).__name__) from error
+    return builder
+
+
+def check_manual_dir(folder: Path, field: str) -> None:
+    """Checks that the four files are there and whole.
+
+    Args:
+      folder: Where they should be.
+      field: What the user set, for the message.
+
+    Raises:
+      InputError: The folder or a file is missing, or a file is damaged.
+    """
+    needed = ", ".join(FILES)
+    if not folder.is_dir():
+        raise InputError(
+            f"{field}: {folder} is no folder; it must hold the four files {needed}"
+        )
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{field}: {folder} lacks {', '.join(missing)}; it must hold the four "
+            f"files {needed}"
+        )
+    for name, expected in FILES.items():
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected:
+            raise InputError(
+                f"{field}: {folder / name} is damaged: its SHA-256 begins "
+                f"{digest[:12]}, not {expected[:12]}; fetch it again"
+            )
+
+
+def _check_network() -> None:
+    """Asks for one header before TFDS does, which retries for minutes."""
+    failure: list[str] = ["no answer"]
+
+    def ask() -> None:
+        url = FashionMnist.URL + next(iter(FILES))
+        try:
+            requests.head(url, timeout=_NETWORK_TIMEOUT_S).raise_for_status()
+            failure.clear()
+        except requests.exceptions.RequestException as error:
+            failure[0] = type(error).__name__
+
+    # A thread, since name resolution heeds no timeout; a daemon, since it may hang.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_NETWORK_TIMEOUT_S)
+    if failure:
+        raise _unreachable(failure[0])
+
+
+def _unreachable(reason: str) -> InputError:
+    return InputError(
+        f"Fashion-MNIST cannot be downloaded ({reason}); put {', '.join(FILES)} into a "
+        "folder and set data.manual_dir to it, or try `make quickstart`, which needs "
+        "no download"
+    )

@@ -1,0 +1,182 @@
+"""One step of training, one of evaluation: pure functions.
+
+On several devices each runs on its share of the batch and sums over `axis_name`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from alexnet_jax.augment import scale_and_resize
+from alexnet_jax.metrics import Sums, classification_sums, zero_sums
+from alexnet_jax.models import Classifier
+
+Batch = dict[str, jax.Array]
+
+
+class TrainState(struct.PyTreeNode):
+    """All that a run needs to go on; the same on any number of devices.
+
+    Attributes:
+      step: Steps done, `() int32`.
+      params: The network's parameters, float32.
+      opt_state: The optimizer's state.
+      model_state: The network's mutable collections, such as `batch_stats`.
+      epoch_sums: Sums over the epoch's examples so far.
+      window_sums: Sums over the examples since the last logged row.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+    model_state: dict[str, Any]
+    epoch_sums: Sums
+    window_sums: Sums
+
+
+def create_state(
+    model: Classifier,
+    tx: optax.GradientTransformation,
+    input_shape: tuple[int, ...],
+    key: jax.Array,
+) -> TrainState:
+    """Draws a fresh state.
+
+    Args:
+      model: The network.
+      tx: The optimizer.
+      input_shape: `(B, H, W, C)` as the network will see it.
+      key: Typed PRNG key, `()`.
+    """
+
+    @jax.jit  # so that nothing of the traced forward pass is computed
+    def init(key: jax.Array) -> dict[str, Any]:
+        return model.init({"params": key, "dropout": key}, jnp.zeros(input_shape))
+
+    model_state = init(key)
+    params = model_state.pop("params")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=tx.init(params),
+        model_state=model_state,
+        epoch_sums=zero_sums(),
+        window_sums=zero_sums(),
+    )
+
+
+def _cast(tree: Any, dtype: jnp.dtype) -> Any:
+    return jax.tree.map(lambda array: array.astype(dtype), tree)
+
+
+def make_train_step(
+    model: Classifier,
+    tx: optax.GradientTransformation,
+    *,
+    image_size: int,
+    dtype: str = "float32",
+    steps_per_epoch: int,
+    log_every_steps: int,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch, jax.Array], TrainState]:
+    """Returns `train_step(state, batch, key) -> state`.
+
+    The gradient is that of the mean loss over the true examples of the *global* batch:
+    a device that holds padding only adds zeros.
+
+    Args:
+      model: The network, `training=True`.
+      tx: The optimizer.
+      image_size: Height and width that the network sees, in pixels.
+      dtype: `float32`, or `bfloat16` for activations and gradients; parameters, logits
+        and loss stay float32.
+      steps_per_epoch: After so many steps `epoch_sums` start anew.
+      log_every_steps: After so many steps of an epoch `window_sums` start anew.
+      axis_name: The devices' axis; None on one device.
+    """
+    compute_dtype = jnp.dtype(dtype)
+
+    def all_sum(tree: Any) -> Any:
+        return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+    def train_step(state: TrainState, batch: Batch, key: jax.Array) -> TrainState:
+        device = jax.lax.axis_index(axis_name) if axis_name else 0
+        dropout_key = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
+        image = scale_and_resize(batch["image"], image_size).astype(compute_dtype)
+        count = all_sum(batch["mask"].sum().astype(jnp.float32))
+
+        def loss_fn(params: Any) -> tuple[jax.Array, tuple[Sums, dict]]:
+            logits, model_state = model.apply(
+                {"params": _cast(params, compute_dtype), **state.model_state},
+                image,
+                rngs={"dropout": dropout_key},
+                mutable=list(state.model_state),
+            )
+            sums = classification_sums(
+                logits.astype(jnp.float32), batch["label"], batch["mask"]
+            )
+            return sums["loss"] / count, (sums, model_state)
+
+        grads, (sums, model_state) = jax.grad(loss_fn, has_aux=True)(state.params)
+        grads, sums = all_sum((grads, sums))
+        if axis_name:
+            model_state = jax.tree.map(_mean_over(axis_name), model_state)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        position = state.step % steps_per_epoch  # in the epoch
+        return state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            model_state=model_state,
+            epoch_sums=_add(state.epoch_sums, sums, restart=position == 0),
+            window_sums=_add(
+                state.window_sums, sums, restart=position % log_every_steps == 0
+            ),
+        )
+
+    return train_step
+
+
+def _mean_over(axis_name: str) -> Callable[[jax.Array], jax.Array]:
+    def mean(array: jax.Array) -> jax.Array:
+        # Running statistics differ between devices; a counter does not.
+        inexact = jnp.issubdtype(array.dtype, jnp.inexact)
+        return jax.lax.pmean(array, axis_name) if inexact else array
+
+    return mean
+
+
+def _add(total: Sums, sums: Sums, restart: jax.Array) -> Sums:
+    return {name: jnp.where(restart, 0.0, total[name]) + sums[name] for name in sums}
+
+
+def make_eval_step(
+    model: Classifier,
+    *,
+    image_size: int,
+    dtype: str = "float32",
+    axis_name: str | None = None,
+) -> Callable[[Any, dict, Batch], Sums]:
+    """Returns `eval_step(params, model_state, batch) -> sums` over all devices.
+
+    Args:
+      model: The network; it is evaluated with `training=False`.
+      image_size: Height and width that the network sees, in pixels.
+      dtype: As in `make_train_step`.
+      axis_name: The devices' axis; None on one device.
+    """
+    compute_dtype = jnp.dtype(dtype)
+    network = model.clone(training=False)
+
+    def eval_step(params: Any, model_state: dict, batch: Batch) -> Sums:
+        image = scale_and_resize(batch["image"], image_size).astype(compute_dtype)
+        variables = {"params": _cast(params, compute_dtype), **model_state}
+        logits = network.apply(variables, image).astype(jnp.float32)
+        sums = classification_sums(logits, batch["label"], batch["mask"])
+        return jax.lax.psum(sums, axis_name) if axis_name else sums
+
+    return eval_step

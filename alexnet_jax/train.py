@@ -1,0 +1,132 @@
+"""The main job: trains a network as a config says, in a folder of its own."""
+
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from alexnet_jax.checkpoint import Checkpoints, has_checkpoint
+from alexnet_jax.config import validate
+from alexnet_jax.data import Batches, DataInfo, create_data
+from alexnet_jax.errors import InputError
+from alexnet_jax.models import MODELS, Classifier, create_model
+from alexnet_jax.parallel import DataParallel, create_parallel
+from alexnet_jax.report import draw_curves
+from alexnet_jax.step import TrainState
+from alexnet_jax.trainer import Trainer
+from alexnet_jax.writer import Row, RunWriter, claim, read_rows
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
+    """Trains to the config's end, going on from the newest checkpoint if there is one.
+
+    A run that had reached its end is reported and left as it is.
+
+    Args:
+      config: As `config.default_config` lays it out.
+      workdir: The run's folder; made if missing. `config.json`, `metrics.jsonl`,
+        `curves.png`, `checkpoints/` and `tensorboard/` come to lie in it.
+
+    Returns:
+      `step`, `test/loss` and `test/top1` of the end, `best/top1` and `best/epoch`.
+
+    Raises:
+      InputError: A value cannot be used; nothing was changed.
+      Stopped: SIGINT or SIGTERM came; the state was saved.
+    """
+    validate(config)
+    workdir = Path(workdir).expanduser().absolute()
+    parallel = create_parallel(config.parallel.data, config.batch_size)
+    model = _create_model(config)
+    claim(workdir, config, has_checkpoint(workdir / "checkpoints"))
+    train, test, info = create_data(
+        config.data,
+        batch_size=config.batch_size,
+        eval_batch_size=parallel.round_up(config.eval.batch_size),
+        seed=config.seed,
+    )
+    _check_classes(config, info)
+    trainer = Trainer(config, model, train, test, parallel)
+    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
+        start = checkpoints.latest_step() or 0
+        if start >= trainer.num_steps:
+            result = _result(read_rows(workdir / "metrics.jsonl"), workdir)
+            print(f"finished  before, at step {start:,}: {_describe(result)}")
+            print(f"workdir   {workdir}, left as it is")
+            return result
+        state = (
+            trainer.restore(checkpoints, start) if start else trainer.create_state()
+        )
+        _announce(config, parallel, state, (train, test, info), workdir)
+        if start:
+            print(f"resumed   at step {start:,} of {trainer.num_steps:,}")
+        with RunWriter(workdir, config, start) as writer:
+            try:
+                trainer.fit(state, writer, checkpoints)
+            finally:
+                if writer.rows:
+                    draw_curves(writer.rows, workdir / "curves.png", config.name)
+        result = _result(writer.rows, workdir)
+    print(f"finished  {_describe(result)}")
+    return result
+
+
+def _create_model(config: ConfigDict) -> Classifier:
+    fields = {
+        "lr": config.optim.learning_rate,
+        "num_classes": config.model.num_classes,
+        "initializer": config.model.init,
+    }
+    if hasattr(MODELS.get(config.model.name), "dropout_rate"):
+        fields["dropout_rate"] = config.model.dropout_rate
+    return create_model(config.model.name, **fields)
+
+
+def _check_classes(config: ConfigDict, info: DataInfo) -> None:
+    needed = len(info.class_names)
+    if config.model.num_classes < needed:
+        raise InputError(
+            f"model.num_classes must be at least {needed}, the classes of "
+            f"{config.data.name}; got {config.model.num_classes}"
+        )
+
+
+def _announce(
+    config: ConfigDict,
+    parallel: DataParallel,
+    state: TrainState,
+    data: tuple[Batches, Batches, DataInfo],
+    workdir: Path,
+) -> None:
+    """Prints what is about to run: device, model, data and folder, a line each."""
+    device = parallel.devices[0]
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    train, test, info = data
+    height, width, channels = info.image_shape
+    print(f"device    {len(parallel.devices)} × {device.platform} {device.device_kind}")
+    print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
+    print(
+        f"data      {info.name}, {len(train.label):,} train and {len(test.label):,} "
+        f"test images, {height}×{width}×{channels} shown at {config.data.image_size}×"
+        f"{config.data.image_size}, from {info.folder}"
+    )
+    print(f"workdir   {workdir}", flush=True)
+
+
+def _result(rows: list[Row], workdir: Path) -> Row:
+    evaluated = [row for row in rows if "test/top1" in row]
+    if not evaluated:
+        raise InputError(
+            f"workdir: {workdir} is finished, but its metrics.jsonl holds no result; "
+            "start afresh in another --workdir"
+        )
+    best = max(evaluated, key=lambda row: row["test/top1"])
+    last = {name: evaluated[-1][name] for name in ("step", "test/loss", "test/top1")}
+    return last | {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
+
+
+def _describe(result: Row) -> str:
+    return (
+        f"test top-1 {result['test/top1']:.4f}, "
+        f"best {result['best/top1']:.4f} at epoch {result['best/epoch']:.4g}"
+    )

@@ -1,0 +1,199 @@
+"""The loop: steps, evaluation, records and checkpoints in their order."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.data import Batches
+from alexnet_jax.errors import InputError
+from alexnet_jax.metrics import means
+from alexnet_jax.models import Classifier
+from alexnet_jax.optim import create_optimizer, create_schedule
+from alexnet_jax.parallel import DataParallel
+from alexnet_jax.progress import Meter, Progress, epoch_line
+from alexnet_jax.signals import Stopped, StopSignal
+from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
+from alexnet_jax.writer import Row, RunWriter
+
+
+class Due(NamedTuple):
+    """What is to be done after a step."""
+
+    epoch: bool  # a line and a row over the whole epoch
+    window: bool  # a row over the steps since the last row
+    evaluate: bool
+    save: bool
+
+
+class Trainer:
+    """A network, its data and its steps on the devices.
+
+    Attributes:
+      steps_per_epoch: Steps in an epoch, the padded last one included.
+      num_steps: The step that the run ends at.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        model: Classifier,
+        train: Batches,
+        test: Batches,
+        parallel: DataParallel,
+    ) -> None:
+        """Builds the optimizer and the steps.
+
+        Args:
+          config: A validated config.
+          model: The network, `training=True`.
+          train: Training batches.
+          test: Test batches.
+          parallel: The devices.
+
+        Raises:
+          InputError: The images are too small for the network, or too few for a
+            batch.
+        """
+        if config.batch_size > len(train.label):
+            raise InputError(
+                f"batch_size must be at most {len(train.label)}, the training images "
+                f"of {config.data.name}; got {config.batch_size}"
+            )
+        self.steps_per_epoch = len(train)
+        self.num_steps = config.num_epochs * self.steps_per_epoch
+        if config.num_train_steps is not None:
+            self.num_steps = min(self.num_steps, config.num_train_steps)
+        self._config, self._model, self._parallel = config, model, parallel
+        self._train, self._test = train, test
+        size = config.data.image_size
+        self._input_shape = (1, size, size, train.image.shape[-1])
+        model.layer_shapes(self._input_shape)
+        # The optimizer is the one reader of `lr`.
+        schedule = create_schedule(
+            config.optim, model.lr, self.steps_per_epoch, config.num_epochs
+        )
+        self._tx = create_optimizer(config.optim, schedule)
+        # A step's key is a function of (seed, step), so none is saved.
+        self._init_key, self._step_key = jax.random.split(jax.random.key(config.seed))
+        self._train_step = make_train_step(
+            model,
+            self._tx,
+            image_size=size,
+            dtype=config.dtype,
+            steps_per_epoch=self.steps_per_epoch,
+            log_every_steps=config.log.every_steps,
+            axis_name=parallel.axis_name,
+        )
+        eval_step = make_eval_step(
+            model, image_size=size, dtype=config.dtype, axis_name=parallel.axis_name
+        )
+        self._eval_step = parallel.compile(eval_step, in_axes=(None, None, 0))
+
+    def _draw(self) -> TrainState:
+        return create_state(self._model, self._tx, self._input_shape, self._init_key)
+
+    def create_state(self) -> TrainState:
+        """Draws a fresh state, whole on every device."""
+        return self._parallel.replicate(self._draw())
+
+    def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
+        """Loads a checkpoint, whichever devices wrote it, onto the run's devices."""
+        shapes = jax.eval_shape(self._draw)
+        return checkpoints.restore(step, shapes, self._parallel.sharding)
+
+    def evaluate(self, state: TrainState) -> Row:
+        """Returns `test/loss` and `test/top1`, every test example counted once."""
+        total: dict[str, float] = {}
+        for step in range(len(self._test)):
+            batch = self._parallel.split(self._test.batch(step))
+            sums = self._eval_step(state.params, state.model_state, batch)
+            for name, value in jax.device_get(sums).items():
+                total[name] = total.get(name, 0.0) + float(value)
+        return {f"test/{name}": value for name, value in means(total).items()}
+
+    def _due(self, step: int) -> Due:
+        """Says what comes after the step, counted from 1."""
+        config = self._config
+        epoch, position = divmod(step, self.steps_per_epoch)
+        last = step == self.num_steps
+        save_every_steps = config.checkpoint.every_steps
+
+        def every(epochs: int) -> bool:
+            return last or (position == 0 and epoch % epochs == 0)
+
+        return Due(
+            epoch=last or position == 0,
+            window=position % config.log.every_steps == 0,
+            evaluate=every(config.eval.every_epochs),
+            save=every(config.checkpoint.every_epochs)
+            or (save_every_steps is not None and step % save_every_steps == 0),
+        )
+
+    def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
+        """Compiles the training step ahead, so that no speed contains it."""
+        start = time.perf_counter()
+        wrapped: Any = self._parallel.compile(
+            self._train_step, in_axes=(None, 0, None), donate=True
+        )
+        batch = self._parallel.split(self._train.batch(step))
+        compiled = wrapped.lower(state, batch, self._step_key).compile()
+        return compiled, time.perf_counter() - start
+
+    def fit(
+        self, state: TrainState, writer: RunWriter, checkpoints: Checkpoints
+    ) -> TrainState:
+        """Trains from a state to `num_steps`.
+
+        Args:
+          state: Fresh or restored; its memory is used up.
+          writer: Takes a row at each epoch's end and every `log.every_steps`.
+          checkpoints: Takes the state as `config.checkpoint` says, and at the end.
+
+        Returns:
+          The state at the end.
+
+        Raises:
+          Stopped: SIGINT or SIGTERM came; the state was saved.
+        """
+        start = int(state.step)
+        seconds = writer.rows[-1]["time_s"] if writer.rows else 0.0
+        began = time.perf_counter() - seconds
+        train_step, compile_s = self._compile(state, start)
+        print(f"compiled  in {compile_s:.1f} s", flush=True)
+        meter = Meter()
+        epoch_mark = window_mark = meter.mark()
+        with StopSignal() as stop, Progress(start, self.num_steps) as progress:
+            for step in range(start + 1, self.num_steps + 1):
+                batch = self._train.batch(step - 1)
+                meter.add(int(batch["mask"].sum()))
+                state = train_step(state, self._parallel.split(batch), self._step_key)
+                due, row = self._due(step), Row()
+                if due.epoch or due.window:
+                    sums = state.epoch_sums if due.epoch else state.window_sums
+                    row = {"step": step, "epoch": step / self.steps_per_epoch}
+                    row |= {f"train/{k}": v for k, v in means(sums).items()}
+                    meter.pause()  # `means` has waited for the device
+                    mark = epoch_mark if due.epoch else window_mark
+                    row["images_per_s"] = meter.images_per_s(mark)
+                    if due.evaluate:
+                        row |= self.evaluate(state)
+                    row["time_s"] = time.perf_counter() - began
+                    writer.write(row)
+                    window_mark = meter.mark()
+                if due.epoch:
+                    epoch_mark = meter.mark()
+                    progress.line(epoch_line(row, self._config.num_epochs))
+                if due.save or stop.received is not None:
+                    meter.pause()
+                    checkpoints.save(step, state, row)
+                if stop.received is not None and step < self.num_steps:
+                    raise Stopped(stop.received, step)
+                meter.resume()
+                if progress.due():
+                    loss = means(state.epoch_sums)["loss"]
+                    progress.show(step, loss, meter.images_per_s(epoch_mark))
+        return state

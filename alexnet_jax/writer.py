@@ -1,0 +1,157 @@
+"""What a run leaves in its folder besides checkpoints: config, metrics, TensorBoard."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+from alexnet_jax.config import differences
+from alexnet_jax.errors import InputError
+
+Row = dict[str, float]
+
+_LIBRARIES = (
+    "alexnet_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "tensorflow-datasets",
+    "ml_collections",
+    "numpy",
+)
+
+
+def claim(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
+    """Makes the run's folder, or checks that it is this run's.
+
+    Args:
+      workdir: The folder.
+      config: The run's config.
+      has_checkpoint: Whether there is a state to go on from.
+
+    Raises:
+      InputError: The folder cannot be written, or holds another config's run.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"workdir: {workdir} cannot be written ({error.strerror}); "
+            "choose another --workdir"
+        ) from error
+    if not has_checkpoint:
+        return
+    try:
+        old = json.loads((workdir / "config.json").read_text())["config"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"workdir: {workdir} holds checkpoints but no readable config.json, so "
+            "whether they are this run's is unknown; choose another --workdir"
+        ) from error
+    changed = [
+        f"{key} was {before!r}, is {after!r}"
+        for key, before, after in differences(old, _as_json(config))
+    ]
+    if changed:
+        raise InputError(
+            f"workdir: {workdir} holds another config's run: {'; '.join(changed)}; "
+            "choose another --workdir, or the old values"
+        )
+
+
+def _as_json(config: ConfigDict) -> dict[str, Any]:
+    # By way of JSON, so that a tuple equals the list that it was stored as.
+    return json.loads(json.dumps(config.to_dict()))
+
+
+class RunWriter:
+    """Writes a run's records; a context.
+
+    `config.json` holds the config as run and the libraries' versions; `metrics.jsonl`
+    an object a line; `tensorboard/` the same scalars.
+
+    Attributes:
+      rows: All rows of the run, those of its earlier lives included.
+    """
+
+    def __init__(self, workdir: Path, config: ConfigDict, step: int) -> None:
+        """Opens the records and drops what lies past `step`.
+
+        Args:
+          workdir: The run's folder, claimed.
+          config: The run's config.
+          step: The step that the run goes on from; 0 for a new one.
+        """
+        record = {
+            "config": _as_json(config),
+            "versions": {name: version(name) for name in _LIBRARIES}
+            | {"python": platform.python_version()},
+            "devices": sorted({device.device_kind for device in jax.devices()}),
+        }
+        _replace(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+        self._path = workdir / "metrics.jsonl"
+        self.rows = [row for row in read_rows(self._path) if row["step"] <= step]
+        _replace(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self._file = self._path.open("a")
+        self._board = (
+            SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+            if config.log.tensorboard
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the files."""
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+    def write(self, row: Row) -> None:
+        """Appends a row, at once on disk. `row["step"]` grows from row to row."""
+        self.rows.append(row)
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        if self._board:
+            for name, value in row.items():
+                if name not in ("step", "epoch", "time_s"):
+                    self._board.add_scalar(name, value, row["step"])
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Reads `metrics.jsonl`; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file so that it is whole at every moment."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

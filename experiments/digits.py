@@ -1,0 +1,29 @@
+"""Half-width AlexNet on scikit-learn's digits at 224×224: nothing to download.
+
+  make quickstart
+  python -m alexnet_jax.main --config=experiments/digits.py
+"""
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import default_config
+from alexnet_jax.errors import InputError
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config; there are no variants."""
+    if variant:
+        raise InputError(f"digits.py: there are no variants; got {variant!r}")
+    config = default_config()
+    config.name = "digits"
+    config.batch_size = 16
+    config.num_epochs = 4
+    config.model.name = "alexnet_half"
+    # With PyTorch's initialisation it would stay on the plateau for hundreds of steps.
+    config.model.init = "lecun"
+    config.data.name = "digits"
+    config.optim.momentum = 0.9
+    config.optim.schedule = "cosine"
+    config.eval.batch_size = 297
+    config.log.every_steps = 10
+    return config

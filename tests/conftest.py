@@ -1,0 +1,60 @@
+"""Four CPU devices, strict promotion, warnings as errors; small data sets."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax.config import default_config
+from alexnet_jax.data import Batches
+from alexnet_jax.data.digits import load
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder in which the digits lie prepared."""
+    folder = tmp_path_factory.mktemp("tfds")
+    load(folder)
+    return folder
+
+
+@pytest.fixture
+def config(data_dir):
+    """LeNet on digits at 28×28: small enough for every test of the loop."""
+    config = default_config()
+    config.name = "tiny"
+    config.batch_size = 400  # four steps an epoch, the last of 300 images
+    config.num_epochs = 2
+    config.model.name = "lenet5"
+    config.data.name = "digits"
+    config.data.data_dir = str(data_dir)
+    config.data.image_size = 28
+    config.optim.learning_rate = 0.5
+    config.optim.momentum = 0.9
+    config.log.tensorboard = False
+    config.parallel.data = 1
+    return config
+
+
+@pytest.fixture
+def batches():
+    """Ten random images in batches of four, the last padded by two."""
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (10, 8, 8, 1), np.uint8)
+    return Batches(image, np.arange(10, dtype=np.int32), batch_size=4, seed=3)
+
+
+@pytest.fixture(scope="session")
+def fashion_files():
+    """The folder of the four original Fashion-MNIST files."""
+    folder = os.environ.get("FASHION_MNIST_DIR")
+    if not folder:
+        pytest.skip("FASHION_MNIST_DIR names no folder with the original files")
+    return Path(folder).absolute()
