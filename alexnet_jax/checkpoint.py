@@ -16,6 +16,7 @@ from orbax.checkpoint.checkpoint_managers import (
 from alexnet_jax.step import TrainState
 from alexnet_jax.writer import Row
 
+
 def _test_accuracy(row: Row) -> float:
     # A checkpoint between epochs has none, and cannot become the best.
     return row.get("test/top1", -1.0)
@@ -78,9 +79,7 @@ class Checkpoints:
           row: The metrics of this step, `test/top1` among them if it was evaluated;
             else empty.
         """
-        saved = self._manager.save(
-            step, args=ocp.args.StandardSave(state), metrics=row
-        )
+        saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=row)
         if not saved:  # Orbax is silent about it
             raise RuntimeError(f"checkpoint {step} was not saved: a newer one exists")
 

@@ -1,7 +1,6 @@
 """The config: every key with its default, and the one check at the door."""
 
 import math
-import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -74,12 +73,12 @@ def default_config() -> ConfigDict:
 
 
 def _integer(value: Any, low: int) -> bool:
-    return isinstance(value, numbers.Integral) and value >= low
+    return isinstance(value, int) and value >= low
 
 
 def _real(value: Any, low: float, below: float = math.inf) -> bool:
     # A comparison with NaN is false, so NaN is refused as well.
-    return isinstance(value, numbers.Real) and low <= value < below
+    return isinstance(value, int | float) and low <= value < below
 
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -178,7 +177,7 @@ def validate(config: ConfigDict) -> None:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yields `(key, old value, new value)` where two runs' configs are not the same run.
+    """Yields `(key, old value, new value)` where a config is another run's.
 
     Args:
       old: A config as a nested mapping, as `config.json` holds it.

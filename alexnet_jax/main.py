@@ -26,7 +26,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -102,6 +102,8 @@ def main(argv: Sequence[str]) -> None:
     except Stopped as stopped:
         print(f"stopped   {stopped}; the same command goes on from there")
         sys.exit(128 + stopped.number)
+    except KeyboardInterrupt:  # before the first step, or asked for twice
+        _leave("interrupted; the same command goes on from the last checkpoint", 130)
     print(f"go on     {_go_on_command(config, workdir)}")
     print("afresh    the first command, with another --workdir")
 
@@ -151,7 +153,7 @@ def run_seeds(config: ConfigDict, workdir: Path, seeds: Sequence[int]) -> None:
 def _go_on_command(config: ConfigDict, workdir: Path) -> str:
     """Returns the command that trains the run further."""
     lengths = ("num_epochs", "num_train_steps")
-    flag = flags.FLAGS["config"]
+    flag: Any = flags.FLAGS["config"]
     words = ["python", "-m", "alexnet_jax.main", f"--config={flag.config_filename}"]
     for key, value in flag.override_values.items():
         if key not in lengths:

@@ -1,5 +1,6 @@
 """Schedules and optimizers."""
 
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -17,22 +18,22 @@ def create_schedule(
     """
     warmup = config.warmup_steps
     if config.schedule == "step":
-        main = optax.piecewise_constant_schedule(
-            learning_rate,
-            {
-                epoch * steps_per_epoch - warmup: config.decay_rate
-                for epoch in config.decay_epochs
-            },
-        )
+        rates = [
+            optax.constant_schedule(learning_rate * config.decay_rate**drops)
+            for drops in range(len(config.decay_epochs) + 1)
+        ]
+        drops_at = [epoch * steps_per_epoch - warmup for epoch in config.decay_epochs]
+        main = optax.join_schedules(rates, drops_at)
     elif config.schedule == "cosine":
         decay_steps = max(num_epochs * steps_per_epoch - warmup, 1)
         main = optax.cosine_decay_schedule(learning_rate, decay_steps)
     else:
         main = optax.constant_schedule(learning_rate)
-    if not warmup:
-        return main
-    ramp = optax.linear_schedule(0.0, learning_rate, warmup)
-    return optax.join_schedules([ramp, main], [warmup])
+    if warmup:
+        ramp = optax.linear_schedule(0.0, learning_rate, warmup)
+        main = optax.join_schedules([ramp, main], [warmup])
+    # Optax promotes the integer step implicitly; a float is exact up to 2**24 steps.
+    return lambda step: main(jnp.asarray(step, jnp.float32))
 
 
 def create_optimizer(

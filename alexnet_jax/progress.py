@@ -86,7 +86,7 @@ class Progress:
         self._bar.close()
 
     def due(self) -> bool:
-        """Whether the bar wants new numbers, for which the device must be waited for."""
+        """Whether the bar wants new numbers, for which one waits for the device."""
         if self._bar.disable:
             return False
         return time.perf_counter() - self._shown > _REFRESH_S

@@ -109,7 +109,7 @@ def make_train_step(
         image = scale_and_resize(batch["image"], image_size).astype(compute_dtype)
         count = all_sum(batch["mask"].sum().astype(jnp.float32))
 
-        def loss_fn(params: Any) -> tuple[jax.Array, tuple[Sums, dict]]:
+        def loss_fn(params: Any) -> tuple[Any, tuple[Sums, Any]]:
             logits, model_state = model.apply(
                 {"params": _cast(params, compute_dtype), **state.model_state},
                 image,
@@ -175,8 +175,10 @@ def make_eval_step(
     def eval_step(params: Any, model_state: dict, batch: Batch) -> Sums:
         image = scale_and_resize(batch["image"], image_size).astype(compute_dtype)
         variables = {"params": _cast(params, compute_dtype), **model_state}
-        logits = network.apply(variables, image).astype(jnp.float32)
-        sums = classification_sums(logits, batch["label"], batch["mask"])
+        logits: Any = network.apply(variables, image)
+        sums = classification_sums(
+            logits.astype(jnp.float32), batch["label"], batch["mask"]
+        )
         return jax.lax.psum(sums, axis_name) if axis_name else sums
 
     return eval_step

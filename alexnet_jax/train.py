@@ -54,9 +54,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
             print(f"finished  before, at step {start:,}: {_describe(result)}")
             print(f"workdir   {workdir}, left as it is")
             return result
-        state = (
-            trainer.restore(checkpoints, start) if start else trainer.create_state()
-        )
+        state = trainer.restore(checkpoints, start) if start else trainer.create_state()
         _announce(config, parallel, state, (train, test, info), workdir)
         if start:
             print(f"resumed   at step {start:,} of {trainer.num_steps:,}")
@@ -103,7 +101,7 @@ def _announce(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     train, test, info = data
     height, width, channels = info.image_shape
-    print(f"device    {len(parallel.devices)} × {device.platform} {device.device_kind}")
+    print(f"device    {len(parallel.devices)} × {device.device_kind}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
     print(
         f"data      {info.name}, {len(train.label):,} train and {len(test.label):,} "

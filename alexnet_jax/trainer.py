@@ -187,11 +187,12 @@ class Trainer:
                 if due.epoch:
                     epoch_mark = meter.mark()
                     progress.line(epoch_line(row, self._config.num_epochs))
-                if due.save or stop.received is not None:
+                stopping = stop.received  # once: it may come at any moment
+                if due.save or stopping is not None:
                     meter.pause()
                     checkpoints.save(step, state, row)
-                if stop.received is not None and step < self.num_steps:
-                    raise Stopped(stop.received, step)
+                if stopping is not None and step < self.num_steps:
+                    raise Stopped(stopping, step)
                 meter.resume()
                 if progress.due():
                     loss = means(state.epoch_sums)["loss"]

@@ -1,7 +1,6 @@
 """Half-width AlexNet on scikit-learn's digits at 224×224: nothing to download.
 
-  make quickstart
-  python -m alexnet_jax.main --config=experiments/digits.py
+`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`.
 """
 
 from ml_collections import ConfigDict

@@ -23,7 +23,9 @@ def get_config(variant: str = "") -> ConfigDict:
     """Returns the config of a variant; "" is `d2l`."""
     variant = variant or VARIANTS[0]
     if variant not in VARIANTS:
-        raise InputError(f"fashion.py: variant must be one of {VARIANTS}; got {variant!r}")
+        raise InputError(
+            f"fashion.py: variant must be one of {VARIANTS}; got {variant!r}"
+        )
     config = default_config()
     config.name = f"fashion-{variant}"
     if variant == "seed003":

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,16 +150,16 @@ def test_dropout_is_active_in_training_alone():
     assert logits(model, 0).shape == (2, 3)
 
 
+@functools.cache
+def draw(name, scheme):
+    model = create_model(name, initializer=scheme)
+    image = jnp.zeros((1, 67, 67, 1))
+    return jax.device_get(jax.jit(model.init)(keys(), image))["params"]
+
+
 class TestInitializers:
-    shape = (1, 67, 67, 1)
-
-    def draw(self, scheme, name="alexnet_half"):
-        model = create_model(name, initializer=scheme)
-        return jax.device_get(jax.jit(model.init)(keys(), jnp.zeros(self.shape)))
-
     def test_torch_is_uniform_with_fan_in(self):
-        params = self.draw("torch")["params"]
-        for name, layer in params.items():
+        for name, layer in draw("alexnet_half", "torch").items():
             kernel = layer["kernel"]
             bound = 1 / np.sqrt(np.prod(kernel.shape[:-1]))
             for array in layer.values():
@@ -175,26 +177,24 @@ class TestInitializers:
         ],
     )
     def test_variances(self, scheme, variance):
-        params = self.draw(scheme)["params"]
-        for name in ("conv2", "conv4", "fc7"):
+        params = draw("lenet5", scheme)
+        for name in ("conv2", "fc3", "fc4"):
             kernel = params[name]["kernel"]
             field = np.prod(kernel.shape[:-2])
             fans = field * kernel.shape[-2], field * kernel.shape[-1]
-            np.testing.assert_allclose(kernel.var(), variance(*fans), rtol=0.05)
+            np.testing.assert_allclose(kernel.var(), variance(*fans), rtol=0.1)
             assert not params[name]["bias"].any()
 
     def test_author_is_what_each_networks_author_used(self):
-        same = jax.tree.map(np.array_equal, self.draw("author"), self.draw("torch"))
-        assert jax.tree.all(same)
-        params = self.draw("author", "alexnet_d2l")["params"]
-        kernel = params["conv2"]["kernel"]  # Flax's default
-        np.testing.assert_allclose(kernel.var(), 1 / (25 * 96), rtol=0.05)
-        params = self.draw("author", "lenet5")["params"]
+        half = draw("alexnet_half", "author"), draw("alexnet_half", "torch")
+        assert jax.tree.all(jax.tree.map(np.array_equal, *half))
         bound = np.sqrt(6 / (25 * 6 + 25 * 16))  # Xavier-uniform
-        assert 0.9 * bound < np.abs(params["conv2"]["kernel"]).max() <= bound
+        kernel = draw("lenet5", "author")["conv2"]["kernel"]
+        assert 0.9 * bound < np.abs(kernel).max() <= bound
+        assert AlexNet().author_initializer is None  # Flax's default is its author's
 
     def test_layers_do_not_share_draws(self):
-        params = self.draw("lecun")["params"]
-        assert not np.array_equal(
-            params["fc6"]["kernel"][:8, :8], params["fc7"]["kernel"][:8, :8]
-        )
+        params = draw("alexnet_half", "torch")
+        corner = (slice(8), slice(8))
+        fc6, fc7 = (params[name]["kernel"][corner] for name in ("fc6", "fc7"))
+        assert np.abs(np.corrcoef(fc6.ravel(), fc7.ravel())[0, 1]) < 0.5

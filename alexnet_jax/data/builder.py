@@ -1,5 +1,6 @@
 """TFDS without TensorFlow: prepare a builder as ArrayRecord, decode it into memory."""
 
+import contextlib
 import io
 import json
 import os
@@ -75,8 +76,14 @@ def prepare(
     config = tfds.download.DownloadConfig(
         manual_dir=manual_dir, force_checksums_validation=True
     )
+    print(
+        f"preparing {builder.name} {builder.version} as ArrayRecord, once, in "
+        f"{builder.data_path}",
+        flush=True,
+    )
     try:
-        builder.download_and_prepare(download_config=config)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says it twice more
+            builder.download_and_prepare(download_config=config)
     except requests.exceptions.RequestException:  # an OSError too, but no disk's
         raise
     except OSError as error:

@@ -1,6 +1,5 @@
 """The base class of every network: d2l's `Classifier`, without its trainer."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -40,7 +39,7 @@ class Classifier(nn.Module):
     @nn.nowrap
     def init(
         self,
-        rngs: jax.Array | Mapping[str, jax.Array],
+        rngs: jax.Array | dict[str, jax.Array],
         *args: Any,
         **kwargs: Any,
     ) -> dict:
@@ -54,12 +53,11 @@ class Classifier(nn.Module):
                 f"model.init must be one of {('author', *SCHEMES)}; "
                 f"got {self.initializer!r}"
             )
-        variables = super().init(rngs, *args, **kwargs)
-        scheme = self.initializer
-        if scheme == "author":
-            scheme = self.author_initializer
+        variables: Any = super().init(rngs, *args, **kwargs)
+        by_author = self.initializer == "author"
+        scheme = self.author_initializer if by_author else self.initializer
         if scheme is not None:
-            key = rngs["params"] if isinstance(rngs, Mapping) else rngs
+            key = rngs["params"] if isinstance(rngs, dict) else rngs
             params = initialize(variables["params"], key, scheme)
             variables = {**variables, "params": params}
         return variables

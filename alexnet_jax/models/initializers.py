@@ -2,7 +2,7 @@
 
 A network's layers declare what its author used, so far as Flax can say it; these
 schemes replace that for every layer that has a kernel. They act on the tree because
-PyTorch draws a bias from the fan-in of its kernel, which Flax's `bias_init` is not told.
+PyTorch draws a bias from its kernel's fan-in, of which Flax's `bias_init` is not told.
 """
 
 from collections.abc import Callable

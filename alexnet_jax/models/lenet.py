@@ -28,9 +28,7 @@ class LeNet(Classifier):
                 nn.Conv(6, (5, 5), kernel_init=xavier, name="conv1"),
                 nn.sigmoid,  # (B, 28, 28, 6)
                 avg_pool,  # (B, 14, 14, 6)
-                nn.Conv(
-                    16, (5, 5), padding="VALID", kernel_init=xavier, name="conv2"
-                ),
+                nn.Conv(16, (5, 5), padding="VALID", kernel_init=xavier, name="conv2"),
                 nn.sigmoid,  # (B, 10, 10, 16)
                 avg_pool,  # (B, 5, 5, 16)
                 flatten,  # (B, 400)

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+
+from alexnet_jax.config import (
+    default_config,
+    differences,
+    flatten_config,
+    validate,
+)
+from alexnet_jax.errors import InputError
+
+BAD = {
+    "name": [" ", ".."],
+    "seed": [-1, 2**32],
+    "batch_size": [0, -8],
+    "num_epochs": [0],
+    "num_train_steps": [0],
+    "dtype": ["float16"],
+    "model.num_classes": [0],
+    "model.dropout_rate": [-0.1, 1.0, math.nan],
+    "data.image_size": [0],
+    "optim.name": ["adam"],
+    "optim.learning_rate": [-0.1, math.nan, math.inf],
+    "optim.momentum": [-0.1, 1.0, math.nan],
+    "optim.weight_decay": [-1e-4, math.nan],
+    "optim.schedule": ["cosin"],
+    "optim.warmup_steps": [-1],
+    "optim.decay_epochs": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
+    "optim.decay_rate": [0.0, 1.5, math.nan],
+    "eval.batch_size": [0],
+    "eval.every_epochs": [0],
+    "checkpoint.every_epochs": [0],
+    "checkpoint.every_steps": [0],
+    "checkpoint.keep": [0],
+    "parallel.data": [0, -2],
+    "log.every_steps": [0],
+}
+# Checked where their values are registered, or any value will do.
+ELSEWHERE = {"model.name", "model.init", "data.name"}
+ANY = {"data.manual_dir", "data.data_dir", "log.tensorboard"}
+
+
+def test_every_key_has_its_bad_values():
+    assert BAD.keys() | ELSEWHERE | ANY == set(flatten_config(default_config()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in BAD.items() for value in values]
+)
+def test_bad_values_are_named(key, value):
+    config = default_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError) as error:
+        validate(config)
+    assert str(error.value).startswith(f"{key} must be ")
+    assert str(error.value).endswith(f"; got {value!r}")
+    assert "\n" not in str(error.value)
+
+
+def test_defaults_and_good_values_pass():
+    config = default_config()
+    validate(config)
+    config.optim.schedule, config.optim.decay_epochs = "step", (3, 6)
+    config.num_train_steps = config.checkpoint.every_steps = 5
+    validate(config)
+
+
+def test_keys_that_go_together():
+    config = default_config()
+    config.optim.schedule = "step"
+    with pytest.raises(InputError, match="decay_epochs must name the epochs"):
+        validate(config)
+    config.optim.schedule, config.optim.decay_epochs = "cosine", (3,)
+    with pytest.raises(InputError, match="decay_epochs is read by .* 'cosine'"):
+        validate(config)
+
+
+def test_unknown_keys_and_types_are_refused():
+    config = default_config()
+    with pytest.raises(AttributeError, match="batchsize"):
+        config.batchsize = 3
+    with pytest.raises(TypeError):
+        config.batch_size = "many"
+
+
+def test_differences():
+    old, new = default_config(), default_config()
+    new.optim.momentum, new.num_epochs, new.log.every_steps = 0.9, 20, 1
+    assert list(differences(old, new)) == [("optim.momentum", 0.0, 0.9)]
+    # A key that one of two versions does not know.
+    assert list(differences({"seed": 0, "gone": 1}, {"seed": 0})) == [("gone", 1, None)]

@@ -1,0 +1,62 @@
+"""Every file in experiments/ loads, validates and trains two steps."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax.config import validate
+from alexnet_jax.errors import InputError
+from alexnet_jax.train import train_and_evaluate
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MODULES = {path.stem: load(path) for path in sorted(FOLDER.glob("*.py"))}
+RUNS = [
+    (name, variant)
+    for name, module in MODULES.items()
+    for variant in ("", *getattr(module, "VARIANTS", ()))
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), RUNS)
+def test_it_trains_two_steps(name, variant, data_dir, tmp_path):
+    config = MODULES[name].get_config(variant)
+    validate(config)
+    assert config.name.startswith(name)
+    if variant:
+        assert config.name == f"{name}-{variant}"
+    # The digits stand in for data that may not be at hand, at the smallest size.
+    config.data.name, config.data.data_dir = "digits", str(data_dir)
+    config.data.image_size = min(config.data.image_size, 67)
+    config.batch_size, config.num_train_steps = 8, 2
+    config.parallel.data = 1
+    assert train_and_evaluate(config, tmp_path)["step"] == 2
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_unknown_variant_is_named(name):
+    with pytest.raises(InputError, match=f"{name}.py: .*got 'nope'"):
+        MODULES[name].get_config("nope")
+
+
+def test_the_default_variant_of_fashion_is_d2l():
+    fashion = MODULES["fashion"]
+    assert fashion.get_config().to_dict() == fashion.get_config("d2l").to_dict()
+    assert fashion.get_config().optim.learning_rate == 0.01
+    assert fashion.get_config("seed003").optim.learning_rate == 0.1
+    half = fashion.get_config("half")
+    assert (half.optim.momentum, half.optim.weight_decay) == (0.9, 5e-4)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_docstring_has_the_command(name):
+    assert f"--config=experiments/{name}.py" in MODULES[name].__doc__

@@ -1,0 +1,94 @@
+"""The laws of the house, read from the imports."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "alexnet_jax"
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+IMPORTS = {module_name(path): imports(path) for path in PACKAGE.rglob("*.py")}
+
+
+def within(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+def importers(package):
+    """The modules outside a package that import it or something in it."""
+    return {
+        module
+        for module, names in IMPORTS.items()
+        if not within(module, package) and any(within(n, package) for n in names)
+    }
+
+
+def test_models_know_no_data_and_data_no_model():
+    data, models = importers("alexnet_jax.data"), importers("alexnet_jax.models")
+    assert not any(within(name, "alexnet_jax.models") for name in data)
+    assert not any(within(name, "alexnet_jax.data") for name in models)
+
+
+def test_train_is_the_top():
+    assert importers("alexnet_jax.train") == {"alexnet_jax.main"}
+    assert importers("alexnet_jax.main") == set()
+
+
+def test_nothing_imports_experiments_or_tensorflow():
+    for package in ("experiments", "tensorflow", "torch"):
+        assert importers(package) == set()
+
+
+def test_no_circles():
+    graph = {
+        module: {name for name in names if name in IMPORTS and name != module}
+        for module, names in IMPORTS.items()
+    }
+    while leaves := [module for module, needs in graph.items() if not needs]:
+        for leaf in leaves:
+            del graph[leaf]
+        for needs in graph.values():
+            needs.difference_update(leaves)
+    # A package's own `__init__` gathers its modules, which never import it back.
+    assert graph == {}
+
+
+def test_no_attic():
+    assert not [path for path in PACKAGE.rglob("*.py") if "util" in path.stem]
+
+
+def test_experiments_import_the_config_alone():
+    for path in (ROOT / "experiments").glob("*.py"):
+        ours = {name for name in imports(path) if within(name, "alexnet_jax")}
+        allowed = ("alexnet_jax.config", "alexnet_jax.errors")
+        assert all(name.startswith(allowed) for name in ours), path
+
+
+def test_every_import_is_declared():
+    """Every third-party package that the code imports stands in pyproject.toml."""
+    import sys
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = " ".join(project["dependencies"]).lower().replace("-", "_")
+    names = {"absl": "absl_py", "sklearn": "scikit_learn", "PIL": "pillow"}
+    names |= {"orbax": "orbax_checkpoint"}
+    used = {name.partition(".")[0] for names in IMPORTS.values() for name in names}
+    for name in used - sys.stdlib_module_names - {"alexnet_jax"}:
+        assert names.get(name, name).lower() in text, name

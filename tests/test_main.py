@@ -1,0 +1,134 @@
+"""The command line, as a user has it: a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.main import parse_seeds
+
+ROOT = Path(__file__).parents[1]
+DIGITS = "--config=experiments/digits.py"
+# LeNet at 28×28 in 15 steps an epoch.
+SMALL = (
+    "--config.model.name=lenet5",
+    "--config.data.image_size=28",
+    "--config.batch_size=100",
+    "--config.num_epochs=1",
+)
+
+
+def main(*arguments, **environment):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+    environment.pop("FASHION_MNIST_DIR", None)
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_jax.main", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--config is missing; try --config=experiments/fashion.py"),
+        (["--config=nope.py"], "there is no file 'nope.py'"),
+        (["--config", "nope.py", "--config.seed=1"], "there is no file 'nope.py'"),
+        (["--config=tests/conftest.py"], "defines no get_config(variant='')"),
+        (["--config=experiments/fashion.py:big"], "variant must be one of ('d2l',"),
+        ([DIGITS, "--config.batchsize=4"], 'Did you mean "batch_size"'),
+        ([DIGITS, "--config.optim.speed=4"], "--config has no key speed"),
+        ([DIGITS, "--config.batch_size=few"], "--config.batch_size=few: invalid"),
+        ([DIGITS, "--config.batch_size=1.5"], "--config.batch_size=1.5: invalid"),
+        ([DIGITS, "--nosuch=1"], "Unknown command line flag 'nosuch'"),
+        (["--config.seed=1", DIGITS], "before a value for --config"),
+        ([DIGITS, "stray"], "unexpected argument 'stray'"),
+        ([DIGITS, "--seeds=1,one"], "--seeds must be different whole numbers"),
+        ([DIGITS, "--config.batch_size=0"], "batch_size must be an integer of at le"),
+        ([DIGITS, "--config.model.name=vgg"], "model.name must be one of"),
+        ([DIGITS, "--config.parallel.data=2"], "parallel.data must be at most 1"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments, expected, data_dir):
+    process = main(*arguments, TFDS_DATA_DIR=str(data_dir))
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ") and expected in line
+    assert process.stdout == ""
+
+
+def test_no_network_and_no_files(tmp_path):
+    """Within seconds: a closed port stands for the network."""
+    process = main(
+        "--config=experiments/fashion.py",
+        f"--workdir={tmp_path}/run",
+        TFDS_DATA_DIR=str(tmp_path),
+        http_proxy="http://127.0.0.1:9",
+    )
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert "train-images-idx3-ubyte.gz" in line and "make quickstart" in line
+
+
+def test_help_names_the_keys_that_people_change():
+    process = main("--help")
+    for key in ("data.manual_dir", "num_epochs", "batch_size", "optim.learning_rate"):
+        assert f"--config.{key}" in process.stdout
+    assert "Traceback" not in process.stderr
+
+
+def test_a_run_and_the_same_command_again(data_dir, tmp_path):
+    command = (DIGITS, *SMALL, f"--workdir={tmp_path}/run")
+    first = main(*command, TFDS_DATA_DIR=str(data_dir))
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    assert "finished  test top-1 " in first.stdout
+    (go_on,) = [line for line in first.stdout.splitlines() if line.startswith("go on")]
+    again = main(*command, TFDS_DATA_DIR=str(data_dir))
+    assert again.returncode == 0
+    assert "finished  before, at step 15" in again.stdout and go_on in again.stdout
+    # The printed command goes on.
+    words = go_on.removeprefix("go on     python -m alexnet_jax.main ").split()
+    assert "--config.num_epochs=2" in words
+    longer = main(*words, TFDS_DATA_DIR=str(data_dir))
+    assert "resumed   at step 15 of 30" in longer.stdout
+    assert longer.returncode == 0, longer.stderr
+
+
+def test_several_devices(data_dir, tmp_path):
+    process = main(
+        *(DIGITS, *SMALL, f"--workdir={tmp_path}/run"),
+        TFDS_DATA_DIR=str(data_dir),
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )
+    assert process.returncode == 0, process.stderr
+    assert "device    4 × cpu" in process.stdout and process.stderr == ""
+
+
+def test_seeds(data_dir, tmp_path):
+    process = main(
+        *(DIGITS, *SMALL, f"--workdir={tmp_path}/run", "--seeds=3,5"),
+        TFDS_DATA_DIR=str(data_dir),
+    )
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "seed-3",
+        "seed-5",
+    ]
+    assert "2 seeds   last test top-1 0." in process.stdout
+    assert (
+        "2 seeds   best test top-1 0." in process.stdout and " ± 0." in process.stdout
+    )
+
+
+def test_seeds_must_be_whole_and_different():
+    assert parse_seeds(["0", "12"]) == [0, 12]
+    for values in (["0", "0"], ["a"], []):
+        with pytest.raises(InputError, match="--seeds must be different"):
+            parse_seeds(values)

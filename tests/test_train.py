@@ -1,0 +1,325 @@
+"""The loop: resuming, records, checkpoints, stopping."""
+
+import json
+import os
+import signal
+import threading
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from alexnet_jax import models, train, trainer
+from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.errors import InputError
+from alexnet_jax.signals import Stopped
+from alexnet_jax.train import train_and_evaluate
+from alexnet_jax.writer import read_rows
+from tests.test_step import UserNet
+
+
+def load(workdir, step):
+    """The arrays of a checkpoint, read without the project's code."""
+    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+        return jax.tree.map(
+            np.asarray, manager.restore(step, args=ocp.args.StandardRestore())
+        )
+
+
+def saved(workdir):
+    with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
+        return checkpoints.steps()
+
+
+def rows_of(workdir, *names):
+    rows = read_rows(workdir / "metrics.jsonl")
+    return [tuple(row.get(name) for name in names) for row in rows]
+
+
+@pytest.fixture
+def user_net(config, monkeypatch):
+    """The config of a network with dropout and running statistics."""
+    monkeypatch.setitem(models.MODELS, "user", UserNet)
+    config.model.name = "user"
+    config.optim.learning_rate = 0.05
+    return config
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
+    """Interrupted inside an epoch and again in the next."""
+    user_net.parallel.data = devices
+    user_net.log.every_steps = 3
+    for workdir, stops in (("whole", (7,)), ("parts", (2, 6, 7))):
+        for user_net.num_train_steps in stops:
+            result = train_and_evaluate(user_net, tmp_path / workdir)
+    whole, parts = (load(tmp_path / name, 7) for name in ("whole", "parts"))
+    assert whole["model_state"]["batch_stats"]
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+    names = ("step", "train/loss", "train/top1", "test/loss")
+    whole, parts = (rows_of(tmp_path / name, *names) for name in ("whole", "parts"))
+    # The stops left rows of their own; all others are the same.
+    assert [row for row in parts if row[0] not in (2, 6)] == whole
+    assert result["test/top1"] > 0.5
+
+
+def test_losses_of_one_and_four_devices_agree(config, tmp_path):
+    for devices in (1, 4):
+        config.parallel.data = devices
+        train_and_evaluate(config, tmp_path / str(devices))
+    names = ("train/loss", "train/top1", "test/loss", "test/top1")
+    one, four = (np.array(rows_of(tmp_path / n, *names)) for n in ("1", "4"))
+    assert one.shape == (2, 4)
+    np.testing.assert_allclose(one, four, rtol=1e-4)
+
+
+def test_a_checkpoint_of_four_devices_opens_on_one(config, tmp_path):
+    for devices, epochs in ((4, 1), (1, 2)):
+        config.parallel.data, config.num_epochs = devices, epochs
+        train_and_evaluate(config, tmp_path / "moved")
+    config.parallel.data = 4
+    train_and_evaluate(config, tmp_path / "stayed")
+    moved, stayed = (
+        np.array(rows_of(tmp_path / name, "train/loss", "test/loss"))
+        for name in ("moved", "stayed")
+    )
+    np.testing.assert_allclose(moved, stayed, rtol=1e-4)
+
+
+def test_events_come_at_their_intervals(config, tmp_path):
+    """Every interval key, by counting: 12 steps in epochs of 4."""
+    config.num_epochs = 3
+    config.log.every_steps = 2
+    config.eval.every_epochs = 2
+    config.checkpoint.every_epochs = 2
+    config.checkpoint.every_steps = 5
+    config.checkpoint.keep = 10
+    train_and_evaluate(config, tmp_path)
+    rows = rows_of(tmp_path, "step", "test/loss")
+    assert [step for step, _ in rows] == [2, 4, 6, 8, 10, 12]
+    assert [step for step, loss in rows if loss is not None] == [8, 12]
+    assert saved(tmp_path) == [5, 8, 10, 12]
+
+
+def test_the_newest_and_the_best_are_kept(config, tmp_path, monkeypatch):
+    accuracies = iter([0.5, 0.9, 0.6, 0.7, 0.1])
+
+    def evaluate(self, state):
+        return {"test/loss": 1.0, "test/top1": next(accuracies)}
+
+    monkeypatch.setattr(trainer.Trainer, "evaluate", evaluate)
+    config.checkpoint.every_steps = 6
+    for config.num_epochs in (3, 5):  # the best is known after a restart, too
+        result = train_and_evaluate(config, tmp_path)
+    assert saved(tmp_path) == [8, 18, 20]
+    with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+        assert checkpoints.best_step() == 8
+    assert result["best/top1"] == 0.9 and result["best/epoch"] == 2
+    assert result["test/top1"] == 0.1
+
+
+def test_what_a_run_leaves(config, tmp_path, capsys):
+    config.log.tensorboard = True
+    config.log.every_steps = 2
+    result = train_and_evaluate(config, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    left = {"config.json", "metrics.jsonl", "curves.png", "checkpoints", "tensorboard"}
+    assert names == left
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert record["config"]["batch_size"] == 400
+    assert {"jax", "flax", "optax", "python", "alexnet_jax"} <= record[
+        "versions"
+    ].keys()
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    keys = ["step", "epoch", "train/loss", "train/top1", "images_per_s", "time_s"]
+    assert all(row.keys() >= set(keys) for row in rows)
+    assert [row["epoch"] for row in rows] == [0.5, 1, 1.5, 2]
+    assert rows[-1]["test/top1"] == result["test/top1"]
+    assert rows[-1]["train/loss"] < rows[1]["train/loss"]
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("test/top1")] == [4, 8]
+    assert [event.step for event in board.Scalars("train/loss")] == [2, 4, 6, 8]
+    out = capsys.readouterr()
+    for start in ("device    1 × cpu", "model     lenet5, 61,706 parameters, float32"):
+        assert start in out.out
+    assert "data      digits 1.0.0, 1,500 train and 297 test images" in out.out
+    assert f"workdir   {tmp_path}" in out.out
+    assert "epoch 2/2 | train loss " in out.out
+    assert out.err == ""  # no bar where there is no terminal
+
+
+def test_a_finished_run_is_left_as_it_is(config, tmp_path, capsys):
+    result = train_and_evaluate(config, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    assert train_and_evaluate(config, tmp_path) == result
+    after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert before == after
+    out = capsys.readouterr().out
+    assert f"finished  before, at step 8: test top-1 {result['test/top1']:.4f}" in out
+
+
+def test_a_finished_run_whose_metrics_are_gone(config, tmp_path):
+    config.num_epochs = 1
+    train_and_evaluate(config, tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="its metrics.jsonl holds no result"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_rows_past_the_restored_step_are_dropped(config, tmp_path):
+    train_and_evaluate(config, tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    whole = rows_of(tmp_path, "step", "train/loss", "test/loss")
+    path.write_text(path.read_text() + '{"step": 9, "epoch": 2.25}\n{"step": 10, "ep')
+    config.num_epochs = 3
+    train_and_evaluate(config, tmp_path)
+    rows = rows_of(tmp_path, "step", "train/loss", "test/loss")
+    assert rows[:2] == whole
+    assert [row[0] for row in rows] == [4, 8, 12]
+
+
+def test_another_configs_run_is_not_gone_on_with(config, tmp_path):
+    config.num_epochs = 1
+    train_and_evaluate(config, tmp_path)
+    config.batch_size, config.optim.momentum = 300, 0.5
+    with pytest.raises(InputError) as error:
+        train_and_evaluate(config, tmp_path)
+    assert "batch_size was 400, is 300; optim.momentum was 0.9, is 0.5" in str(
+        error.value
+    )
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="no readable config.json"):
+        train_and_evaluate(config, tmp_path)
+
+
+def test_what_only_lengthens_places_or_reports_may_change(config, tmp_path):
+    config.num_epochs = 1
+    train_and_evaluate(config, tmp_path)
+    config.num_epochs, config.num_train_steps = 3, 6
+    config.name = "renamed"
+    config.parallel.data = 2
+    config.eval.batch_size = 100
+    config.checkpoint.keep = 1
+    config.log.every_steps = 1
+    assert train_and_evaluate(config, tmp_path)["step"] == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
+    config.num_epochs = 2
+    train_and_evaluate(config, tmp_path / "whole")
+    batch = trainer.Batches.batch
+
+    def send(self, step):
+        if step == 5 and threading.current_thread() is threading.main_thread():
+            os.kill(os.getpid(), number)
+        return batch(self, step)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Batches, "batch", send)
+        with pytest.raises(Stopped) as stopped:
+            train_and_evaluate(config, tmp_path / "stopped")
+    assert (stopped.value.number, stopped.value.step) == (number, 6)
+    assert signal.getsignal(number) is before
+    assert saved(tmp_path / "stopped") == [4, 6]
+    train_and_evaluate(config, tmp_path / "stopped")
+    whole, parts = (load(tmp_path / name, 8) for name in ("whole", "stopped"))
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
+    config.num_train_steps = 1
+    config.optim.momentum = 0.0
+    states = []
+    for rate in (0.0, 0.5):
+        config.optim.learning_rate = rate
+        train_and_evaluate(config, tmp_path / str(rate))
+        states.append(load(tmp_path / str(rate), 1)["params"])
+    fresh, moved = states
+    same = jax.tree.map(np.array_equal, fresh, moved)
+    assert not any(jax.tree.leaves(same))
+
+
+class TestBadInput:
+    def check(self, config, workdir, message):
+        with pytest.raises(InputError, match=message) as error:
+            train_and_evaluate(config, workdir)
+        assert "\n" not in str(error.value)
+
+    def test_more_devices_than_there_are(self, config, tmp_path):
+        config.parallel.data = 8
+        message = "parallel.data must be at most 4, the number of cpu devices here"
+        self.check(config, tmp_path, message)
+
+    def test_a_batch_that_the_devices_cannot_share(self, config, tmp_path):
+        config.parallel.data, config.batch_size = 4, 30
+        self.check(config, tmp_path, "batch_size must be a multiple of the 4 devices")
+
+    def test_a_batch_of_more_than_all_images(self, config, tmp_path):
+        config.batch_size = 1501
+        self.check(config, tmp_path, "batch_size must be at most 1500, the training")
+
+    def test_too_few_classes(self, config, tmp_path):
+        config.model.num_classes = 9
+        message = "model.num_classes must be at least 10, the classes of digits; got 9"
+        self.check(config, tmp_path, message)
+
+    def test_too_small_an_image(self, config, tmp_path):
+        config.data.image_size = 11
+        self.check(config, tmp_path, "image_size 11 is too small for LeNet")
+
+    def test_unknown_model_and_init(self, config, tmp_path):
+        config.model.init = "zeros"
+        self.check(config, tmp_path, "model.init must be one of .*got 'zeros'")
+        config.model.name = "vgg"
+        self.check(config, tmp_path, "model.name must be one of .*got 'vgg'")
+
+    def test_a_workdir_that_cannot_be_written(self, config, tmp_path):
+        (tmp_path / "file").touch()
+        message = "workdir: .*file/run cannot be written .*choose another --workdir"
+        self.check(config, tmp_path / "file" / "run", message)
+
+
+class Recorder:
+    """A config that notes the keys read from it."""
+
+    def __init__(self, config, seen, prefix=""):
+        self._config, self._seen, self._prefix = config, seen, prefix
+
+    def __getattr__(self, key):
+        value = getattr(self._config, key)
+        if hasattr(value, "items"):
+            return Recorder(value, self._seen, f"{self._prefix}{key}.")
+        self._seen.add(self._prefix + key)
+        return value
+
+    def to_dict(self):
+        return self._config.to_dict()
+
+
+def test_every_key_is_read(config, tmp_path, monkeypatch):
+    """A key that nothing reads is a lie; what `validate` reads does not count."""
+    from alexnet_jax.config import flatten_config
+
+    monkeypatch.setattr(train, "validate", lambda config: None)
+    monkeypatch.setattr("alexnet_jax.data.DATA_SETS", {"digits": read_folders})
+    config.model.name = "alexnet_half"  # which has dropout
+    config.data.image_size = 67
+    config.num_train_steps = 1
+    config.optim.schedule, config.optim.decay_epochs = "step", (1,)
+    seen = set()
+    train_and_evaluate(Recorder(config, seen), tmp_path)
+    assert set(flatten_config(config)) - seen == {"optim.name"}  # there is only one
+
+
+def read_folders(data_dir, config):
+    """As Fashion-MNIST's loader does, of the digits."""
+    from alexnet_jax.data import digits
+
+    assert config.manual_dir is None
+    return digits.load(data_dir)
