@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The CUDA wheels where an NVIDIA driver answers: CUDA 13 from driver 580 on.
-DRIVER := $(shell nvidia-smi --query-gpu=driver_version --format=csv,noheader \
-	2>/dev/null | head -n 1 | cut -d. -f1)
+DRIVER := $(shell versions=$$(nvidia-smi --query-gpu=driver_version \
+	--format=csv,noheader 2>/dev/null) && echo "$$versions" | head -n 1 | cut -d. -f1)
 EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
 
 .DEFAULT_GOAL := help

@@ -1,8 +1,6 @@
 """Checkpoints: the newest ones and the best, written beside the training by Orbax."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -25,12 +23,12 @@ def _test_accuracy(row: Row) -> float:
 class Checkpoints:
     """The checkpoints of a run, in `folder/STEP/`.
 
-    Saving copies the state to the host and writes it in the background. Used as a
-    context, it waits for the last write to end.
+    Saving copies the state to the host and writes it in the background; `close` waits
+    for the last write to end.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Opens the folder; it is made with the first checkpoint.
+        """Opens the folder, which is made if it is missing.
 
         Args:
           folder: Absolute.
@@ -45,16 +43,7 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(folder, options=options)
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Waits until all is written."""
         self._manager.close()
 

@@ -1,8 +1,7 @@
 """What a person sees of a run: a bar on a terminal, plain lines everywhere."""
 
 import time
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -53,7 +52,7 @@ class Meter:
 
 
 class Progress:
-    """A bar over a run's steps on a terminal, and lines above it; a context."""
+    """A bar over a run's steps on a terminal, and lines above it."""
 
     def __init__(self, start: int, stop: int) -> None:
         """Shows the bar.
@@ -72,16 +71,7 @@ class Progress:
         )
         self._shown = time.perf_counter()
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Removes the bar."""
         self._bar.close()
 

@@ -29,6 +29,7 @@ def draw_curves(rows: list[Row], path: Path, title: str) -> None:
                 color="tab:blue",
                 alpha=0.35,
                 linewidth=1,
+                label="train, between epochs",
             )
         for split, color, marker in (("train", "blue", "o"), ("test", "orange", "s")):
             axes.plot(

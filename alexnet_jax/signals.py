@@ -1,8 +1,9 @@
 """Ctrl-C and SIGTERM: a step ends, the run is saved, then the process leaves."""
 
+import contextlib
 import signal
-from types import FrameType, TracebackType
-from typing import Any, Self
+from collections.abc import Iterator
+from types import FrameType
 
 
 class Stopped(Exception):
@@ -21,34 +22,29 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """Notes SIGINT and SIGTERM while the context lasts.
+    """What came of SIGINT and SIGTERM.
 
     Attributes:
       received: The signal's number, None until one comes.
     """
 
-    def __init__(self) -> None:
-        """Listens to nothing yet."""
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
+    received: int | None = None
 
-    def __enter__(self) -> Self:
-        """Starts listening."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Gives the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:  # asked twice: do not wait for the step
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Takes the signal down; the second one does not wait for the step."""
+        if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
+
+
+@contextlib.contextmanager
+def noted_signals() -> Iterator[StopSignal]:
+    """Keeps SIGINT and SIGTERM from ending the process while the context lasts."""
+    stop = StopSignal()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, stop.note) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)

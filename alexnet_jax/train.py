@@ -1,5 +1,6 @@
 """The main job: trains a network as a config says, in a folder of its own."""
 
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -47,7 +48,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     )
     _check_classes(config, info)
     trainer = Trainer(config, model, train, test, parallel)
-    with Checkpoints(workdir / "checkpoints", config.checkpoint.keep) as checkpoints:
+    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
+    with closing(checkpoints):
         start = checkpoints.latest_step() or 0
         if start >= trainer.num_steps:
             result = _result(read_rows(workdir / "metrics.jsonl"), workdir)
@@ -58,7 +60,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
         _announce(config, parallel, state, (train, test, info), workdir)
         if start:
             print(f"resumed   at step {start:,} of {trainer.num_steps:,}")
-        with RunWriter(workdir, config, start) as writer:
+        writer = RunWriter(workdir, config, start)
+        with closing(writer):
             try:
                 trainer.fit(state, writer, checkpoints)
             finally:

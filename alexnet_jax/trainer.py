@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import DataParallel
 from alexnet_jax.progress import Meter, Progress, epoch_line
-from alexnet_jax.signals import Stopped, StopSignal
+from alexnet_jax.signals import Stopped, noted_signals
 from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
 from alexnet_jax.writer import Row, RunWriter
 
@@ -166,7 +167,8 @@ class Trainer:
         print(f"compiled  in {compile_s:.1f} s", flush=True)
         meter = Meter()
         epoch_mark = window_mark = meter.mark()
-        with StopSignal() as stop, Progress(start, self.num_steps) as progress:
+        progress = Progress(start, self.num_steps)
+        with closing(progress), noted_signals() as stop:
             for step in range(start + 1, self.num_steps + 1):
                 batch = self._train.batch(step - 1)
                 meter.add(int(batch["mask"].sum()))

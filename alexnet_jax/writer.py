@@ -5,20 +5,19 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
+from alexnet_jax import __version__
 from alexnet_jax.config import differences
 from alexnet_jax.errors import InputError
 
 Row = dict[str, float]
 
 _LIBRARIES = (
-    "alexnet_jax",
     "jax",
     "jaxlib",
     "flax",
@@ -77,7 +76,7 @@ def _as_json(config: ConfigDict) -> dict[str, Any]:
 
 
 class RunWriter:
-    """Writes a run's records; a context.
+    """Writes a run's records.
 
     `config.json` holds the config as run and the libraries' versions; `metrics.jsonl`
     an object a line; `tensorboard/` the same scalars.
@@ -96,8 +95,11 @@ class RunWriter:
         """
         record = {
             "config": _as_json(config),
-            "versions": {name: version(name) for name in _LIBRARIES}
-            | {"python": platform.python_version()},
+            "versions": {
+                "alexnet_jax": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in _LIBRARIES},
+            },
             "devices": sorted({device.device_kind for device in jax.devices()}),
         }
         _replace(workdir / "config.json", json.dumps(record, indent=2) + "\n")
@@ -111,16 +113,7 @@ class RunWriter:
             else None
         )
 
-    def __enter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Closes the files."""
         self._file.close()
         if self._board:

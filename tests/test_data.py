@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import requests
+import tensorflow_datasets as tfds
 from sklearn import datasets
 from tensorflow_datasets.core.download import checksums
 
@@ -189,6 +190,12 @@ class TestFashionMnist:
             )
             stored = hashes(split.image, split.label)
             assert stored == hashes(pixels, labels)
+
+    def test_tfds_reads_it_as_its_own(self, fashion_dir):
+        builder = tfds.builder("fashion_mnist", data_dir=fashion_dir)
+        assert builder.info.splits["train"].num_examples == 60_000
+        example = builder.as_data_source(split="test[:3]")[0]
+        assert example["image"].shape == (28, 28, 1) and example["label"] in range(10)
 
     def test_afterwards_the_files_are_not_needed(self, fashion_dir, monkeypatch):
         monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)

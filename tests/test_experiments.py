@@ -42,6 +42,14 @@ def test_it_trains_two_steps(name, variant, data_dir, tmp_path):
     assert train_and_evaluate(config, tmp_path)["step"] == 2
 
 
+@pytest.mark.slow
+def test_digits_pass_ninety_percent(data_dir, tmp_path):
+    """The quickstart as it stands, at 224×224."""
+    config = MODULES["digits"].get_config()
+    config.data.data_dir, config.parallel.data = str(data_dir), 1
+    assert train_and_evaluate(config, tmp_path)["test/top1"] > 0.9
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_an_unknown_variant_is_named(name):
     with pytest.raises(InputError, match=f"{name}.py: .*got 'nope'"):

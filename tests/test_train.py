@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import closing
 
 import jax
 import numpy as np
@@ -29,7 +30,7 @@ def load(workdir, step):
 
 
 def saved(workdir):
-    with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
+    with closing(Checkpoints(workdir / "checkpoints", keep=2)) as checkpoints:
         return checkpoints.steps()
 
 
@@ -114,7 +115,7 @@ def test_the_newest_and_the_best_are_kept(config, tmp_path, monkeypatch):
     for config.num_epochs in (3, 5):  # the best is known after a restart, too
         result = train_and_evaluate(config, tmp_path)
     assert saved(tmp_path) == [8, 18, 20]
-    with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
+    with closing(Checkpoints(tmp_path / "checkpoints", keep=2)) as checkpoints:
         assert checkpoints.best_step() == 8
     assert result["best/top1"] == 0.9 and result["best/epoch"] == 2
     assert result["test/top1"] == 0.1
