@@ -36,8 +36,9 @@ class Meter:
         self._since = None
 
     def resume(self) -> None:
-        """Starts the clock again."""
-        self._since = time.perf_counter()
+        """Starts the clock again, unless it runs."""
+        if self._since is None:
+            self._since = time.perf_counter()
 
     def mark(self) -> Mark:
         """Returns this moment."""
