@@ -1,18 +1,32 @@
-"""Checkpoints: the newest ones and the best, written beside the training by Orbax."""
+"""Checkpoints: the newest ones and the best, written beside the training by Orbax.
 
+python -m alexnet_jax.checkpoint WORKDIR    lists a run's checkpoints
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import app, logging
+from flax import serialization, traverse_util
 from jax.sharding import Sharding
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    BestN,
-    LatestN,
-)
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.seal import SEAL, files_of, find_fault, seal, step_folders
 from alexnet_jax.step import TrainState
 from alexnet_jax.writer import Row
+
+_MAX_UNWRITTEN = 2
 
 
 def _test_accuracy(row: Row) -> float:
@@ -23,7 +37,7 @@ def _test_accuracy(row: Row) -> float:
 class Checkpoints:
     """The checkpoints of a run, in `folder/STEP/`.
 
-    Saving copies the state to the host and writes it in the background; `close` waits
+    Saving copies the state to the host; a thread of its own writes it. `close` waits
     for the last write to end.
     """
 
@@ -31,7 +45,7 @@ class Checkpoints:
         """Opens the folder, which is made if it is missing.
 
         Args:
-          folder: Absolute.
+          folder: Absolute; what lies in it is intact (`set_damaged_aside`).
           keep: How many of the newest stay. The one with the best test accuracy stays
             besides. (Orbax's `max_to_keep` with `best_fn` would delete the newest.)
         """
@@ -40,12 +54,26 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy(policies),
             best_fn=_test_accuracy,  # without it Orbax does not write the metrics
             cleanup_tmp_directories=True,  # what a killed process left half written
+            # The thread below writes: Orbax's own would print the traceback of a full
+            # disk, and could not seal what it wrote.
+            enable_async_checkpointing=False,
         )
+        self._folder = folder
         self._manager = ocp.CheckpointManager(folder, options=options)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._unwritten: deque[Future[None]] = deque()
 
     def close(self) -> None:
-        """Waits until all is written."""
-        self._manager.close()
+        """Waits until all is written.
+
+        Raises:
+          RunError: A write failed.
+        """
+        try:
+            self._await(0)
+        finally:
+            self._thread.shutdown()
+            self._manager.close()
 
     def latest_step(self) -> int | None:
         """Returns the newest checkpoint's step, or None."""
@@ -59,18 +87,59 @@ class Checkpoints:
         """Returns the step with the best test accuracy, or None."""
         return self._manager.best_step()
 
-    def save(self, step: int, state: TrainState, row: Row) -> None:
+    def save(self, step: int, state: TrainState, row: Row) -> float:
         """Saves a state; returns when it is copied to the host.
+
+        Only a disk that has fallen two checkpoints behind is waited for.
 
         Args:
           step: Its step, greater than every saved one.
           state: On any number of devices.
           row: The metrics of this step, `test/top1` among them if it was evaluated;
             else empty.
+
+        Returns:
+          The seconds for which training was held up.
+
+        Raises:
+          RunError: An earlier write failed.
         """
+        start = time.perf_counter()
+        self._await(_MAX_UNWRITTEN)
+        # A copy even where the device is the host: training goes on in that memory.
+        copy = jax.tree.map(np.array, serialization.to_state_dict(state))
+        self._unwritten.append(self._thread.submit(self._write, step, copy, row))
+        return time.perf_counter() - start
+
+    def _write(self, step: int, state: dict[str, Any], row: Row) -> None:
+        # Orbax finds a full disk, too, but prints a traceback from each of its threads.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise OSError(
+                f"No space left: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
+            )
+        start = time.perf_counter()
         saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=row)
         if not saved:  # Orbax is silent about it
-            raise RuntimeError(f"checkpoint {step} was not saved: a newer one exists")
+            raise RuntimeError(f"a newer one than {step} exists")
+        seal(self._folder / str(step), time.perf_counter() - start)
+
+    def _await(self, at_most: int) -> None:
+        """Waits until at most so many are unwritten, and for those that are done."""
+        while self._unwritten and (
+            len(self._unwritten) > at_most or self._unwritten[0].done()
+        ):
+            try:
+                self._unwritten.popleft().result()
+            except Exception as error:  # Orbax and TensorStore raise any kind
+                text = " ".join(str(error).split())
+                kept = self.latest_step()
+                raise RunError(
+                    f"checkpoint: {self._folder} cannot be written ({text[:300]}); "
+                    f"the last one is of step {kept}; make room or mend the folder, "
+                    "and the same command goes on from there"
+                ) from error
 
     def restore(self, step: int, shapes: TrainState, sharding: Sharding) -> TrainState:
         """Loads a state.
@@ -79,16 +148,112 @@ class Checkpoints:
           step: One of `steps()`.
           shapes: Its structure, with a `jax.ShapeDtypeStruct` for each array.
           sharding: Where the arrays are put.
+
+        Raises:
+          InputError: The checkpoint is of another model.
         """
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=sharding
-            ),
-            shapes,
+        stored = self._manager.restore(step, args=ocp.args.StandardRestore())
+        expected = serialization.to_state_dict(shapes)
+        check_same_arrays(stored, expected, f"checkpoint {self._folder / str(step)}")
+        state = serialization.from_state_dict(shapes, stored)
+        return jax.device_put(state, sharding)
+
+
+def check_same_arrays(
+    stored: Mapping[str, Any], expected: Mapping[str, Any], what: str
+) -> None:
+    """Checks that two trees hold arrays of the same names and shapes.
+
+    Raises:
+      InputError: They do not; the arrays that differ are named.
+    """
+    there, here = (
+        {"/".join(path): leaf.shape for path, leaf in _flatten(tree).items()}
+        for tree in (stored, expected)
+    )
+    differing = [
+        f"{name} is {there.get(name, 'missing')} there, "
+        f"{here.get(name, 'missing')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(
+            f"{what} is of another model: {'; '.join(differing[:3])}{more}; choose "
+            "another --workdir, or the model that wrote it"
         )
-        return self._manager.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a finished checkpoint lies in a folder, which may be missing."""
-    return folder.is_dir() and any(child.name.isdigit() for child in folder.iterdir())
+def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    leaves = traverse_util.flatten_dict(dict(tree))
+    return {path: leaf for path, leaf in leaves.items() if leaf is not None}
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """Loads what a network needs from a run's folder, or from one of its checkpoints.
+
+    Args:
+      path: `WORKDIR` (its newest intact checkpoint is taken) or
+        `WORKDIR/checkpoints/STEP`.
+
+    Returns:
+      `params` and `model_state`, nested dicts of NumPy arrays.
+
+    Raises:
+      InputError: No intact checkpoint lies there.
+    """
+    steps = step_folders(path / "checkpoints")
+    candidates = [path] if path.name.isdigit() else list(reversed(steps.values()))
+    for folder in candidates:
+        if folder.is_dir() and find_fault(folder) is None:
+            with ocp.CheckpointManager(folder.parent) as manager:
+                state = manager.restore(
+                    int(folder.name), args=ocp.args.StandardRestore()
+                )
+            return {name: state.get(name) or {} for name in ("params", "model_state")}
+    raise InputError(
+        f"checkpoint.init_from: {path} holds no intact checkpoint; give a run's "
+        "workdir, or WORKDIR/checkpoints/STEP"
+    )
+
+
+def describe(workdir: Path) -> list[str]:
+    """Lists a run's checkpoints: step, accuracy, size, time to write, state.
+
+    Raises:
+      InputError: The folder is no run's.
+    """
+    folders = step_folders(workdir / "checkpoints")
+    if not folders:
+        raise InputError(f"{workdir} holds no checkpoints; give a run's workdir")
+    lines = [f"{'step':>9}  {'test top-1':>10}  {'MB':>8}  {'written in':>10}  state"]
+    for step, folder in folders.items():
+        fault = find_fault(folder)
+        row, seconds = {}, None
+        if fault is None:
+            row = json.loads((folder / "metrics" / "metrics").read_text())
+            seconds = json.loads((folder / SEAL).read_text())["seconds"]
+        accuracy = f"{row['test/top1']:.4f}" if "test/top1" in row else "-"
+        size = sum(path.stat().st_size for path in files_of(folder)) / 1e6
+        written = "-" if seconds is None else f"{seconds:.2f} s"
+        lines.append(
+            f"{step:9,}  {accuracy:>10}  {size:8.1f}  {written:>10}  "
+            f"{fault or 'intact'}"
+        )
+    return lines
+
+
+def main(argv: list[str]) -> None:
+    """Prints what `describe` says of WORKDIR."""
+    logging.set_verbosity(logging.ERROR)
+    if len(argv) != 2:
+        sys.exit("usage: python -m alexnet_jax.checkpoint WORKDIR")
+    try:
+        print("\n".join(describe(Path(argv[1]))))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)

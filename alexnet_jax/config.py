@@ -19,6 +19,7 @@ MAY_CHANGE = (
     "checkpoint.",
     "parallel.",
     "log.",
+    "debug.",
 )
 
 
@@ -62,6 +63,7 @@ def default_config() -> ConfigDict:
     config.checkpoint.every_epochs = 1
     config.checkpoint.every_steps = config_dict.placeholder(int)  # besides
     config.checkpoint.keep = 2  # newest ones; the best is kept besides
+    config.checkpoint.init_from = config_dict.placeholder(str)  # another run's workdir
 
     config.parallel = ConfigDict()
     config.parallel.data = -1  # devices that share a batch; -1: all there are
@@ -69,6 +71,9 @@ def default_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.every_steps = 50  # a row of metrics.jsonl
     config.log.tensorboard = True
+
+    config.debug = ConfigDict()
+    config.debug.nans = False  # look at each step; name the layer that went wrong
     return config.lock()
 
 

@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file: experiments/NAME.py[:VARIANT].", lock_config=True
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
             run(config, workdir)
         else:
             run_seeds(config, workdir, parse_seeds(_SEEDS.value))
-    except InputError as error:
+    except (InputError, RunError) as error:
         _leave(error)
     except Stopped as stopped:
         print(f"stopped   {stopped}; the same command goes on from there")

@@ -28,6 +28,8 @@ class TrainState(struct.PyTreeNode):
       model_state: The network's mutable collections, such as `batch_stats`.
       epoch_sums: Sums over the epoch's examples so far.
       window_sums: Sums over the examples since the last logged row.
+      first_bad: The first step, counted from 1, whose loss was not finite, `() int32`;
+        0 while there is none.
     """
 
     step: jax.Array
@@ -36,6 +38,7 @@ class TrainState(struct.PyTreeNode):
     model_state: dict[str, Any]
     epoch_sums: Sums
     window_sums: Sums
+    first_bad: jax.Array
 
 
 def create_state(
@@ -66,6 +69,7 @@ def create_state(
         model_state=model_state,
         epoch_sums=zero_sums(),
         window_sums=zero_sums(),
+        first_bad=jnp.zeros((), jnp.int32),
     )
 
 
@@ -127,6 +131,7 @@ def make_train_step(
             model_state = jax.tree.map(_mean_over(axis_name), model_state)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         position = state.step % steps_per_epoch  # in the epoch
+        is_first_bad = ~jnp.isfinite(sums["loss"]) & (state.first_bad == 0)
         return state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -136,6 +141,7 @@ def make_train_step(
             window_sums=_add(
                 state.window_sums, sums, restart=position % log_every_steps == 0
             ),
+            first_bad=jnp.where(is_first_bad, state.step + 1, state.first_bad),
         )
 
     return train_step

@@ -6,16 +6,17 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints, has_checkpoint
+from alexnet_jax.checkpoint import Checkpoints, load_weights
 from alexnet_jax.config import validate
 from alexnet_jax.data import Batches, DataInfo, create_data
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import MODELS, Classifier, create_model
 from alexnet_jax.parallel import DataParallel, create_parallel
 from alexnet_jax.report import draw_curves
+from alexnet_jax.seal import set_damaged_aside, step_folders
 from alexnet_jax.step import TrainState
 from alexnet_jax.trainer import Trainer
-from alexnet_jax.writer import Row, RunWriter, claim, read_rows
+from alexnet_jax.writer import Row, RunWriter, check_same_run, claimed, read_rows
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
@@ -33,13 +34,29 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
 
     Raises:
       InputError: A value cannot be used; nothing was changed.
+      RunError: The run cannot go on; its last checkpoint is kept.
       Stopped: SIGINT or SIGTERM came; the state was saved.
     """
     validate(config)
     workdir = Path(workdir).expanduser().absolute()
     parallel = create_parallel(config.parallel.data, config.batch_size)
     model = _create_model(config)
-    claim(workdir, config, has_checkpoint(workdir / "checkpoints"))
+    with claimed(workdir):
+        check_same_run(workdir, config, bool(step_folders(workdir / "checkpoints")))
+        try:
+            return _run(config, workdir, parallel, model)
+        except OSError as error:
+            raise RunError(
+                f"workdir: {workdir} cannot be written ({error.strerror or error}); "
+                "make room or mend the folder, and the same command goes on from its "
+                "last checkpoint"
+            ) from error
+
+
+def _run(
+    config: ConfigDict, workdir: Path, parallel: DataParallel, model: Classifier
+) -> Row:
+    """Trains in a folder that is this run's."""
     train, test, info = create_data(
         config.data,
         batch_size=config.batch_size,
@@ -48,6 +65,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     )
     _check_classes(config, info)
     trainer = Trainer(config, model, train, test, parallel)
+    set_damaged_aside(workdir / "checkpoints")
     checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
     with closing(checkpoints):
         start = checkpoints.latest_step() or 0
@@ -56,10 +74,17 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
             print(f"finished  before, at step {start:,}: {_describe(result)}")
             print(f"workdir   {workdir}, left as it is")
             return result
-        state = trainer.restore(checkpoints, start) if start else trainer.create_state()
+        if start:
+            state = trainer.restore(checkpoints, start)
+        elif config.checkpoint.init_from:
+            state = trainer.start_from(load_weights(Path(config.checkpoint.init_from)))
+        else:
+            state = trainer.create_state()
         _announce(config, parallel, state, (train, test, info), workdir)
         if start:
             print(f"resumed   at step {start:,} of {trainer.num_steps:,}")
+        elif config.checkpoint.init_from:
+            print(f"weights   from {config.checkpoint.init_from}")
         writer = RunWriter(workdir, config, start)
         with closing(writer):
             try:

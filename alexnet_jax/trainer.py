@@ -6,11 +6,13 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.checkpoint import Checkpoints, check_same_arrays
 from alexnet_jax.data import Batches
-from alexnet_jax.errors import InputError
+from alexnet_jax.diagnosis import find_first_bad
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
@@ -106,6 +108,20 @@ class Trainer:
         shapes = jax.eval_shape(self._draw)
         return checkpoints.restore(step, shapes, self._parallel.sharding)
 
+    def start_from(self, weights: dict[str, Any]) -> TrainState:
+        """Draws a fresh state and puts another run's weights in.
+
+        Args:
+          weights: From `checkpoint.load_weights`.
+
+        Raises:
+          InputError: They are another network's.
+        """
+        state = self._draw()
+        fresh = {"params": state.params, "model_state": state.model_state}
+        check_same_arrays(weights, fresh, "checkpoint.init_from")
+        return self._parallel.replicate(state.replace(**weights))
+
     def evaluate(self, state: TrainState) -> Row:
         """Returns `test/loss` and `test/top1`, every test example counted once."""
         total: dict[str, float] = {}
@@ -138,11 +154,47 @@ class Trainer:
         """Compiles the training step ahead, so that no speed contains it."""
         start = time.perf_counter()
         wrapped: Any = self._parallel.compile(
-            self._train_step, in_axes=(None, 0, None), donate=True
+            self._train_step,
+            in_axes=(None, 0, None),
+            # To look at the layers, the state before the step is needed.
+            donate=not self._config.debug.nans,
         )
         batch = self._parallel.split(self._train.batch(step))
         compiled = wrapped.lower(state, batch, self._step_key).compile()
         return compiled, time.perf_counter() - start
+
+    def _check_finite(self, state: TrainState) -> None:
+        """Refuses a state that a step spoilt; waits for the device.
+
+        Raises:
+          RunError: The loss of a step was not finite.
+        """
+        if step := int(state.first_bad):
+            raise RunError(
+                f"the loss of step {step} is not finite; no later state was saved. "
+                f"Lower optim.learning_rate (it is {self._model.lr:g}) or set "
+                "optim.warmup_steps; --config.debug.nans=True names the layer"
+            )
+
+    def _diagnose(
+        self, before: TrainState, after: TrainState, image: np.ndarray
+    ) -> None:
+        """Does the same after each step, and names the layer.
+
+        Raises:
+          RunError: The loss of the step was not finite.
+        """
+        if step := int(after.first_bad):
+            found = find_first_bad(
+                self._model,
+                jax.device_get(before),
+                image,
+                image_size=self._config.data.image_size,
+                dtype=self._config.dtype,
+            )
+            raise RunError(
+                f"the loss of step {step} is not finite; first to go wrong: {found}"
+            )
 
     def fit(
         self, state: TrainState, writer: RunWriter, checkpoints: Checkpoints
@@ -159,22 +211,27 @@ class Trainer:
 
         Raises:
           Stopped: SIGINT or SIGTERM came; the state was saved.
+          RunError: The loss is not finite, or a checkpoint cannot be written.
         """
         start = int(state.step)
         seconds = writer.rows[-1]["time_s"] if writer.rows else 0.0
         began = time.perf_counter() - seconds
         train_step, compile_s = self._compile(state, start)
         print(f"compiled  in {compile_s:.1f} s", flush=True)
-        meter = Meter()
+        meter, save_s = Meter(), 0.0
         epoch_mark = window_mark = meter.mark()
         progress = Progress(start, self.num_steps)
         with closing(progress), noted_signals() as stop:
             for step in range(start + 1, self.num_steps + 1):
                 batch = self._train.batch(step - 1)
                 meter.add(int(batch["mask"].sum()))
+                before = state
                 state = train_step(state, self._parallel.split(batch), self._step_key)
+                if self._config.debug.nans:
+                    self._diagnose(before, state, batch["image"])
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
+                    self._check_finite(state)
                     sums = state.epoch_sums if due.epoch else state.window_sums
                     row = {"step": step, "epoch": step / self.steps_per_epoch}
                     row |= {f"train/{k}": v for k, v in means(sums).items()}
@@ -183,16 +240,18 @@ class Trainer:
                     row["images_per_s"] = meter.images_per_s(mark)
                     if due.evaluate:
                         row |= self.evaluate(state)
-                    row["time_s"] = time.perf_counter() - began
+                    row |= {"time_s": time.perf_counter() - began, "save_s": save_s}
                     writer.write(row)
+                    save_s = 0.0
                     window_mark = meter.mark()
                 if due.epoch:
                     epoch_mark = meter.mark()
                     progress.line(epoch_line(row, self._config.num_epochs))
                 stopping = stop.received  # once: it may come at any moment
                 if due.save or stopping is not None:
+                    self._check_finite(state)
                     meter.pause()
-                    checkpoints.save(step, state, row)
+                    save_s += checkpoints.save(step, state, row)
                 if stopping is not None and step < self.num_steps:
                     raise Stopped(stopping, step)
                 meter.resume()

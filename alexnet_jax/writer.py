@@ -1,8 +1,11 @@
 """What a run leaves in its folder besides checkpoints: config, metrics, TensorBoard."""
 
+import contextlib
+import fcntl
 import json
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,34 @@ _LIBRARIES = (
 )
 
 
-def claim(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
-    """Makes the run's folder, or checks that it is this run's.
+@contextlib.contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Makes the run's folder and keeps other runs out of it while the context lasts.
+
+    Raises:
+      InputError: The folder cannot be written, or another run is in it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("a")
+    except OSError as error:
+        raise InputError(
+            f"workdir: {workdir} cannot be written ({error.strerror}); "
+            "choose another --workdir"
+        ) from error
+    with lock:  # closing it gives it up, as does any end of the process
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"workdir: another run is writing to {workdir}; wait for its end, or "
+                "choose another --workdir"
+            ) from error
+        yield
+
+
+def check_same_run(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
+    """Checks that what lies in a folder is this config's run.
 
     Args:
       workdir: The folder.
@@ -38,18 +67,8 @@ def claim(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
       has_checkpoint: Whether there is a state to go on from.
 
     Raises:
-      InputError: The folder cannot be written, or holds another config's run.
+      InputError: It is another config's.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"workdir: {workdir} cannot be written ({error.strerror}); "
-            "choose another --workdir"
-        ) from error
     if not has_checkpoint:
         return
     try:
@@ -67,6 +86,12 @@ def claim(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
         raise InputError(
             f"workdir: {workdir} holds another config's run: {'; '.join(changed)}; "
             "choose another --workdir, or the old values"
+        )
+    epochs = old["num_epochs"], config.num_epochs
+    if config.optim.schedule == "cosine" and epochs[0] != epochs[1]:
+        print(
+            f"note      the run was to be {epochs[0]} epochs long and is now "
+            f"{epochs[1]}: from here on its learning rates are those of the new cosine"
         )
 
 

@@ -38,7 +38,13 @@ BAD = {
 }
 # Checked where their values are registered, or any value will do.
 ELSEWHERE = {"model.name", "model.init", "data.name"}
-ANY = {"data.manual_dir", "data.data_dir", "log.tensorboard"}
+ANY = {
+    "data.manual_dir",
+    "data.data_dir",
+    "checkpoint.init_from",
+    "log.tensorboard",
+    "debug.nans",
+}
 
 
 def test_every_key_has_its_bad_values():

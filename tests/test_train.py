@@ -126,7 +126,14 @@ def test_what_a_run_leaves(config, tmp_path, capsys):
     config.log.every_steps = 2
     result = train_and_evaluate(config, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    left = {"config.json", "metrics.jsonl", "curves.png", "checkpoints", "tensorboard"}
+    left = {
+        ".lock",
+        "config.json",
+        "metrics.jsonl",
+        "curves.png",
+        "checkpoints",
+        "tensorboard",
+    }
     assert names == left
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["config"]["batch_size"] == 400

@@ -1,5 +1,6 @@
 """The base class of every network: d2l's `Classifier`, without its trainer."""
 
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -35,6 +36,12 @@ class Classifier(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps images `(B, H, W, C)` to logits `(B, num_classes)`."""
         return self.net(x)
+
+    def layer_outputs(self, x: jax.Array) -> Iterator[tuple[Callable, jax.Array]]:
+        """Yields each layer and what it makes of what the ones before made of `x`."""
+        for layer in self.net.layers:
+            x = layer(x)
+            yield layer, x
 
     @nn.nowrap
     def init(
@@ -77,10 +84,9 @@ class Classifier(nn.Module):
         rows: list[tuple[str, tuple[int, ...]]] = []
 
         def trace(model: Classifier, x: jax.Array) -> None:
-            for layer in model.net.layers:
-                x = layer(x)
-                rows.append((type(layer).__name__, x.shape))
-                if 0 in x.shape:
+            for layer, output in model.layer_outputs(x):
+                rows.append((type(layer).__name__, output.shape))
+                if 0 in output.shape:
                     raise InputError(
                         f"image_size {input_shape[1]} is too small for "
                         f"{type(self).__name__}: layer {len(rows)} "

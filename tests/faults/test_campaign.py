@@ -1,0 +1,14 @@
+import pytest
+
+from tests.faults.campaign import run
+
+
+def test_short_campaign(data_dir, tmp_path):
+    rows = run(tmp_path, data_dir, short=True).rows
+    assert [name for name, *_ in rows][:3] == ["kill -9", "SIGTERM", "SIGINT"]
+
+
+@pytest.mark.slow
+def test_long_campaign(data_dir, tmp_path):
+    rows = run(tmp_path, data_dir, short=False).rows
+    assert dict((name, times) for name, times, _ in rows)["kill -9"] == 20
