@@ -1,6 +1,8 @@
 """Half-width AlexNet on scikit-learn's digits at 224×224: nothing to download.
 
-`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`.
+`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. Two
+minutes on two CPU cores; 0.9517 ± 0.0019 test accuracy over 3 seeds (2026-11-21, jax
+0.10.2, flax 0.12.8; results/digits).
 """
 
 from ml_collections import ConfigDict
