@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import app, logging
-from flax import serialization, traverse_util
+from flax import serialization
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.seal import SEAL, files_of, find_fault, seal, step_folders
 from alexnet_jax.step import TrainState
+from alexnet_jax.weights import check_same_arrays
 from alexnet_jax.writer import Row
 
 _MAX_UNWRITTEN = 2
@@ -157,65 +157,6 @@ class Checkpoints:
         check_same_arrays(stored, expected, f"checkpoint {self._folder / str(step)}")
         state = serialization.from_state_dict(shapes, stored)
         return jax.device_put(state, sharding)
-
-
-def check_same_arrays(
-    stored: Mapping[str, Any], expected: Mapping[str, Any], what: str
-) -> None:
-    """Checks that two trees hold arrays of the same names and shapes.
-
-    Raises:
-      InputError: They do not; the arrays that differ are named.
-    """
-    there, here = (
-        {"/".join(path): leaf.shape for path, leaf in _flatten(tree).items()}
-        for tree in (stored, expected)
-    )
-    differing = [
-        f"{name} is {there.get(name, 'missing')} there, "
-        f"{here.get(name, 'missing')} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-    if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise InputError(
-            f"{what} is of another model: {'; '.join(differing[:3])}{more}; choose "
-            "another --workdir, or the model that wrote it"
-        )
-
-
-def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
-    leaves = traverse_util.flatten_dict(dict(tree))
-    return {path: leaf for path, leaf in leaves.items() if leaf is not None}
-
-
-def load_weights(path: Path) -> dict[str, Any]:
-    """Loads what a network needs from a run's folder, or from one of its checkpoints.
-
-    Args:
-      path: `WORKDIR` (its newest intact checkpoint is taken) or
-        `WORKDIR/checkpoints/STEP`.
-
-    Returns:
-      `params` and `model_state`, nested dicts of NumPy arrays.
-
-    Raises:
-      InputError: No intact checkpoint lies there.
-    """
-    steps = step_folders(path / "checkpoints")
-    candidates = [path] if path.name.isdigit() else list(reversed(steps.values()))
-    for folder in candidates:
-        if folder.is_dir() and find_fault(folder) is None:
-            with ocp.CheckpointManager(folder.parent) as manager:
-                state = manager.restore(
-                    int(folder.name), args=ocp.args.StandardRestore()
-                )
-            return {name: state.get(name) or {} for name in ("params", "model_state")}
-    raise InputError(
-        f"checkpoint.init_from: {path} holds no intact checkpoint; give a run's "
-        "workdir, or WORKDIR/checkpoints/STEP"
-    )
 
 
 def describe(workdir: Path) -> list[str]:

@@ -98,7 +98,11 @@ _OPTIONAL_COUNT: Rule = (
     lambda value: value is None or _integer(value, 1),
     "an integer of at least 1, or not set",
 )
-_RATE: Rule = (lambda value: _real(value, 0.0), "a finite number of at least 0")
+_FLOAT32_MAX = 3.4e38
+_RATE: Rule = (
+    lambda value: _real(value, 0.0, _FLOAT32_MAX),
+    "a finite number of at least 0",
+)
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
 
 # What the networks, data sets and initialisations are called is checked where they are

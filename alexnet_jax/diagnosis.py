@@ -1,4 +1,4 @@
-"""Where a run went wrong: the first layer whose output is not finite."""
+"""A run that diverges: noticing it, and naming the first layer that went wrong."""
 
 from typing import Any
 
@@ -8,48 +8,85 @@ import numpy as np
 from flax import traverse_util
 
 from alexnet_jax.augment import scale_and_resize
+from alexnet_jax.errors import RunError
 from alexnet_jax.models import Classifier
 from alexnet_jax.step import TrainState
 
 
-def find_first_bad(
+def check_finite(state: TrainState, learning_rate: float) -> None:
+    """Refuses a state that a step spoilt; waits for the device.
+
+    Args:
+      state: Of any step.
+      learning_rate: For the message.
+
+    Raises:
+      RunError: The loss or the update of a step was not finite.
+    """
+    if step := int(state.first_bad):
+        raise RunError(
+            f"loss: step {step} has a loss or an update that is not finite; what was "
+            f"saved before is kept. Lower optim.learning_rate ({learning_rate:g}) or "
+            "set optim.warmup_steps; --config.debug.nans=True names the layer"
+        )
+
+
+def look_at_layers(
     model: Classifier,
-    state: TrainState,
+    before: TrainState,
+    after: TrainState,
     image: np.ndarray,
     *,
     image_size: int,
     dtype: str,
-) -> str:
-    """Names the first parameter or, layer by layer, the first output with NaN or inf.
+) -> None:
+    """Names what first had NaN or inf in a step, if anything had; slow.
 
     Args:
       model: The network.
-      state: The state *before* the step whose loss was not finite.
-      image: That step's images, `(B, h, w, C) uint8`.
+      before: The state before the step.
+      after: The state after it.
+      image: The step's images, `(B, h, w, C) uint8`.
       image_size: Height and width that the network sees, in pixels.
       dtype: `config.dtype`.
 
-    Returns:
-      Such as `parameter fc6/kernel, after the update before` or `output of conv3 ...`.
+    Raises:
+      RunError: The step's loss or its update is not finite: the first layer whose
+        output (without dropout) is not, else the first parameter that the update
+        spoilt.
     """
-    for path, leaf in traverse_util.flatten_dict(state.params).items():
-        if not np.isfinite(leaf).all():
-            return f"parameter {'/'.join(path)}, after the update before"
-    compute_dtype = jnp.dtype(dtype)
-    resized = scale_and_resize(jnp.asarray(image), image_size)
+    if not int(after.first_bad):
+        return
+    found = _bad_layer(model, before, image, image_size, dtype)
+    found = found or _bad_parameter(after) or "the loss, with dropout"
+    raise RunError(
+        f"loss: step {int(after.first_bad)} has a loss or an update that is not "
+        f"finite; the first to go wrong is {found}"
+    )
 
+
+def _bad_layer(
+    model: Classifier, state: TrainState, image: np.ndarray, image_size: int, dtype: str
+) -> str | None:
     def look(model: Classifier, x: jax.Array) -> str | None:
         for index, (layer, output) in enumerate(model.layer_outputs(x), start=1):
-            if not np.isfinite(np.asarray(output, np.float32)).all():
-                name = getattr(layer, "name", None) or getattr(
-                    layer, "__name__", type(layer).__name__
-                )
-                return f"output of layer {index}, {name}"
+            if not bool(jnp.isfinite(output).all()):
+                kind = getattr(layer, "__name__", type(layer).__name__)
+                name = getattr(layer, "name", None) or kind
+                return f"the output of layer {index}, {name}"
         return None
 
-    params = jax.tree.map(lambda leaf: leaf.astype(compute_dtype), state.params)
-    variables: Any = {"params": params, **state.model_state}
-    found: Any = model.clone(training=False).apply(
-        variables, resized.astype(compute_dtype), method=look
-    )
-    return found or "no layer's output without dropout; the loss or its gradient"
+    # On one device: the host's copy of the state is what it works on.
+    params, model_state = jax.device_get((state.params, state.model_state))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+    resized = scale_and_resize(jnp.asarray(image), image_size).astype(dtype)
+    variables = {"params": params, **model_state}
+    found: Any = model.clone(training=False).apply(variables, resized, method=look)
+    return found
+
+
+def _bad_parameter(state: TrainState) -> str | None:
+    for path, leaf in traverse_util.flatten_dict(state.params).items():
+        if not bool(jnp.isfinite(leaf).all()):
+            return f"the update of {'/'.join(path)}"
+    return None

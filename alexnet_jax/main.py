@@ -15,6 +15,9 @@ config can be set; the ones that people change most:
   --config.model.name=lenet5       alexnet_d2l, alexnet_half, lenet5
   --config.model.init=lecun        author, lecun, he, xavier, torch
   --config.seed=1
+  --config.checkpoint.every_steps=500      save so often, besides at each epoch's end
+  --config.checkpoint.init_from=WORKDIR    start from another run's weights
+  --config.debug.nans=True                 name the layer where NaN or inf began; slow
 
 The run is written to runs/NAME, or to --workdir; the same command again goes on where
 that folder ends.

@@ -28,8 +28,8 @@ class TrainState(struct.PyTreeNode):
       model_state: The network's mutable collections, such as `batch_stats`.
       epoch_sums: Sums over the epoch's examples so far.
       window_sums: Sums over the examples since the last logged row.
-      first_bad: The first step, counted from 1, whose loss was not finite, `() int32`;
-        0 while there is none.
+      first_bad: The first step, counted from 1, whose loss was not finite or whose
+        update left a parameter that is not, `() int32`; 0 while there is none.
     """
 
     step: jax.Array
@@ -131,20 +131,28 @@ def make_train_step(
             model_state = jax.tree.map(_mean_over(axis_name), model_state)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         position = state.step % steps_per_epoch  # in the epoch
-        is_first_bad = ~jnp.isfinite(sums["loss"]) & (state.first_bad == 0)
+        params = optax.apply_updates(state.params, updates)
+        is_bad = ~(jnp.isfinite(sums["loss"]) & _all_finite(params))
         return state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             opt_state=opt_state,
             model_state=model_state,
             epoch_sums=_add(state.epoch_sums, sums, restart=position == 0),
             window_sums=_add(
                 state.window_sums, sums, restart=position % log_every_steps == 0
             ),
-            first_bad=jnp.where(is_first_bad, state.step + 1, state.first_bad),
+            first_bad=jnp.where(
+                is_bad & (state.first_bad == 0), state.step + 1, state.first_bad
+            ),
         )
 
     return train_step
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(finite).all()
 
 
 def _mean_over(axis_name: str) -> Callable[[jax.Array], jax.Array]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints, load_weights
+from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.config import validate
 from alexnet_jax.data import Batches, DataInfo, create_data
 from alexnet_jax.errors import InputError, RunError
@@ -16,6 +16,7 @@ from alexnet_jax.report import draw_curves
 from alexnet_jax.seal import set_damaged_aside, step_folders
 from alexnet_jax.step import TrainState
 from alexnet_jax.trainer import Trainer
+from alexnet_jax.weights import load_weights
 from alexnet_jax.writer import Row, RunWriter, check_same_run, claimed, read_rows
 
 

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints, check_same_arrays
+from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.data import Batches
-from alexnet_jax.diagnosis import find_first_bad
-from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.diagnosis import check_finite, look_at_layers
+from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
@@ -20,6 +20,7 @@ from alexnet_jax.parallel import DataParallel
 from alexnet_jax.progress import Meter, Progress, epoch_line
 from alexnet_jax.signals import Stopped, noted_signals
 from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
+from alexnet_jax.weights import check_same_arrays
 from alexnet_jax.writer import Row, RunWriter
 
 
@@ -112,7 +113,7 @@ class Trainer:
         """Draws a fresh state and puts another run's weights in.
 
         Args:
-          weights: From `checkpoint.load_weights`.
+          weights: From `weights.load_weights`.
 
         Raises:
           InputError: They are another network's.
@@ -163,38 +164,11 @@ class Trainer:
         compiled = wrapped.lower(state, batch, self._step_key).compile()
         return compiled, time.perf_counter() - start
 
-    def _check_finite(self, state: TrainState) -> None:
-        """Refuses a state that a step spoilt; waits for the device.
-
-        Raises:
-          RunError: The loss of a step was not finite.
-        """
-        if step := int(state.first_bad):
-            raise RunError(
-                f"the loss of step {step} is not finite; no later state was saved. "
-                f"Lower optim.learning_rate (it is {self._model.lr:g}) or set "
-                "optim.warmup_steps; --config.debug.nans=True names the layer"
-            )
-
-    def _diagnose(
+    def _look_at_layers(
         self, before: TrainState, after: TrainState, image: np.ndarray
     ) -> None:
-        """Does the same after each step, and names the layer.
-
-        Raises:
-          RunError: The loss of the step was not finite.
-        """
-        if step := int(after.first_bad):
-            found = find_first_bad(
-                self._model,
-                jax.device_get(before),
-                image,
-                image_size=self._config.data.image_size,
-                dtype=self._config.dtype,
-            )
-            raise RunError(
-                f"the loss of step {step} is not finite; first to go wrong: {found}"
-            )
+        size, dtype = self._config.data.image_size, self._config.dtype
+        look_at_layers(self._model, before, after, image, image_size=size, dtype=dtype)
 
     def fit(
         self, state: TrainState, writer: RunWriter, checkpoints: Checkpoints
@@ -228,10 +202,10 @@ class Trainer:
                 before = state
                 state = train_step(state, self._parallel.split(batch), self._step_key)
                 if self._config.debug.nans:
-                    self._diagnose(before, state, batch["image"])
+                    self._look_at_layers(before, state, batch["image"])
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
-                    self._check_finite(state)
+                    check_finite(state, self._model.lr)
                     sums = state.epoch_sums if due.epoch else state.window_sums
                     row = {"step": step, "epoch": step / self.steps_per_epoch}
                     row |= {f"train/{k}": v for k, v in means(sums).items()}
@@ -249,7 +223,7 @@ class Trainer:
                     progress.line(epoch_line(row, self._config.num_epochs))
                 stopping = stop.received  # once: it may come at any moment
                 if due.save or stopping is not None:
-                    self._check_finite(state)
+                    check_finite(state, self._model.lr)
                     meter.pause()
                     save_s += checkpoints.save(step, state, row)
                 if stopping is not None and step < self.num_steps:

@@ -15,11 +15,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from alexnet_jax import checkpoint, writer
-from alexnet_jax.checkpoint import Checkpoints, describe, load_weights
+from alexnet_jax import checkpoint, models
+from alexnet_jax.checkpoint import Checkpoints, describe
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.seal import SEAL, find_fault, step_folders
 from alexnet_jax.train import train_and_evaluate
+from alexnet_jax.weights import load_weights
 from alexnet_jax.writer import claimed, read_rows
 from tests.faults.campaign import KINDS, empty
 from tests.test_train import load, rows_of
@@ -226,28 +227,46 @@ def test_lengthening_a_cosine_says_so(config, tmp_path, capsys):
 
 class TestNotFinite:
     @pytest.fixture
-    def diverging(self, run, config):
-        """Goes on from a good state at a rate that ruins it."""
+    def run(self, config, tmp_path):
+        """A good state, to go on from with settings whose first update overflows."""
+        run = tmp_path / "run"
+        config.optim.weight_decay = 1e-4
+        train_and_evaluate(config, run)
         record = json.loads((run / "config.json").read_text())
-        record["config"]["optim"]["learning_rate"] = 1e38
+        for settings in (record["config"]["optim"], config.optim):
+            settings["learning_rate"], settings["weight_decay"] = 3e38, 1e3
         (run / "config.json").write_text(json.dumps(record))
-        config.optim.learning_rate = 1e38
         config.num_epochs = 4
-        return config
+        return run
 
-    def test_the_run_stops_and_keeps_what_was_good(self, run, diverging):
-        with pytest.raises(RunError, match="optim.learning_rate") as error:
-            train_and_evaluate(diverging, run)
-        assert "the loss of step 10 is not finite" in str(error.value)
+    def test_the_run_stops_and_keeps_what_was_good(self, run, config):
+        config.checkpoint.every_steps = 1  # not even the spoilt state is saved
+        with pytest.raises(RunError, match="optim.learning_rate .3e.38.") as error:
+            train_and_evaluate(config, run)
+        assert "loss: step 9 has a loss or an update that is not" in str(error.value)
         assert list(step_folders(run / "checkpoints")) == [4, 8]
         assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [4, 8]
 
-    def test_debug_names_the_layer(self, run, diverging):
-        diverging.debug.nans = True
-        with pytest.raises(
-            RunError, match="step 10 is not finite; first to go wrong: "
-        ):
-            train_and_evaluate(diverging, run)
+    def test_the_spoilt_parameter_is_named(self, run, config):
+        config.debug.nans = True
+        with pytest.raises(RunError, match="step 9 .* wrong is the update of conv1/"):
+            train_and_evaluate(config, run)
+
+    def test_the_first_bad_layer_is_named(self, config, tmp_path, monkeypatch):
+        class Broken(models.LeNet):
+            def init(self, *args, **kwargs):
+                variables = models.LeNet.init(self, *args, **kwargs)
+                variables["params"]["conv2"]["kernel"] *= np.nan
+                return variables
+
+        monkeypatch.setitem(models.MODELS, "lenet5", Broken)
+        config.debug.nans = True
+        with pytest.raises(RunError, match="step 1 .* is the output of layer 4, conv2"):
+            train_and_evaluate(config, tmp_path)
+        config.debug.nans = False
+        with pytest.raises(RunError, match="step 1 .*--config.debug.nans=True"):
+            train_and_evaluate(config, tmp_path)
+        assert not step_folders(tmp_path / "checkpoints")
 
 
 class TestListing:
@@ -286,4 +305,3 @@ def test_the_time_that_saving_took_is_logged(run):
     assert all(row["save_s"] >= 0 for row in read_rows(run / "metrics.jsonl"))
     rows = rows_of(run, "save_s")
     assert rows[0] == (0.0,) and rows[1][0] > 0  # the first save is in the second row
-    assert writer.read_rows(run / "metrics.jsonl")

@@ -21,7 +21,7 @@ BAD = {
     "model.dropout_rate": [-0.1, 1.0, math.nan],
     "data.image_size": [0],
     "optim.name": ["adam"],
-    "optim.learning_rate": [-0.1, math.nan, math.inf],
+    "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
     "optim.momentum": [-0.1, 1.0, math.nan],
     "optim.weight_decay": [-1e-4, math.nan],
     "optim.schedule": ["cosin"],

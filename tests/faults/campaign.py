@@ -30,19 +30,47 @@ from alexnet_jax.seal import SEAL, step_folders
 from alexnet_jax.writer import read_rows
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is broken.
+
+    Attributes:
+      settings: The command line's.
+      num_steps: Where it ends.
+    """
+
+    settings: tuple[str, ...]
+    num_steps: int
+
+
 # Half-width AlexNet at its smallest: 43 MB a checkpoint, so that a save takes a while.
-SETTINGS = (
-    "--config=experiments/digits.py",
-    "--config.data.image_size=67",
-    "--config.batch_size=100",
-    "--config.num_epochs=2",
-    "--config.optim.schedule=constant",
-    "--config.checkpoint.every_steps=4",
-    "--config.log.every_steps=4",
-    "--config.log.tensorboard=False",
-    "--config.parallel.data=1",
+DIGITS = Job(
+    (
+        "--config=experiments/digits.py",
+        "--config.data.image_size=67",
+        "--config.batch_size=100",
+        "--config.num_epochs=2",
+        "--config.optim.schedule=constant",
+        "--config.checkpoint.every_steps=4",
+        "--config.log.every_steps=4",
+        "--config.log.tensorboard=False",
+        "--config.parallel.data=1",
+    ),
+    num_steps=30,
 )
-NUM_STEPS = 30
+# The original files; FASHION_MNIST_DIR names their folder.
+FASHION = Job(
+    (
+        "--config=experiments/lenet.py",
+        "--config.num_epochs=3",
+        "--config.checkpoint.every_steps=50",
+        "--config.log.tensorboard=False",
+        "--config.parallel.data=1",
+    ),
+    num_steps=1407,
+)
 
 
 @dataclass
@@ -50,12 +78,14 @@ class Campaign:
     """Where it works, and what came of it.
 
     Attributes:
+      job: What is run.
       folder: Everything is written below it.
       data_dir: Prepared data sets.
       random: Draws the moments.
       rows: `(fault, times, what was seen)`.
     """
 
+    job: Job
     folder: Path
     data_dir: Path
     random: random.Random
@@ -64,7 +94,7 @@ class Campaign:
     def start(self, workdir: Path, *more: str) -> subprocess.Popen[str]:
         """Starts the program in a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "alexnet_jax.main", *SETTINGS]
+            [sys.executable, "-m", "alexnet_jax.main", *self.job.settings]
             + [f"--workdir={workdir}", *more],
             cwd=ROOT,
             env=os.environ
@@ -96,7 +126,9 @@ class Campaign:
 
     def check_whole(self, workdir: Path) -> None:
         """Compares with the run that was left alone."""
-        jax.tree.map(np.testing.assert_array_equal, load(self.reference), load(workdir))
+        jax.tree.map(
+            np.testing.assert_array_equal, self.load(self.reference), self.load(workdir)
+        )
         expected, rows = (metrics(path) for path in (self.reference, workdir))
         steps = [row["step"] for row in rows]
         assert steps == sorted(set(steps)), steps
@@ -109,6 +141,11 @@ class Campaign:
         """The run that was left alone."""
         return self.folder / "reference"
 
+    def load(self, workdir: Path) -> dict:
+        """Returns the arrays of a run's last checkpoint."""
+        with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+            return manager.restore(self.job.num_steps, args=ocp.args.StandardRestore())
+
     def newest_intact(self, workdir: Path) -> int:
         """The step that the next start must go on from; 0 for a fresh one."""
         sealed = [
@@ -117,12 +154,6 @@ class Campaign:
             if (path / SEAL).exists()
         ]
         return max(sealed, default=0)
-
-
-def load(workdir: Path) -> dict:
-    """Returns the arrays of a run's last checkpoint."""
-    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
-        return manager.restore(NUM_STEPS, args=ocp.args.StandardRestore())
 
 
 def metrics(workdir: Path) -> list[dict[str, float]]:
@@ -144,7 +175,7 @@ def break_runs(
     """One life, broken by a signal each time at a random moment or during a save."""
     workdir = campaign.folder / re.sub(r"\W+", "-", name)
     checkpoints = workdir / "checkpoints"
-    during = 0
+    during, newest = 0, 0
     for count, number in enumerate(numbers):
         process = campaign.start(workdir)
         begun = {path.name for path in checkpoints.glob("*")}
@@ -169,10 +200,13 @@ def break_runs(
         text = campaign.end(process)
         expected = {-number, 128 + number, 0}  # 0: it had just ended
         assert process.returncode in expected, (process.returncode, text)
+        if "resumed" in text:  # it may be killed before it says so
+            assert f"resumed   at step {newest:,} of" in text, (newest, text)
         newest = campaign.newest_intact(workdir)
-        if newest == NUM_STEPS:  # ended: a new life
+        if newest == campaign.job.num_steps:  # ended: a new life
             campaign.check_whole(workdir)
             shutil.rmtree(workdir)
+            newest = 0
             continue
         if number == signal.SIGKILL:
             continue
@@ -202,7 +236,8 @@ def damage(campaign: Campaign, kinds: dict[str, Callable[[Path], None]]) -> None
             assert (workdir / "damaged" / "12").is_dir()
             campaign.check_whole(workdir)
         seen = "named in a warning, moved aside; went on from the one before"
-        campaign.rows.append((f"{kind}, each file", len(names), seen))
+        where = "the newest" if kind == "emptied folder" else "each of its files"
+        campaign.rows.append((f"{kind}: {where}", len(names), seen))
 
 
 def truncate(path: Path) -> None:
@@ -249,7 +284,7 @@ def full_disk(campaign: Campaign) -> None:
     disk = campaign.folder / "disk"
     with small_disk(disk, "size=110m") as allowed:
         if not allowed:
-            campaign.rows.append(("full disk", 0, "not run: mounting is not allowed"))
+            campaign.rows.append(("full disk", 0, "not run: no mounting here"))
             return
         workdir = disk / "run"
         process = campaign.start(workdir)
@@ -282,35 +317,46 @@ def read_only(campaign: Campaign) -> None:
 
 def run(folder: Path, data_dir: Path, *, short: bool, seed: int = 0) -> Campaign:
     """Runs the campaign; raises at the first thing that is lost."""
-    campaign = Campaign(folder, data_dir, random.Random(seed))
+    campaign = Campaign(DIGITS, folder, data_dir, random.Random(seed))
     campaign.finish(campaign.reference)
     kills, stops = (2, 1) if short else (20, 10)
-    break_runs(
-        campaign,
-        "kill -9",
-        [signal.SIGKILL] * kills,
-        in_save=lambda count: count % 2 == 0,
-    )
+    kill(campaign, "kill -9", kills)
     for number in (signal.SIGTERM, signal.SIGINT):
         break_runs(campaign, number.name, [number] * stops, in_save=lambda count: False)
-    if short:
-        damage(campaign, {"emptied folder": empty})
-    else:
-        damage(campaign, KINDS)
+    damage(campaign, {"emptied folder": empty} if short else KINDS)
     full_disk(campaign)
     read_only(campaign)
+    return campaign
+
+
+def kill(campaign: Campaign, name: str, times: int) -> None:
+    """Kills one life, every other time during a save."""
+    numbers = [signal.SIGKILL] * times
+    break_runs(campaign, name, numbers, in_save=lambda count: count % 2 == 0)
+
+
+def run_real(folder: Path, data_dir: Path, *, seed: int = 0) -> Campaign:
+    """Kills a run on the original Fashion-MNIST files five times."""
+    campaign = Campaign(FASHION, folder, data_dir, random.Random(seed))
+    campaign.finish(campaign.reference)
+    kill(campaign, "kill -9, LeNet-5 on Fashion-MNIST", 5)
     return campaign
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--short", action="store_true", help="few of each")
+    parser.add_argument("--real", action="store_true", help="kills on Fashion-MNIST")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        campaign = run(path, path / "tfds", short=options.short, seed=options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data_dir = folder / "tfds"
+        if options.real:
+            campaign = run_real(folder, data_dir, seed=options.seed)
+        else:
+            campaign = run(folder, data_dir, short=options.short, seed=options.seed)
     print("| fault | times | seen |\n| --- | ---: | --- |")
     for row in campaign.rows:
         print("| {} | {} | {} |".format(*row))

@@ -1,11 +1,17 @@
 import pytest
 
-from tests.faults.campaign import run
+from tests.faults.campaign import run, run_real
 
 
 def test_short_campaign(data_dir, tmp_path):
     rows = run(tmp_path, data_dir, short=True).rows
     assert [name for name, *_ in rows][:3] == ["kill -9", "SIGTERM", "SIGINT"]
+
+
+@pytest.mark.slow
+def test_real_files(fashion_files, tmp_path):
+    ((_, times, _),) = run_real(tmp_path, tmp_path / "tfds").rows
+    assert times == 5
 
 
 @pytest.mark.slow

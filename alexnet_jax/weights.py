@@ -1,0 +1,70 @@
+"""Weights of another run: loading them, and telling whether they fit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+from flax import traverse_util
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.seal import find_fault, step_folders
+
+
+def check_same_arrays(
+    stored: Mapping[str, Any], expected: Mapping[str, Any], what: str
+) -> None:
+    """Checks that two trees hold arrays of the same names and shapes.
+
+    Raises:
+      InputError: They do not; the arrays that differ are named.
+    """
+    there, here = (
+        {"/".join(path): leaf.shape for path, leaf in _flatten(tree).items()}
+        for tree in (stored, expected)
+    )
+    differing = [
+        f"{name} is {there.get(name, 'missing')} there, "
+        f"{here.get(name, 'missing')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(
+            f"{what} is of another model: {'; '.join(differing[:3])}{more}; choose "
+            "another --workdir, or the model that wrote it"
+        )
+
+
+def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    leaves = traverse_util.flatten_dict(dict(tree))
+    return {path: leaf for path, leaf in leaves.items() if leaf is not None}
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """Loads what a network needs from a run's folder, or from one of its checkpoints.
+
+    Args:
+      path: `WORKDIR` (its newest intact checkpoint is taken) or
+        `WORKDIR/checkpoints/STEP`.
+
+    Returns:
+      `params` and `model_state`, nested dicts of NumPy arrays.
+
+    Raises:
+      InputError: No intact checkpoint lies there.
+    """
+    steps = step_folders(path / "checkpoints")
+    candidates = [path] if path.name.isdigit() else list(reversed(steps.values()))
+    for folder in candidates:
+        if folder.is_dir() and find_fault(folder) is None:
+            with ocp.CheckpointManager(folder.parent) as manager:
+                state = manager.restore(
+                    int(folder.name), args=ocp.args.StandardRestore()
+                )
+            return {name: state.get(name) or {} for name in ("params", "model_state")}
+    raise InputError(
+        f"checkpoint.init_from: {path} holds no intact checkpoint; give a run's "
+        "workdir, or WORKDIR/checkpoints/STEP"
+    )
