@@ -43,58 +43,71 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     parallel = create_parallel(config.parallel.data, config.batch_size)
     model = _create_model(config)
     with claimed(workdir):
-        check_same_run(workdir, config, bool(step_folders(workdir / "checkpoints")))
+        folder = workdir / "checkpoints"
+        check_same_run(workdir, config, bool(step_folders(folder)))
+        train, test, info = create_data(
+            config.data,
+            batch_size=config.batch_size,
+            eval_batch_size=parallel.round_up(config.eval.batch_size),
+            seed=config.seed,
+        )
+        _check_classes(config, info)
+        trainer = Trainer(config, model, train, test, parallel)
+        set_damaged_aside(folder)
         try:
-            return _run(config, workdir, parallel, model)
+            with closing(Checkpoints(folder, config.checkpoint.keep)) as checkpoints:
+                start = checkpoints.latest_step() or 0
+                if start >= trainer.num_steps:
+                    return _report_finished(workdir, start)
+                state = _start(config, trainer, checkpoints, start)
+                _announce(config, parallel, state, (train, test, info), workdir)
+                rows = _fit(config, trainer, state, checkpoints, workdir)
         except OSError as error:
             raise RunError(
                 f"workdir: {workdir} cannot be written ({error.strerror or error}); "
                 "make room or mend the folder, and the same command goes on from its "
                 "last checkpoint"
             ) from error
-
-
-def _run(
-    config: ConfigDict, workdir: Path, parallel: DataParallel, model: Classifier
-) -> Row:
-    """Trains in a folder that is this run's."""
-    train, test, info = create_data(
-        config.data,
-        batch_size=config.batch_size,
-        eval_batch_size=parallel.round_up(config.eval.batch_size),
-        seed=config.seed,
-    )
-    _check_classes(config, info)
-    trainer = Trainer(config, model, train, test, parallel)
-    set_damaged_aside(workdir / "checkpoints")
-    checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
-    with closing(checkpoints):
-        start = checkpoints.latest_step() or 0
-        if start >= trainer.num_steps:
-            result = _result(read_rows(workdir / "metrics.jsonl"), workdir)
-            print(f"finished  before, at step {start:,}: {_describe(result)}")
-            print(f"workdir   {workdir}, left as it is")
-            return result
-        if start:
-            state = trainer.restore(checkpoints, start)
-        elif config.checkpoint.init_from:
-            state = trainer.start_from(load_weights(Path(config.checkpoint.init_from)))
-        else:
-            state = trainer.create_state()
-        _announce(config, parallel, state, (train, test, info), workdir)
-        if start:
-            print(f"resumed   at step {start:,} of {trainer.num_steps:,}")
-        elif config.checkpoint.init_from:
-            print(f"weights   from {config.checkpoint.init_from}")
-        writer = RunWriter(workdir, config, start)
-        with closing(writer):
-            try:
-                trainer.fit(state, writer, checkpoints)
-            finally:
-                if writer.rows:
-                    draw_curves(writer.rows, workdir / "curves.png", config.name)
-        result = _result(writer.rows, workdir)
+    result = _result(rows, workdir)
     print(f"finished  {_describe(result)}")
+    return result
+
+
+def _start(
+    config: ConfigDict, trainer: Trainer, checkpoints: Checkpoints, step: int
+) -> TrainState:
+    """Returns the state to go on from."""
+    if step:
+        print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
+        return trainer.restore(checkpoints, step)
+    if config.checkpoint.init_from:
+        print(f"weights   from {config.checkpoint.init_from}")
+        return trainer.start_from(load_weights(config.checkpoint.init_from))
+    return trainer.create_state()
+
+
+def _fit(
+    config: ConfigDict,
+    trainer: Trainer,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    workdir: Path,
+) -> list[Row]:
+    """Trains to the end; returns all rows of the run."""
+    with closing(RunWriter(workdir, config, int(state.step))) as writer:
+        try:
+            trainer.fit(state, writer, checkpoints)
+        finally:
+            if writer.rows:
+                draw_curves(writer.rows, workdir / "curves.png", config.name)
+    return writer.rows
+
+
+def _report_finished(workdir: Path, step: int) -> Row:
+    """Says what came of a run that had ended before."""
+    result = _result(read_rows(workdir / "metrics.jsonl"), workdir)
+    print(f"finished  before, at step {step:,}: {_describe(result)}")
+    print(f"workdir   {workdir}, left as it is")
     return result
 
 

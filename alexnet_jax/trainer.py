@@ -151,6 +151,13 @@ class Trainer:
             or (save_every_steps is not None and step % save_every_steps == 0),
         )
 
+    def _measure(self, state: TrainState, step: int, due: Due) -> Row:
+        """Returns the row of a step, without what the clock has to say."""
+        sums = state.epoch_sums if due.epoch else state.window_sums
+        row = {"step": step, "epoch": step / self.steps_per_epoch}
+        row |= {f"train/{name}": value for name, value in means(sums).items()}
+        return row | self.evaluate(state) if due.evaluate else row
+
     def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
         """Compiles the training step ahead, so that no speed contains it."""
         start = time.perf_counter()
@@ -205,16 +212,15 @@ class Trainer:
                     self._look_at_layers(before, state, batch["image"])
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
-                    check_finite(state, self._model.lr)
-                    sums = state.epoch_sums if due.epoch else state.window_sums
-                    row = {"step": step, "epoch": step / self.steps_per_epoch}
-                    row |= {f"train/{k}": v for k, v in means(sums).items()}
-                    meter.pause()  # `means` has waited for the device
+                    check_finite(state, self._model.lr)  # waits for the device
+                    meter.pause()
                     mark = epoch_mark if due.epoch else window_mark
-                    row["images_per_s"] = meter.images_per_s(mark)
-                    if due.evaluate:
-                        row |= self.evaluate(state)
-                    row |= {"time_s": time.perf_counter() - began, "save_s": save_s}
+                    row = self._measure(state, step, due)
+                    row |= {
+                        "images_per_s": meter.images_per_s(mark),
+                        "save_s": save_s,
+                        "time_s": time.perf_counter() - began,
+                    }
                     writer.write(row)
                     save_s = 0.0
                     window_mark = meter.mark()

@@ -42,11 +42,11 @@ def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return {path: leaf for path, leaf in leaves.items() if leaf is not None}
 
 
-def load_weights(path: Path) -> dict[str, Any]:
+def load_weights(source: str | Path) -> dict[str, Any]:
     """Loads what a network needs from a run's folder, or from one of its checkpoints.
 
     Args:
-      path: `WORKDIR` (its newest intact checkpoint is taken) or
+      source: `WORKDIR` (its newest intact checkpoint is taken) or
         `WORKDIR/checkpoints/STEP`.
 
     Returns:
@@ -55,11 +55,13 @@ def load_weights(path: Path) -> dict[str, Any]:
     Raises:
       InputError: No intact checkpoint lies there.
     """
+    path = Path(source).expanduser().absolute()
     steps = step_folders(path / "checkpoints")
     candidates = [path] if path.name.isdigit() else list(reversed(steps.values()))
     for folder in candidates:
         if folder.is_dir() and find_fault(folder) is None:
-            with ocp.CheckpointManager(folder.parent) as manager:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+            with ocp.CheckpointManager(folder.parent, options=options) as manager:
                 state = manager.restore(
                     int(folder.name), args=ocp.args.StandardRestore()
                 )

@@ -88,7 +88,7 @@ def test_the_one_before_a_damaged_one_is_used(run, kind, config, tmp_path, capsy
     capsys.readouterr()
     parts = go_on(config, run)
     out = capsys.readouterr().out
-    assert "warning   checkpoint of step 8: " in out and "resumed   at step 4" in out
+    assert "warning   checkpoint of step 8: " in out and "resuming  at step 4" in out
     assert (run / "damaged" / "8").is_dir()
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
     names = ("step", "train/loss", "test/loss")

@@ -97,7 +97,7 @@ def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     words = go_on.removeprefix("go on     python -m alexnet_jax.main ").split()
     assert "--config.num_epochs=2" in words
     longer = main(*words, TFDS_DATA_DIR=str(data_dir))
-    assert "resumed   at step 15 of 30" in longer.stdout
+    assert "resuming  at step 15 of 30" in longer.stdout
     assert longer.returncode == 0, longer.stderr
 
 

@@ -200,8 +200,8 @@ def break_runs(
         text = campaign.end(process)
         expected = {-number, 128 + number, 0}  # 0: it had just ended
         assert process.returncode in expected, (process.returncode, text)
-        if "resumed" in text:  # it may be killed before it says so
-            assert f"resumed   at step {newest:,} of" in text, (newest, text)
+        if "resuming" in text:  # it may be killed before it says so
+            assert f"resuming  at step {newest:,} of" in text, (newest, text)
         newest = campaign.newest_intact(workdir)
         if newest == campaign.job.num_steps:  # ended: a new life
             campaign.check_whole(workdir)
@@ -232,7 +232,7 @@ def damage(campaign: Campaign, kinds: dict[str, Callable[[Path], None]]) -> None
             spoil(workdir / "checkpoints" / "12" / name)
             text = campaign.finish(workdir)
             assert "warning   checkpoint of step 12: " in text, (kind, name, text)
-            assert "resumed   at step 8 of 30" in text, (kind, name, text)
+            assert "resuming  at step 8 of 30" in text, (kind, name, text)
             assert (workdir / "damaged" / "12").is_dir()
             campaign.check_whole(workdir)
         seen = "named in a warning, moved aside; went on from the one before"
