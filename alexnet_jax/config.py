@@ -50,6 +50,7 @@ def default_config() -> ConfigDict:
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
     config.optim.weight_decay = 0.0  # of every parameter, as PyTorch does
+    config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"
     config.optim.warmup_steps = 0  # linear, from 0
     config.optim.decay_epochs = ()  # schedule 'step': after these epochs ...
@@ -121,6 +122,7 @@ _RULES: dict[str, Rule] = {
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,
+    "optim.clip_norm": _RATE,
     "optim.schedule": _one_of("constant", "step", "cosine"),
     "optim.warmup_steps": (
         lambda value: _integer(value, 0),

@@ -42,12 +42,16 @@ def create_optimizer(
     """Returns stochastic gradient descent as PyTorch and d2l define it.
 
     Weight decay is added to the gradient of every parameter, biases included; the
-    velocity gathers it; the rate multiplies the velocity.
+    velocity gathers it; the rate multiplies the velocity. The gradient is clipped
+    before.
 
     Args:
       config: `config.optim`.
       schedule: Learning rate by step.
     """
-    decay = optax.add_decayed_weights(config.weight_decay)
-    sgd = optax.sgd(schedule, momentum=config.momentum or None)
-    return optax.chain(decay, sgd) if config.weight_decay else sgd
+    parts = [optax.sgd(schedule, momentum=config.momentum or None)]
+    if config.weight_decay:
+        parts.insert(0, optax.add_decayed_weights(config.weight_decay))
+    if config.clip_norm:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    return optax.chain(*parts)

@@ -95,11 +95,10 @@ class Progress:
         self._bar.update(step - self._bar.n)
         self._shown = time.perf_counter()
 
-    def line(self, text: str) -> None:
-        """Prints a line above the bar."""
+    def clear(self) -> None:
+        """Makes room for a line; the bar comes back below it."""
         if not self._bar.disable:
             self._bar.clear()
-        print(text, flush=True)
 
 
 def epoch_line(row: Row, num_epochs: int) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -41,6 +42,9 @@ class StopSignal:
 def noted_signals() -> Iterator[StopSignal]:
     """Keeps SIGINT and SIGTERM from ending the process while the context lasts."""
     stop = StopSignal()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python lets the main thread alone listen
+        return
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = [signal.signal(number, stop.note) for number in numbers]
     try:

@@ -14,6 +14,7 @@ from alexnet_jax.models import MODELS, Classifier, create_model
 from alexnet_jax.parallel import DataParallel, create_parallel
 from alexnet_jax.report import draw_curves
 from alexnet_jax.seal import set_damaged_aside, step_folders
+from alexnet_jax.signals import StopSignal, noted_signals
 from alexnet_jax.step import TrainState
 from alexnet_jax.trainer import Trainer
 from alexnet_jax.weights import load_weights
@@ -55,13 +56,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
         trainer = Trainer(config, model, train, test, parallel)
         set_damaged_aside(folder)
         try:
-            with closing(Checkpoints(folder, config.checkpoint.keep)) as checkpoints:
+            checkpoints = Checkpoints(folder, config.checkpoint.keep)
+            # Signals wait until the last checkpoint is written, not only the last step.
+            with noted_signals() as stop, closing(checkpoints):
                 start = checkpoints.latest_step() or 0
                 if start >= trainer.num_steps:
                     return _report_finished(workdir, start)
                 state = _start(config, trainer, checkpoints, start)
                 _announce(config, parallel, state, (train, test, info), workdir)
-                rows = _fit(config, trainer, state, checkpoints, workdir)
+                rows = _fit(config, trainer, state, checkpoints, workdir, stop)
         except OSError as error:
             raise RunError(
                 f"workdir: {workdir} cannot be written ({error.strerror or error}); "
@@ -92,15 +95,28 @@ def _fit(
     state: TrainState,
     checkpoints: Checkpoints,
     workdir: Path,
+    stop: StopSignal,
 ) -> list[Row]:
     """Trains to the end; returns all rows of the run."""
     with closing(RunWriter(workdir, config, int(state.step))) as writer:
         try:
-            trainer.fit(state, writer, checkpoints)
+            seconds = writer.rows[-1]["time_s"] if writer.rows else 0.0
+            trainer.fit(
+                state,
+                writer.write,
+                checkpoints,
+                stop=stop,
+                seconds=seconds,
+                say=_print_now,
+            )
         finally:
             if writer.rows:
                 draw_curves(writer.rows, workdir / "curves.png", config.name)
     return writer.rows
+
+
+def _print_now(text: str) -> None:
+    print(text, flush=True)  # a pipe, too, shows it as it comes
 
 
 def _report_finished(workdir: Path, step: int) -> Row:

@@ -18,10 +18,10 @@ from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import DataParallel
 from alexnet_jax.progress import Meter, Progress, epoch_line
-from alexnet_jax.signals import Stopped, noted_signals
+from alexnet_jax.signals import Stopped, StopSignal
 from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
 from alexnet_jax.weights import check_same_arrays
-from alexnet_jax.writer import Row, RunWriter
+from alexnet_jax.writer import Row
 
 
 class Due(NamedTuple):
@@ -48,6 +48,7 @@ class Trainer:
         train: Batches,
         test: Batches,
         parallel: DataParallel,
+        key: jax.Array | None = None,
     ) -> None:
         """Builds the optimizer and the steps.
 
@@ -57,10 +58,11 @@ class Trainer:
           train: Training batches.
           test: Test batches.
           parallel: The devices.
+          key: Typed PRNG key, `()`; that of `config.seed` if not given.
 
         Raises:
-          InputError: The images are too small for the network, or too few for a
-            batch.
+          InputError: The images are too small for the network or too few for a batch,
+            or the network puts out something else than `num_classes` logits.
         """
         if config.batch_size > len(train.label):
             raise InputError(
@@ -75,14 +77,21 @@ class Trainer:
         self._train, self._test = train, test
         size = config.data.image_size
         self._input_shape = (1, size, size, train.image.shape[-1])
-        model.layer_shapes(self._input_shape)
+        *_, (last, shape) = model.layer_shapes(self._input_shape)
+        if shape != (1, model.num_classes):
+            raise InputError(
+                f"{type(model).__name__} must put out (batch, {model.num_classes}), a "
+                f"logit for each of its num_classes; its last layer, {last}, puts out "
+                f"{('batch', *shape[1:])}"
+            )
         # The optimizer is the one reader of `lr`.
         schedule = create_schedule(
             config.optim, model.lr, self.steps_per_epoch, config.num_epochs
         )
         self._tx = create_optimizer(config.optim, schedule)
         # A step's key is a function of (seed, step), so none is saved.
-        self._init_key, self._step_key = jax.random.split(jax.random.key(config.seed))
+        key = jax.random.key(config.seed) if key is None else key
+        self._init_key, self._step_key = jax.random.split(key)
         self._train_step = make_train_step(
             model,
             self._tx,
@@ -178,14 +187,25 @@ class Trainer:
         look_at_layers(self._model, before, after, image, image_size=size, dtype=dtype)
 
     def fit(
-        self, state: TrainState, writer: RunWriter, checkpoints: Checkpoints
+        self,
+        state: TrainState,
+        write: Callable[[Row], None],
+        checkpoints: Checkpoints | None = None,
+        *,
+        stop: StopSignal,
+        seconds: float = 0.0,
+        say: Callable[[str], None] = print,
     ) -> TrainState:
         """Trains from a state to `num_steps`.
 
         Args:
           state: Fresh or restored; its memory is used up.
-          writer: Takes a row at each epoch's end and every `log.every_steps`.
-          checkpoints: Takes the state as `config.checkpoint` says, and at the end.
+          write: Takes a row at each epoch's end and every `log.every_steps`.
+          checkpoints: Takes the state as `config.checkpoint` says, and at the end; None
+            saves nothing.
+          stop: Ends the run after the step in which a signal comes.
+          seconds: What the run took before.
+          say: Takes the lines that a person reads.
 
         Returns:
           The state at the end.
@@ -195,14 +215,13 @@ class Trainer:
           RunError: The loss is not finite, or a checkpoint cannot be written.
         """
         start = int(state.step)
-        seconds = writer.rows[-1]["time_s"] if writer.rows else 0.0
         began = time.perf_counter() - seconds
         train_step, compile_s = self._compile(state, start)
-        print(f"compiled  in {compile_s:.1f} s", flush=True)
+        say(f"compiled  in {compile_s:.1f} s")
         meter, save_s = Meter(), 0.0
         epoch_mark = window_mark = meter.mark()
         progress = Progress(start, self.num_steps)
-        with closing(progress), noted_signals() as stop:
+        with closing(progress):
             for step in range(start + 1, self.num_steps + 1):
                 batch = self._train.batch(step - 1)
                 meter.add(int(batch["mask"].sum()))
@@ -221,14 +240,15 @@ class Trainer:
                         "save_s": save_s,
                         "time_s": time.perf_counter() - began,
                     }
-                    writer.write(row)
+                    write(row)
                     save_s = 0.0
                     window_mark = meter.mark()
                 if due.epoch:
                     epoch_mark = meter.mark()
-                    progress.line(epoch_line(row, self._config.num_epochs))
+                    progress.clear()
+                    say(epoch_line(row, self._config.num_epochs))
                 stopping = stop.received  # once: it may come at any moment
-                if due.save or stopping is not None:
+                if checkpoints and (due.save or stopping is not None):
                     check_finite(state, self._model.lr)
                     meter.pause()
                     save_s += checkpoints.save(step, state, row)

@@ -1,0 +1,105 @@
+"""Curves that grow while a network trains, in a notebook; a picture, in a script."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_STYLES = ("-", "--", "-.", ":")
+_COLORS = ("C0", "C1", "C2", "C3")
+
+
+def in_notebook() -> bool:
+    """Whether pictures can be shown where the code runs."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    shell = get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+class ProgressBoard:
+    """Curves by label, as d2l's of the same name.
+
+    Attributes:
+      data: `{label: [(x, y), ...]}`, the points drawn.
+      display: Whether the curves are shown as they grow; only a notebook can.
+    """
+
+    def __init__(
+        self,
+        xlabel: str | None = None,
+        ylabel: str | None = None,
+        xlim: tuple[float, float] | None = None,
+        ylim: tuple[float, float] | None = None,
+        xscale: str = "linear",
+        yscale: str = "linear",
+        ls: tuple[str, ...] = _STYLES,
+        colors: tuple[str, ...] = _COLORS,
+        figsize: tuple[float, float] = (3.5, 2.5),
+        display: bool = True,
+    ) -> None:
+        """Starts without a curve; the arguments are matplotlib's."""
+        self.xlabel, self.ylabel = xlabel, ylabel
+        self.xlim, self.ylim = xlim, ylim
+        self.xscale, self.yscale = xscale, yscale
+        self.ls, self.colors = ls, colors
+        self.figsize = figsize
+        self.display = display and in_notebook()
+        self.data: dict[str, list[tuple[float, float]]] = {}
+        self._waiting: dict[str, list[tuple[float, float]]] = {}
+
+    def draw(self, x: float, y: float, label: str, every_n: int = 1) -> None:
+        """Adds a point: the mean of every `every_n` that came under a label."""
+        waiting = self._waiting.setdefault(label, [])
+        waiting.append((float(x), float(y)))
+        curve = self.data.setdefault(label, [])
+        if len(waiting) < every_n:
+            return
+        xs, ys = zip(*waiting, strict=True)
+        curve.append((sum(xs) / len(xs), sum(ys) / len(ys)))
+        waiting.clear()
+        if self.display:
+            self.show()
+
+    def figure(self) -> Figure:
+        """Returns the picture of all curves."""
+        figure = Figure(figsize=self.figsize, layout="constrained", dpi=120)
+        axes: Axes = figure.subplots()
+        for index, (label, points) in enumerate(self.data.items()):
+            style = self.ls[index % len(self.ls)]
+            color = self.colors[index % len(self.colors)]
+            xs, ys = zip(*points, strict=True) if points else ((), ())
+            axes.plot(
+                *(xs, ys),
+                linestyle=style,
+                color=color,
+                label=label,
+                marker="o",  # a single point would not be seen
+                markersize=3,
+            )
+        settings: dict[str, Any] = {
+            "xlabel": self.xlabel,
+            "ylabel": self.ylabel,
+            "xlim": self.xlim,
+            "ylim": self.ylim,
+            "xscale": self.xscale,
+            "yscale": self.yscale,
+        }
+        axes.set(**{name: value for name, value in settings.items() if value})
+        if self.data:
+            axes.legend()
+        return figure
+
+    def show(self) -> None:
+        """Replaces what the notebook's cell shows."""
+        from IPython import display
+
+        display.clear_output(wait=True)
+        display.display(self.figure())
+
+    def save(self, path: str | Path) -> None:
+        """Writes the picture; the suffix says as what."""
+        self.figure().savefig(path)
