@@ -40,6 +40,11 @@ class TrainState(struct.PyTreeNode):
     window_sums: Sums
     first_bad: jax.Array
 
+    @property
+    def batch_stats(self) -> Any:
+        """BatchNorm's running statistics, under d2l's name; empty without BatchNorm."""
+        return self.model_state.get("batch_stats", {})
+
 
 def create_state(
     model: Classifier,

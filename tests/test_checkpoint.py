@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from alexnet_jax import checkpoint, models
+from alexnet_jax import models
 from alexnet_jax.checkpoint import Checkpoints, describe
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.seal import SEAL, find_fault, step_folders
@@ -179,19 +180,25 @@ class TestFailingWrites:
         with pytest.raises(RunError, match="cannot be written .*not permitted"):
             train_and_evaluate(config, run)
 
-    def test_saving_does_not_wait_for_the_disk(self, run, config, monkeypatch):
-        """Two unwritten checkpoints are held; a third save waits."""
-        writing = checkpoint.Checkpoints._write
+    def test_saving_does_not_wait_for_the_disk(self, run, monkeypatch):
+        """Until it is two checkpoints behind the one that it writes."""
+        gate, write = threading.Event(), Checkpoints._write
 
         def slow(self, *args):
-            time.sleep(0.5)
-            writing(self, *args)
+            gate.wait()
+            write(self, *args)
 
-        monkeypatch.setattr(checkpoint.Checkpoints, "_write", slow)
+        monkeypatch.setattr(Checkpoints, "_write", slow)
         state = {"params": {"kernel": np.zeros(3)}}
         with closing(Checkpoints(run / "others", keep=9)) as checkpoints:
-            held = [checkpoints.save(step, state, {}) for step in range(1, 5)]
-        assert max(held[:2]) < 0.2 < held[3]
+            for step in (1, 2, 3):
+                checkpoints.save(step, state, {})
+            fourth = threading.Thread(target=checkpoints.save, args=(4, state, {}))
+            fourth.start()
+            fourth.join(0.3)
+            assert fourth.is_alive()
+            gate.set()
+            fourth.join()
         assert list(step_folders(run / "others")) == [1, 2, 3, 4]
 
 

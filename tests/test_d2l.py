@@ -123,7 +123,8 @@ class TestTrainer:
         assert curves["val_acc"][-1][1] > 0.85
         assert [x for x, _ in curves["val_acc"]] == [1, 2, 3, 4]
         images, labels = next(iter(digits.val_dataloader()))
-        variables = {"params": trainer.state.params, **trainer.state.model_state}
+        state = trainer.state
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
         logits = model.clone(training=False).apply(variables, images)
         assert float((logits.argmax(-1) == labels).mean()) > 0.8
         assert trainer.picture == Path("user-net.png") and trainer.picture.exists()
@@ -209,6 +210,16 @@ class TestBadInput:
     def test_data_without_loaders(self):
         with pytest.raises(InputError, match="data: list has no train_dataloader"):
             d2l.Trainer(max_epochs=1).fit(UserNet(), [1, 2])
+
+    def test_images_that_are_not_square(self):
+        class Wide(OwnData):
+            def train_dataloader(self):
+                return [(np.zeros((4, 16, 20, 1)), np.zeros(4))]
+
+            val_dataloader = train_dataloader
+
+        with pytest.raises(InputError, match="images must be square; got 16×20"):
+            d2l.Trainer(max_epochs=1).fit(UserNet(), Wide(None))
 
     def test_more_gpus_than_there_are(self, monkeypatch):
         with pytest.raises(InputError, match="num_gpus must be at most 0.*got 2"):

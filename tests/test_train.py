@@ -240,6 +240,20 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_last_checkpoint(number, config, tmp_path, monkeypatch):
+    write = Checkpoints._write
+
+    def send(self, step, *args):
+        if step == 8:
+            os.kill(os.getpid(), number)
+        write(self, step, *args)
+
+    monkeypatch.setattr(Checkpoints, "_write", send)
+    assert train_and_evaluate(config, tmp_path)["step"] == 8
+    assert saved(tmp_path) == [4, 8]
+
+
 def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
     config.num_train_steps = 1
     config.optim.momentum = 0.0
