@@ -285,7 +285,7 @@ import resource
 from flax import linen as nn
 from alexnet_jax import d2l
 class LeNet(d2l.Classifier):
-    lr: float = 0.3
+    lr: float = 0.2
     num_classes: int = 10
     training: bool = True
 
