@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.errors import RunError
@@ -33,22 +34,19 @@ def check_finite(state: TrainState, learning_rate: float) -> None:
 
 def look_at_layers(
     model: Classifier,
+    config: ConfigDict,
     before: TrainState,
     after: TrainState,
     image: np.ndarray,
-    *,
-    image_size: int,
-    dtype: str,
 ) -> None:
     """Names what first had NaN or inf in a step, if anything had; slow.
 
     Args:
       model: The network.
+      config: The run's.
       before: The state before the step.
       after: The state after it.
       image: The step's images, `(B, h, w, C) uint8`.
-      image_size: Height and width that the network sees, in pixels.
-      dtype: `config.dtype`.
 
     Raises:
       RunError: The step's loss or its update is not finite: the first layer whose
@@ -57,7 +55,7 @@ def look_at_layers(
     """
     if not int(after.first_bad):
         return
-    found = _bad_layer(model, before, image, image_size, dtype)
+    found = _bad_layer(model, config, before, image)
     found = found or _bad_parameter(after) or "the loss, with dropout"
     raise RunError(
         f"loss: step {int(after.first_bad)} has a loss or an update that is not "
@@ -66,7 +64,7 @@ def look_at_layers(
 
 
 def _bad_layer(
-    model: Classifier, state: TrainState, image: np.ndarray, image_size: int, dtype: str
+    model: Classifier, config: ConfigDict, state: TrainState, image: np.ndarray
 ) -> str | None:
     def look(model: Classifier, x: jax.Array) -> str | None:
         for index, (layer, output) in enumerate(model.layer_outputs(x), start=1):
@@ -78,10 +76,11 @@ def _bad_layer(
 
     # On one device: the host's copy of the state is what it works on.
     params, model_state = jax.device_get((state.params, state.model_state))
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-    resized = scale_and_resize(jnp.asarray(image), image_size).astype(dtype)
-    variables = {"params": params, **model_state}
-    found: Any = model.clone(training=False).apply(variables, resized, method=look)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), params)
+    resized = scale_and_resize(jnp.asarray(image), config.data.image_size)
+    found: Any = model.clone(training=False).apply(
+        {"params": params, **model_state}, resized.astype(config.dtype), method=look
+    )
     return found
 
 

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.checkpoint import Checkpoints
@@ -180,12 +179,6 @@ class Trainer:
         compiled = wrapped.lower(state, batch, self._step_key).compile()
         return compiled, time.perf_counter() - start
 
-    def _look_at_layers(
-        self, before: TrainState, after: TrainState, image: np.ndarray
-    ) -> None:
-        size, dtype = self._config.data.image_size, self._config.dtype
-        look_at_layers(self._model, before, after, image, image_size=size, dtype=dtype)
-
     def fit(
         self,
         state: TrainState,
@@ -228,7 +221,9 @@ class Trainer:
                 before = state
                 state = train_step(state, self._parallel.split(batch), self._step_key)
                 if self._config.debug.nans:
-                    self._look_at_layers(before, state, batch["image"])
+                    look_at_layers(
+                        self._model, self._config, before, state, batch["image"]
+                    )
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
                     check_finite(state, self._model.lr)  # waits for the device
