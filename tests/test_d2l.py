@@ -48,7 +48,8 @@ class OwnData:
         self.digits = digits
 
     def train_dataloader(self):
-        return list(self.digits.train_dataloader())
+        pairs = self.digits.train_dataloader()
+        return [(np.asarray(x, np.float64), np.asarray(y, np.int64)) for x, y in pairs]
 
     def val_dataloader(self):
         return list(self.digits.val_dataloader())

@@ -200,6 +200,8 @@ class _FromLoader:
         if step % self._length == 0:
             self._pairs = iter(self._loader())
         image, label = (np.asarray(part) for part in next(self._pairs))
+        if image.dtype != np.uint8:
+            image = image.astype(np.float32)  # NumPy's own default is float64
         places = np.arange(self.batch_size)
         indices = places % len(label)  # fills up a smaller last batch
         return {
