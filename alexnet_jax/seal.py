@@ -6,10 +6,10 @@ newest checkpoint; a seal tells.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.writer import write_whole
 
 SEAL = "seal.json"
 
@@ -31,9 +31,7 @@ def seal(folder: Path, seconds: float) -> None:
     """
     files = {str(path.relative_to(folder)): _sha256(path) for path in files_of(folder)}
     text = json.dumps({"seconds": seconds, "sha256": files}, indent=1)
-    temporary = folder / f"{SEAL}.tmp"
-    temporary.write_text(text)
-    os.replace(temporary, folder / SEAL)
+    write_whole(folder / SEAL, text)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -127,10 +127,10 @@ class RunWriter:
             },
             "devices": sorted({device.device_kind for device in jax.devices()}),
         }
-        _replace(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+        write_whole(workdir / "config.json", json.dumps(record, indent=2) + "\n")
         self._path = workdir / "metrics.jsonl"
         self.rows = [row for row in read_rows(self._path) if row["step"] <= step]
-        _replace(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
         self._file = self._path.open("a")
         self._board = (
             SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
@@ -168,7 +168,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it is whole at every moment."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
