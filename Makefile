@@ -47,7 +47,7 @@ type: install ## Check types
 
 bench: install ## Time the training step beside PyTorch's (installs PyTorch)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python -m benchmarks.step
 
 clean: ## Remove what was built; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

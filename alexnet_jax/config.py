@@ -38,18 +38,20 @@ def default_config() -> ConfigDict:
     config.model.num_classes = 10
     config.model.dropout_rate = 0.5  # for networks that have dropout
     config.model.init = "author"
+    config.model.width = 1.0  # times the channels and hidden units; of AlexNets
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = 224
+    config.data.scale = "author"  # what the network's author fed it, or as augment.py
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
-    config.optim.weight_decay = 0.0  # of every parameter, as PyTorch does
+    config.optim.weight_decay = 0.0  # 'sgd': of all parameters; 'sgd_2012': of kernels
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"
     config.optim.warmup_steps = 0  # linear, from 0
@@ -106,8 +108,8 @@ _RATE: Rule = (
 )
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
 
-# What the networks, data sets and initialisations are called is checked where they are
-# registered; what depends on the devices, where these are known.
+# What networks, data sets, initialisations and scales are called is checked where they
+# are registered; what depends on the devices, where these are known.
 _RULES: dict[str, Rule] = {
     "name": (lambda value: value.strip() not in ("", ".", ".."), "a folder's name"),
     "seed": (lambda value: _integer(value, 0) and value < 2**32, "in [0, 2**32)"),
@@ -117,8 +119,9 @@ _RULES: dict[str, Rule] = {
     "dtype": _one_of("float32", "bfloat16"),
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
+    "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.image_size": _COUNT,
-    "optim.name": _one_of("sgd"),
+    "optim.name": _one_of("sgd", "sgd_2012"),
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,

@@ -1,7 +1,11 @@
 """Schedules and optimizers."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 
@@ -39,19 +43,43 @@ def create_schedule(
 def create_optimizer(
     config: ConfigDict, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Returns stochastic gradient descent as PyTorch and d2l define it.
+    """Returns stochastic gradient descent in one of two forms; both clip first.
 
-    Weight decay is added to the gradient of every parameter, biases included; the
-    velocity gathers it; the rate multiplies the velocity. The gradient is clipped
-    before.
+    `sgd`, as PyTorch, Optax and d2l define it: weight decay is added to the gradient of
+    every parameter, biases included; the velocity gathers it; the rate multiplies the
+    velocity.
+
+    `sgd_2012`, as AlexNet was trained: the rate multiplies the gradient and the decay
+    *before* the velocity gathers them, so that after a drop the old rate coasts on for
+    some ten steps; only kernels decay; biases learn at twice the rate.
 
     Args:
       config: `config.optim`.
       schedule: Learning rate by step.
+
+    Source: Krizhevsky et al. 2012, §5; cuda-convnet `weights.cu` and
+    layer-params-145.cfg (`epsB` is twice `epsW`, biases' decay is 0).
     """
-    parts = [optax.sgd(schedule, momentum=config.momentum or None)]
-    if config.weight_decay:
-        parts.insert(0, optax.add_decayed_weights(config.weight_decay))
+    parts = []
     if config.clip_norm:
-        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    if config.name == "sgd_2012":
+        decay = optax.add_decayed_weights(config.weight_decay, mask=_named("kernel"))
+        twice = optax.masked(optax.scale(2.0), _named("bias"))
+        rate = optax.scale_by_learning_rate(schedule)
+        parts += [decay, twice, rate, optax.trace(config.momentum)]
+    else:
+        if config.weight_decay:
+            parts.append(optax.add_decayed_weights(config.weight_decay))
+        parts.append(optax.sgd(schedule, momentum=config.momentum or None))
     return optax.chain(*parts)
+
+
+def _named(name: str) -> Callable[[Any], Any]:
+    """Returns the mask that is true for the parameters of a name."""
+
+    def mask(params: Any) -> Any:
+        flat = traverse_util.flatten_dict(params)
+        return traverse_util.unflatten_dict({path: path[-1] == name for path in flat})
+
+    return mask

@@ -133,8 +133,16 @@ def _create_model(config: ConfigDict) -> Classifier:
         "num_classes": config.model.num_classes,
         "initializer": config.model.init,
     }
-    if hasattr(MODELS.get(config.model.name), "dropout_rate"):
+    network = MODELS.get(config.model.name)
+    if hasattr(network, "dropout_rate"):
         fields["dropout_rate"] = config.model.dropout_rate
+    if hasattr(network, "width"):
+        fields["width"] = config.model.width
+    elif network is not None and config.model.width != 1:
+        raise InputError(
+            f"model.width must be 1 with {config.model.name}, which has one width; "
+            f"got {config.model.width}"
+        )
     return create_model(config.model.name, **fields)
 
 

@@ -6,8 +6,10 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from alexnet_jax.augment import make_prepare
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.data import Batches
 from alexnet_jax.diagnosis import check_finite, look_at_layers
@@ -91,17 +93,20 @@ class Trainer:
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
         self._init_key, self._step_key = jax.random.split(key)
+        scale = config.data.scale
+        scale = model.author_scale if scale == "author" else scale
+        self._prepare = make_prepare(scale, train.image, size)
         self._train_step = make_train_step(
             model,
             self._tx,
-            image_size=size,
+            self._prepare,
             dtype=config.dtype,
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
-            model, image_size=size, dtype=config.dtype, axis_name=parallel.axis_name
+            model, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
         )
         self._eval_step = parallel.compile(eval_step, in_axes=(None, None, 0))
 
@@ -221,9 +226,8 @@ class Trainer:
                 before = state
                 state = train_step(state, self._parallel.split(batch), self._step_key)
                 if self._config.debug.nans:
-                    look_at_layers(
-                        self._model, self._config, before, state, batch["image"]
-                    )
+                    image = self._prepare(jnp.asarray(batch["image"]))
+                    look_at_layers(self._model, self._config, before, state, image)
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
                     check_finite(state, self._model.lr)  # waits for the device

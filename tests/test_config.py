@@ -19,6 +19,7 @@ BAD = {
     "dtype": ["float16"],
     "model.num_classes": [0],
     "model.dropout_rate": [-0.1, 1.0, math.nan],
+    "model.width": [0.0, -1.0, 17.0, math.nan],
     "data.image_size": [0],
     "optim.name": ["adam"],
     "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
@@ -38,7 +39,7 @@ BAD = {
     "log.every_steps": [0],
 }
 # Checked where their values are registered, or any value will do.
-ELSEWHERE = {"model.name", "model.init", "data.name"}
+ELSEWHERE = {"model.name", "model.init", "data.name", "data.scale"}
 ANY = {
     "data.manual_dir",
     "data.data_dir",

@@ -1,5 +1,7 @@
 """The step on one device and on several: the same sums, gradients and states."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.data import Batches
 from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.models.layers import flatten
@@ -39,17 +42,19 @@ def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32"):
     """
     parallel = create_parallel(devices, batch_size=devices)
     tx = optax.sgd(rate)
-    common = {"image_size": SIZE, "dtype": dtype, "axis_name": parallel.axis_name}
+    common = {"dtype": dtype, "axis_name": parallel.axis_name}
+    prepare = partial(scale_and_resize, size=SIZE)
     train_step = make_train_step(
         model,
         tx,
+        prepare,
         steps_per_epoch=3,
         log_every_steps=log_every_steps,
         **common,
     )
     train_step = parallel.compile(train_step, in_axes=(None, 0, None))
     eval_step = parallel.compile(
-        make_eval_step(model, **common), in_axes=(None, None, 0)
+        make_eval_step(model, prepare, **common), in_axes=(None, None, 0)
     )
     state = create_state(model, tx, (1, SIZE, SIZE, 1), jax.random.key(0))
     state = parallel.replicate(state)
