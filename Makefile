@@ -9,7 +9,7 @@ DRIVER := $(shell versions=$$(nvidia-smi --query-gpu=driver_version \
 EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train test test-slow lint format type bench clean
+.PHONY: help install quickstart train summary test test-slow lint format type bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ quickstart: install ## Train the half-width network on bundled digits (no downlo
 
 train: install ## Train AlexNet on Fashion-MNIST, as d2l does
 	$(BIN)/python -m alexnet_jax.main --config=experiments/fashion.py
+
+summary: install ## List the networks
+	@$(BIN)/python -m alexnet_jax.summary --list
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest

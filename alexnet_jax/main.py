@@ -12,8 +12,11 @@ config can be set; the ones that people change most:
   --config.optim.learning_rate=0.1
   --config.dtype=bfloat16
   --config.parallel.data=2         devices to use; all there are if not given
-  --config.model.name=lenet5       alexnet_d2l, alexnet_half, lenet5
-  --config.model.init=lecun        author, lecun, he, xavier, torch
+  --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
+  --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
+  --config.model.width=0.5         times an AlexNet's channels and hidden units
+  --config.data.scale=pixels       what it is fed: author, unit, pixels, standard
+  --config.optim.name=sgd_2012     the update of 2012; sgd is PyTorch's and Optax's
   --config.seed=1
   --config.checkpoint.every_steps=500      save so often, besides at each epoch's end
   --config.checkpoint.init_from=WORKDIR    start from another run's weights

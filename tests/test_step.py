@@ -35,7 +35,7 @@ class UserNet(Classifier):
         )
 
 
-def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32"):
+def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32", size=SIZE):
     """Returns a fresh state and the compiled steps, with plain SGD.
 
     At rate 1 the change of the parameters is the negative gradient.
@@ -43,7 +43,7 @@ def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32"):
     parallel = create_parallel(devices, batch_size=devices)
     tx = optax.sgd(rate)
     common = {"dtype": dtype, "axis_name": parallel.axis_name}
-    prepare = partial(scale_and_resize, size=SIZE)
+    prepare = partial(scale_and_resize, size=size)
     train_step = make_train_step(
         model,
         tx,
@@ -56,7 +56,7 @@ def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32"):
     eval_step = parallel.compile(
         make_eval_step(model, prepare, **common), in_axes=(None, None, 0)
     )
-    state = create_state(model, tx, (1, SIZE, SIZE, 1), jax.random.key(0))
+    state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
     state = parallel.replicate(state)
 
     def train(state, batch):
@@ -99,6 +99,17 @@ def test_gradients_on_several_devices(devices, full, padded):
     many, train_many, eval_many = setup(model, devices)
     compare(train_one(one, padded), train_many(many, padded))
     compare(eval_one(one, padded), eval_many(many, padded))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_groups_and_normalisation_on_several_devices(dtype, padded):
+    """In bfloat16 the devices' gradients are rounded before they are summed."""
+    model = create_model("alexnet_2012", width=1 / 16, dropout_rate=0.0)
+    model = model.clone(initializer="torch")
+    one, train_one, _ = setup(model, 1, dtype=dtype, size=40)
+    many, train_many, _ = setup(model, 4, dtype=dtype, size=40)
+    rtol = 1e-5 if dtype == "float32" else 2e-2
+    compare(train_one(one, padded), train_many(many, padded), rtol=rtol)
 
 
 def test_padding_has_no_part_in_the_gradient(padded):

@@ -52,6 +52,9 @@ def user_net(config, monkeypatch):
 def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     """Interrupted inside an epoch and again in the next."""
     user_net.parallel.data = devices
+    if devices == 1:
+        user_net.optim.name, user_net.optim.weight_decay = "sgd_2012", 5e-4
+        user_net.data.scale = "standard"
     user_net.log.every_steps = 3
     for workdir, stops in (("whole", (7,)), ("parts", (2, 6, 7))):
         for user_net.num_train_steps in stops:
@@ -300,6 +303,14 @@ class TestBadInput:
         self.check(config, tmp_path, "model.init must be one of .*got 'zeros'")
         config.model.name = "vgg"
         self.check(config, tmp_path, "model.name must be one of .*got 'vgg'")
+
+    def test_unknown_scale_and_a_width_that_is_not_there(self, config, tmp_path):
+        config.data.scale = "bytes"
+        line = r"data.scale must be one of \('author', 'unit', .*got 'bytes'"
+        self.check(config, tmp_path, line)
+        config.model.width = 0.5
+        line = "model.width must be 1 with lenet5, which has one width; got 0.5"
+        self.check(config, tmp_path, line)
 
     def test_a_workdir_that_cannot_be_written(self, config, tmp_path):
         (tmp_path / "file").touch()
