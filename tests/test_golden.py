@@ -57,18 +57,19 @@ def test_networks(name):
     schedule = create_schedule(config, case.learning_rate, 1, 1)
     tx = create_optimizer(config, schedule)
     state = tx.init(params)
+    # Images of large contrast cancel, and float32 shows it; in float64 all gradients
+    # agree to 1e-13.
+    near = 1e-5 if case.contrast <= 10 else 1e-4
     for number, expected in enumerate(golden["losses"]):
         (loss, logits), grads = step(params)
         # Rounding grows in the steps; the first loss is of the given weights.
-        # (In float64 all gradients agree to 1e-13.)
-        assert float(loss) == pytest.approx(expected, rel=1e-4 if number else 1e-5)
+        assert float(loss) == pytest.approx(expected, rel=1e-4 if number else near)
         if number == 0:
             scale = np.abs(golden["logits"]).max()
-            np.testing.assert_allclose(logits, golden["logits"], atol=1e-5 * scale)
+            np.testing.assert_allclose(logits, golden["logits"], atol=near * scale)
             for layer, parts in golden["gradients"].items():
                 for part, (norm, along) in parts.items():
                     got = fingerprint(grads[layer][part])
-                    near = 1e-5 if case.contrast == 1 else 2e-5
                     assert got[0] == pytest.approx(norm, rel=near), (layer, part)
                     assert got[1] == pytest.approx(along, abs=near * norm), layer
         updates, state = tx.update(grads, state, params)

@@ -29,7 +29,7 @@ CASES = {
     "alexnet_2012": _PIXELS,
     "alexnet_2012_one_gpu": _PIXELS,
     "alexnet_2012_conv6": _PIXELS,
-    "alexnet_caffe": _PIXELS,
+    "alexnet_caffe": Case(90, 0.25, contrast=10.0, learning_rate=1e-4),
     "caffenet": _PIXELS,
     "alexnet_one_weird_trick": _PIXELS,
     "alexnet_torchvision": Case(63),
