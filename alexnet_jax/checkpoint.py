@@ -17,7 +17,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import app, logging
 from flax import serialization
-from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from alexnet_jax.errors import InputError, RunError
@@ -141,13 +140,13 @@ class Checkpoints:
                     "and the same command goes on from there"
                 ) from error
 
-    def restore(self, step: int, shapes: TrainState, sharding: Sharding) -> TrainState:
+    def restore(self, step: int, shapes: TrainState, shardings: Any) -> TrainState:
         """Loads a state.
 
         Args:
           step: One of `steps()`.
           shapes: Its structure, with a `jax.ShapeDtypeStruct` for each array.
-          sharding: Where the arrays are put.
+          shardings: Where the arrays are put, a `Sharding` for each.
 
         Raises:
           InputError: The checkpoint is of another model.
@@ -156,7 +155,7 @@ class Checkpoints:
         expected = serialization.to_state_dict(shapes)
         check_same_arrays(stored, expected, f"checkpoint {self._folder / str(step)}")
         state = serialization.from_state_dict(shapes, stored)
-        return jax.device_put(state, sharding)
+        return jax.device_put(state, shardings)
 
 
 def describe(workdir: Path) -> list[str]:

@@ -70,6 +70,7 @@ def default_config() -> ConfigDict:
 
     config.parallel = ConfigDict()
     config.parallel.data = -1  # devices that share a batch; -1: all there are
+    config.parallel.model = 1  # 2: each holds a tower; with data, so many pairs
 
     config.log = ConfigDict()
     config.log.every_steps = 50  # a row of metrics.jsonl
@@ -151,6 +152,7 @@ _RULES: dict[str, Rule] = {
         lambda value: value == -1 or _integer(value, 1),
         "-1 (all devices) or an integer of at least 1",
     ),
+    "parallel.model": _COUNT,
     "log.every_steps": _COUNT,
 }
 

@@ -98,7 +98,7 @@ def make_train_step(
     a device that holds padding only adds zeros.
 
     Args:
-      model: The network, `training=True`.
+      model: The network, `training=True`, or a tower of it.
       tx: The optimizer.
       prepare: Makes the network's input of stored images.
       dtype: `float32`, or `bfloat16` for activations and gradients; parameters, logits
@@ -108,13 +108,18 @@ def make_train_step(
       axis_name: The devices' axis; None on one device.
     """
     compute_dtype = jnp.dtype(dtype)
+    tower_axis = getattr(model, "tower_axis", None)
 
     def all_sum(tree: Any) -> Any:
         return jax.lax.psum(tree, axis_name) if axis_name else tree
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> TrainState:
+        dropout_key = jax.random.fold_in(key, state.step)
         device = jax.lax.axis_index(axis_name) if axis_name else 0
-        dropout_key = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
+        dropout_key = jax.random.fold_in(dropout_key, device)
+        if tower_axis:
+            tower = jax.lax.axis_index(tower_axis)
+            dropout_key = jax.random.fold_in(dropout_key, tower)
         image = prepare(batch["image"]).astype(compute_dtype)
         count = all_sum(batch["mask"].sum().astype(jnp.float32))
 
@@ -138,6 +143,8 @@ def make_train_step(
         position = state.step % steps_per_epoch  # in the epoch
         params = optax.apply_updates(state.params, updates)
         is_bad = ~(jnp.isfinite(sums["loss"]) & _all_finite(params))
+        if tower_axis:  # each knows of its own parameters
+            is_bad = jax.lax.pmax(is_bad.astype(jnp.int32), tower_axis) > 0
         return state.replace(
             step=state.step + 1,
             params=params,

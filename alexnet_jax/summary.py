@@ -4,6 +4,8 @@
       [--num_classes=1000] [--json]
   python -m alexnet_jax.summary --list       every network, a line each
   python -m alexnet_jax.summary --kernels    large kernels beside stacks of 3×3
+  python -m alexnet_jax.summary NAME --parallel.model=2 [--parallel.data=1]
+      [--batch_size=128]                     what devices say in a training step
 
 Without --input_shape and --num_classes each network has its author's. Multiply-adds and
 memory are an image's; biases, normalisation and pooling are not counted as
@@ -11,16 +13,19 @@ multiply-adds. No weight is allocated.
 """
 
 import argparse
+import contextlib
 import json
 import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import jax
 from rich.console import Console
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import MODELS
+from alexnet_jax.parallel import create_parallel
 from alexnet_jax.tables import (
     kernel_table,
     list_table,
@@ -28,7 +33,10 @@ from alexnet_jax.tables import (
     shape_text,
     side_by_side,
     summarize,
+    traffic_lines,
+    traffic_table,
 )
+from alexnet_jax.traffic import describe_traffic
 
 _MAX_SIDE_BY_SIDE = 4
 
@@ -58,6 +66,26 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
+def _print_traffic(
+    console: Console, names: Sequence[str], options: argparse.Namespace
+) -> None:
+    """Prints what devices say to each other; CPU devices stand for any."""
+    if len(names) != 1 or options.json or options.list:
+        raise InputError("--parallel takes one NAME, and prints no JSON")
+    data, model = options.data or 1, options.model or 1
+    with contextlib.suppress(RuntimeError):  # the devices are there already
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", data * model)
+    summary = summarize(names[0], options.input_shape, options.num_classes)
+    parallel = create_parallel(data, model, data * options.batch_size, names[0])
+    # The batch is one row's, so that rows do the same work in any number.
+    shape = (data * options.batch_size, *summary.input_shape[1:])
+    traffic = describe_traffic(parallel, names[0], shape, summary.num_classes)
+    console.print(traffic_table(traffic))
+    for line in traffic_lines(traffic):
+        print(line)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints what the arguments ask for."""
     lines = (__doc__ or "").splitlines()
@@ -75,6 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--kernels", action="store_true", help="large kernels beside stacks of 3×3"
     )
+    for axis in ("data", "model"):
+        parser.add_argument(
+            f"--parallel.{axis}", type=_parse_count, metavar="N", dest=axis
+        )
+    parser.add_argument("--batch_size", type=_parse_count, metavar="B", default=128)
     options = parser.parse_args(argv)
     # Numbers are never cut or wrapped, however narrow the terminal or the pipe.
     console = Console(width=max(Console().width, 250), highlight=False)
@@ -85,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not names:
         parser.error("name a network, or give --list; try alexnet_paper")
     try:
+        if options.data or options.model:
+            _print_traffic(console, names, options)
+            return
         summaries = [
             summarize(name, options.input_shape, options.num_classes) for name in names
         ]

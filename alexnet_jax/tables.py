@@ -10,6 +10,7 @@ from rich.table import Table
 from alexnet_jax.models import MODELS, check_name, create_model
 from alexnet_jax.models.anatomy import LayerRow, describe
 from alexnet_jax.models.kernels import compare_kernels
+from alexnet_jax.traffic import Collective, Traffic
 
 
 class Summary(NamedTuple):
@@ -227,3 +228,41 @@ def kernel_table() -> Table:
             )
         table.add_section()
     return table
+
+
+def traffic_table(traffic: Traffic) -> Table:
+    """Lays out a step's collectives, a line each."""
+    numbers = ("numbers", "sent an image", "sent, MB")
+    columns = "in", "for", "collective", "result on a device", "devices"
+    table = _table(*columns, *numbers, numbers=("devices", *numbers))
+    for one in traffic.listed:
+        results = [shape_text(shape) or "1" for shape in one.shapes]
+        more = f" and {len(results) - 1} more" if len(results) > 1 else ""
+        table.add_row(
+            one.part,
+            one.purpose,
+            one.kind,
+            results[0] + more,
+            str(one.devices),
+            f"{one.result_bytes // 4:,}",
+            f"{one.sent_bytes / 4 / traffic.batch_size:,.0f}",
+            f"{one.sent_bytes / 1e6:.2f}",
+        )
+    return table
+
+
+def traffic_lines(traffic: Traffic) -> list[str]:
+    """Sums up a step's collectives and the memory of the state, a line each."""
+
+    def total(found: Sequence[Collective]) -> str:
+        sent = sum(one.sent_bytes for one in found)
+        return f"{len(found)} collectives, {sent / 1e6:,.1f} MB sent by a device"
+
+    lines = [f"a step of {traffic.batch_size} images a row: {total(traffic.listed)}"]
+    if traffic.automatic is not None:
+        lines.append(f"XLA's own partitioner: {total(traffic.automatic)}")
+    lines.append(
+        f"state: {traffic.state_bytes / 1e6:,.1f} MB on a device, "
+        f"{traffic.whole_bytes / 1e6:,.1f} MB in one piece"
+    )
+    return lines

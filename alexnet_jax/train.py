@@ -11,11 +11,12 @@ from alexnet_jax.config import validate
 from alexnet_jax.data import Batches, DataInfo, create_data
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import MODELS, Classifier, create_model
-from alexnet_jax.parallel import DataParallel, create_parallel
+from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.report import draw_curves
 from alexnet_jax.seal import set_damaged_aside, step_folders
 from alexnet_jax.signals import StopSignal, noted_signals
 from alexnet_jax.step import TrainState
+from alexnet_jax.traffic import bytes_by_device
 from alexnet_jax.trainer import Trainer
 from alexnet_jax.weights import load_weights
 from alexnet_jax.writer import Row, RunWriter, check_same_run, claimed, read_rows
@@ -41,8 +42,13 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     """
     validate(config)
     workdir = Path(workdir).expanduser().absolute()
-    parallel = create_parallel(config.parallel.data, config.batch_size)
     model = _create_model(config)
+    parallel = create_parallel(
+        config.parallel.data,
+        config.parallel.model,
+        config.batch_size,
+        config.model.name,
+    )
     with claimed(workdir):
         folder = workdir / "checkpoints"
         check_same_run(workdir, config, bool(step_folders(folder)))
@@ -157,23 +163,29 @@ def _check_classes(config: ConfigDict, info: DataInfo) -> None:
 
 def _announce(
     config: ConfigDict,
-    parallel: DataParallel,
+    parallel: Parallel,
     state: TrainState,
     data: tuple[Batches, Batches, DataInfo],
     workdir: Path,
 ) -> None:
     """Prints what is about to run: device, model, data and folder, a line each."""
-    device = parallel.devices[0]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     train, test, info = data
     height, width, channels = info.image_shape
-    print(f"device    {len(parallel.devices)} × {device.device_kind}")
+    print(f"device    {parallel.describe()}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
     print(
         f"data      {info.name}, {len(train.label):,} train and {len(test.label):,} "
         f"test images, {height}×{width}×{channels} shown at {config.data.image_size}×"
         f"{config.data.image_size}, from {info.folder}"
     )
+    memory = bytes_by_device(state)
+    if len(memory) > 1:
+        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 1e6
+        each = ", ".join(f"{count / 1e6:.1f}" for count in sorted({*memory.values()}))
+        print(
+            f"state     {each} MB on each of the devices, {whole:.1f} MB in one piece"
+        )
     print(f"workdir   {workdir}", flush=True)
 
 

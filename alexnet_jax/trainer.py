@@ -17,7 +17,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
-from alexnet_jax.parallel import DataParallel
+from alexnet_jax.parallel import Parallel
 from alexnet_jax.progress import Meter, Progress, epoch_line
 from alexnet_jax.signals import Stopped, StopSignal
 from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
@@ -48,7 +48,7 @@ class Trainer:
         model: Classifier,
         train: Batches,
         test: Batches,
-        parallel: DataParallel,
+        parallel: Parallel,
         key: jax.Array | None = None,
     ) -> None:
         """Builds the optimizer and the steps.
@@ -89,7 +89,9 @@ class Trainer:
         schedule = create_schedule(
             config.optim, model.lr, self.steps_per_epoch, config.num_epochs
         )
-        self._tx = create_optimizer(config.optim, schedule)
+        local = parallel.local(model)
+        tower_axis = getattr(local, "tower_axis", None)
+        self._tx = create_optimizer(config.optim, schedule, tower_axis)
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
         self._init_key, self._step_key = jax.random.split(key)
@@ -97,7 +99,7 @@ class Trainer:
         scale = model.author_scale if scale == "author" else scale
         self._prepare = make_prepare(scale, train.image, size)
         self._train_step = make_train_step(
-            model,
+            local,
             self._tx,
             self._prepare,
             dtype=config.dtype,
@@ -106,21 +108,21 @@ class Trainer:
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
-            model, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
+            local, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
         )
-        self._eval_step = parallel.compile(eval_step, in_axes=(None, None, 0))
+        self._eval_step = parallel.compile_eval(eval_step)
 
     def _draw(self) -> TrainState:
         return create_state(self._model, self._tx, self._input_shape, self._init_key)
 
     def create_state(self) -> TrainState:
-        """Draws a fresh state, whole on every device."""
-        return self._parallel.replicate(self._draw())
+        """Draws a fresh state onto the run's devices."""
+        return self._parallel.place(self._draw())
 
     def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
         """Loads a checkpoint, whichever devices wrote it, onto the run's devices."""
         shapes = jax.eval_shape(self._draw)
-        return checkpoints.restore(step, shapes, self._parallel.sharding)
+        return checkpoints.restore(step, shapes, self._parallel.shardings(shapes))
 
     def start_from(self, weights: dict[str, Any]) -> TrainState:
         """Draws a fresh state and puts another run's weights in.
@@ -134,7 +136,7 @@ class Trainer:
         state = self._draw()
         fresh = {"params": state.params, "model_state": state.model_state}
         check_same_arrays(weights, fresh, "checkpoint.init_from")
-        return self._parallel.replicate(state.replace(**weights))
+        return self._parallel.place(state.replace(**weights))
 
     def evaluate(self, state: TrainState) -> Row:
         """Returns `test/loss` and `test/top1`, every test example counted once."""
@@ -174,12 +176,9 @@ class Trainer:
     def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
         """Compiles the training step ahead, so that no speed contains it."""
         start = time.perf_counter()
-        wrapped: Any = self._parallel.compile(
-            self._train_step,
-            in_axes=(None, 0, None),
-            # To look at the layers, the state before the step is needed.
-            donate=not self._config.debug.nans,
-        )
+        # To look at the layers, the state before the step is needed.
+        donate = not self._config.debug.nans
+        wrapped: Any = self._parallel.compile_train(self._train_step, donate=donate)
         batch = self._parallel.split(self._train.batch(step))
         compiled = wrapped.lower(state, batch, self._step_key).compile()
         return compiled, time.perf_counter() - start

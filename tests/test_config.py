@@ -36,6 +36,7 @@ BAD = {
     "checkpoint.every_steps": [0],
     "checkpoint.keep": [0],
     "parallel.data": [0, -2],
+    "parallel.model": [0, -1],
     "log.every_steps": [0],
 }
 # Checked where their values are registered, or any value will do.

@@ -40,7 +40,7 @@ def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32", siz
 
     At rate 1 the change of the parameters is the negative gradient.
     """
-    parallel = create_parallel(devices, batch_size=devices)
+    parallel = create_parallel(devices, 1, devices, "lenet5")
     tx = optax.sgd(rate)
     common = {"dtype": dtype, "axis_name": parallel.axis_name}
     prepare = partial(scale_and_resize, size=size)
@@ -52,12 +52,10 @@ def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32", siz
         log_every_steps=log_every_steps,
         **common,
     )
-    train_step = parallel.compile(train_step, in_axes=(None, 0, None))
-    eval_step = parallel.compile(
-        make_eval_step(model, prepare, **common), in_axes=(None, None, 0)
-    )
+    train_step = parallel.compile_train(train_step)
+    eval_step = parallel.compile_eval(make_eval_step(model, prepare, **common))
     state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
-    state = parallel.replicate(state)
+    state = parallel.place(state)
 
     def train(state, batch):
         return train_step(state, parallel.split(batch), jax.random.key(1))

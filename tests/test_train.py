@@ -277,8 +277,8 @@ class TestBadInput:
         assert "\n" not in str(error.value)
 
     def test_more_devices_than_there_are(self, config, tmp_path):
-        config.parallel.data = 8
-        message = "parallel.data must be at most 4, the number of cpu devices here"
+        config.parallel.data = 9
+        message = "parallel.data × parallel.model must be at most 8, the number of cpu"
         self.check(config, tmp_path, message)
 
     def test_a_batch_that_the_devices_cannot_share(self, config, tmp_path):

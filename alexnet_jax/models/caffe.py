@@ -1,13 +1,11 @@
 """Caffe's two AlexNets, for which most of the early weights were published."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from flax.linen import relu
 
 from alexnet_jax.models.classifier import Reference
 from alexnet_jax.models.layers import max_pool_ceil
-from alexnet_jax.models.normalization import LocalResponseNorm
 from alexnet_jax.models.variant import Variant
 
 
@@ -37,16 +35,19 @@ class AlexNetCaffe(Variant):
     author_initializer: ClassVar[str] = "caffe"
     author_scale: ClassVar[str] = "pixels"
 
-    # What comes after ReLU in layers 1 and 2.
-    tail: ClassVar[list[Callable]] = [LocalResponseNorm("caffe"), max_pool_ceil]
+    towers: ClassVar[int] = 2
+    pools_first: ClassVar[bool] = False
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 227×227."""
         conv, pool = self.conv, max_pool_ceil
+        tail = [self.norm("caffe", crosses=True), pool]
+        if self.pools_first:
+            tail.reverse()
         self.net = self.stack(
-            [conv("conv1", 96, 11, 4), relu, *self.tail],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2, groups=2), relu, *self.tail],  # 13×13×256
-            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv1", 96, 11, 4), relu, *tail],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), relu, *tail],  # 13×13×256
+            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
             [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
             [conv("conv5", 256, 3, pad=1, groups=2), relu, pool],  # 6×6×256
             self.head(),
@@ -77,4 +78,4 @@ class CaffeNet(AlexNetCaffe):
     )
     author_initializer: ClassVar[str] = "caffenet"
 
-    tail: ClassVar[list[Callable]] = AlexNetCaffe.tail[::-1]
+    pools_first: ClassVar[bool] = True

@@ -10,7 +10,7 @@ from flax.linen import relu
 
 from alexnet_jax.models.classifier import Reference
 from alexnet_jax.models.layers import CEIL, max_pool_ceil
-from alexnet_jax.models.normalization import LocalResponseNorm, MapNorm
+from alexnet_jax.models.normalization import MapNorm
 from alexnet_jax.models.variant import Layer, Variant
 
 _IMAGENET = (224, 224, 3), 1000
@@ -36,15 +36,16 @@ class AlexNetPaper(Variant):
     )
     author_initializer: ClassVar[str] = "paper"
     author_scale: ClassVar[str] = "pixels"
+    towers: ClassVar[int] = 2
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
         conv, pool = self.conv, max_pool_ceil
-        norm = LocalResponseNorm("paper", groups=2)
+        norm = self.norm("paper")
         self.net = self.stack(
             [conv("conv1", 96, 11, 4, CEIL), relu, norm, pool],  # 27×27×96
             [conv("conv2", 256, 5, pad=2, groups=2), relu, norm, pool],  # 13×13×256
-            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384, from both towers
+            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
             [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
             [conv("conv5", 256, 3, pad=1, groups=2), relu, pool],  # 6×6×256
             self.head(mask=True),
@@ -75,21 +76,24 @@ class AlexNet2012(Variant):
     )
     author_initializer: ClassVar[str] = "2012"
     author_scale: ClassVar[str] = "pixels"
+    towers: ClassVar[int] = 2
     conv6: ClassVar[bool] = False
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
         conv, pool = self.conv, max_pool_ceil
-        norm, map_norm = LocalResponseNorm("2012", groups=2), MapNorm()
-        conv6: list[Layer] = [conv("conv6", 256, 3, pad=1), relu] if self.conv6 else []
+        norm, map_norm = self.norm("2012"), MapNorm()
+        conv6: list[Layer] = []
+        if self.conv6:
+            conv6 = [*self.read_both("conv6"), conv("conv6", 256, 3, pad=1), relu]
         self.net = self.stack(
             [conv("conv1", 96, 11, 4, CEIL), norm, pool, relu],  # 27×27×96
             [conv("conv2", 256, 5, pad=2, groups=2), relu],  # 27×27×256
             [norm, map_norm, pool],  # 13×13×256
-            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384, from both towers
+            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
             [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
             [conv("conv5", 256, 3, pad=1, groups=2), pool, relu],  # 6×6×256
-            conv6,  # 6×6×256, from both towers
+            conv6,  # 6×6×256
             self.head(mask=True),
         )
 
@@ -142,7 +146,7 @@ class AlexNet2012OneGPU(Variant):
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
         conv, pool = self.conv, max_pool_ceil
-        norm, map_norm = LocalResponseNorm("2012"), MapNorm()
+        norm, map_norm = self.norm("2012"), MapNorm()
         self.net = self.stack(
             [conv("conv1", 48, 11, 4, CEIL), norm, pool, relu],  # 27×27×48
             [conv("conv2", 128, 5, pad=2), relu, norm, map_norm, pool],  # 13×13×128
@@ -182,7 +186,7 @@ class AlexNetOneWeirdTrick(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool, norm = self.conv, max_pool_ceil, LocalResponseNorm("2012")
+        conv, pool, norm = self.conv, max_pool_ceil, self.norm("2012")
         self.net = self.stack(
             [conv("conv1", 64, 11, 4, CEIL), norm, pool, relu],  # 27×27×64
             [conv("conv2", 192, 5, pad=2), relu, norm, pool],  # 13×13×192

@@ -1,12 +1,15 @@
 """What all AlexNets share: their fields and the layers that they are made of."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.layers import Conv, MaskDropout, flatten
+from alexnet_jax.models.normalization import LocalResponseNorm
+from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth, ReadBothAlike
 
 Layer = Callable
 
@@ -18,10 +21,16 @@ class Variant(Classifier):
       dropout_rate: Share of units that dropout drops in training, in [0, 1).
       width: What the numbers of channels and hidden units are multiplied by; they are
         rounded to even ones, so that two groups divide them.
+      tower_axis: The axis of the devices that hold a tower each, inside
+        `jax.shard_map`; None where one device holds them all. Then parameters are a
+        tower's: the last axis of every array but fc8's is divided by `towers`.
     """
 
     dropout_rate: float = 0.5
     width: float = 1.0
+    tower_axis: str | None = None
+
+    towers: ClassVar[int] = 1
 
     @nn.nowrap
     def stack(self, *blocks: list[Layer]) -> nn.Sequential:
@@ -40,6 +49,11 @@ class Variant(Classifier):
         if self.width == 1:
             return features
         return max(2 * round(features * self.width / 2), 2)
+
+    @nn.nowrap
+    def own(self, features: int) -> int:
+        """Returns a number of channels or units, as many as lie on a device."""
+        return self.scaled(features) // (self.towers if self.tower_axis else 1)
 
     @nn.nowrap
     def conv(
@@ -62,13 +76,32 @@ class Variant(Classifier):
           groups: Groups of maps that do not see each other: the towers.
         """
         return Conv(
-            self.scaled(features),
+            self.own(features),
             (size, size),
             strides=stride,
             padding=pad,
-            feature_group_count=groups,
+            feature_group_count=1 if self.tower_axis else groups,
             name=name,
         )
+
+    @nn.nowrap
+    def read_both(self, reader: str) -> list[Layer]:
+        """Returns what a layer that reads the maps of all towers wants before it."""
+        return [ReadBoth(self.tower_axis, reader)] if self.tower_axis else []
+
+    @nn.nowrap
+    def norm(self, convention: str, *, crosses: bool = False) -> Layer:
+        """Returns normalisation across maps.
+
+        Args:
+          convention: As `LocalResponseNorm` takes it.
+          crosses: Whether it crosses from tower to tower.
+        """
+        if self.tower_axis is None:
+            groups = 1 if crosses else self.towers
+            return LocalResponseNorm(convention, groups=groups)
+        norm = LocalResponseNorm(convention)
+        return NormAcrossTowers(norm, self.tower_axis) if crosses else norm
 
     @nn.nowrap
     def dropout(self, *, mask: bool = False) -> nn.Module:
@@ -92,11 +125,14 @@ class Variant(Classifier):
           units: Of fc6 and fc7, before `width`.
           mask: Whether dropout is that of 2012.
         """
-        hidden = self.scaled(units)
+        hidden = self.own(units)
+        axis = self.tower_axis
         return [
-            flatten,
+            *(*self.read_both("fc6"), flatten),
             *(nn.Dense(hidden, name="fc6"), nn.relu, self.dropout(mask=mask)),
+            *self.read_both("fc7"),
             *(nn.Dense(hidden, name="fc7"), nn.relu, self.dropout(mask=mask)),
+            *([ReadBothAlike(axis, "fc8")] if axis else []),
             nn.Dense(self.num_classes, name="fc8"),
         ]
 
