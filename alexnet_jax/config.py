@@ -1,6 +1,7 @@
 """The config: every key with its default, and the one check at the door."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -71,6 +72,10 @@ def default_config() -> ConfigDict:
     config.parallel = ConfigDict()
     config.parallel.data = -1  # devices that share a batch; -1: all there are
     config.parallel.model = 1  # 2: each holds a tower; with data, so many pairs
+    config.parallel.distributed = False  # several processes, on one machine or many
+    config.parallel.coordinator = config_dict.placeholder(str)  # HOST:PORT of process 0
+    config.parallel.num_processes = config_dict.placeholder(int)
+    config.parallel.process_id = config_dict.placeholder(int)
 
     config.log = ConfigDict()
     config.log.every_steps = 50  # a row of metrics.jsonl
@@ -153,6 +158,15 @@ _RULES: dict[str, Rule] = {
         "-1 (all devices) or an integer of at least 1",
     ),
     "parallel.model": _COUNT,
+    "parallel.coordinator": (
+        lambda value: value is None or bool(re.fullmatch(r"\S+:\d+", value)),
+        "HOST:PORT of process 0, or not set",
+    ),
+    "parallel.num_processes": _OPTIONAL_COUNT,
+    "parallel.process_id": (
+        lambda value: value is None or _integer(value, 0),
+        "an integer of at least 0, or not set",
+    ),
     "log.every_steps": _COUNT,
 }
 

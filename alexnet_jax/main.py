@@ -52,7 +52,11 @@ _SEEDS = flags.DEFINE_list(
 
 def _leave(message: object, status: int = 1) -> NoReturn:
     """Leaves with a line on stderr."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    if "alexnet_jax.processes" in sys.modules:
+        from alexnet_jax.processes import leave_others
+
+        leave_others(status)
     sys.exit(status)
 
 
@@ -92,6 +96,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Runs the config."""
     # Imported here, so that a mistyped flag is answered at once.
+    from alexnet_jax.processes import is_primary
     from alexnet_jax.signals import Stopped
 
     if not flags.FLAGS["verbosity"].present:
@@ -110,8 +115,9 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(128 + stopped.number)
     except KeyboardInterrupt:  # before the first step, or asked for twice
         _leave("interrupted; the same command goes on from the last checkpoint", 130)
-    print(f"go on     {_go_on_command(config, workdir)}")
-    print("afresh    the first command, with another --workdir")
+    if is_primary():
+        print(f"go on     {_go_on_command(config, workdir)}")
+        print("afresh    the first command, with another --workdir")
 
 
 def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
@@ -147,6 +153,8 @@ def run_seeds(config: ConfigDict, workdir: Path, seeds: Sequence[int]) -> None:
         one = config.copy_and_resolve_references()
         one.seed = seed
         results.append(run(one, workdir / f"seed-{seed}"))
+    if not results[0]:  # the primary has them
+        return
     for name, label in (("test/top1", "last"), ("best/top1", "best")):
         values = [result[name] for result in results]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,9 +1,10 @@
 """Which devices a run takes, and how one step function runs on them.
 
 One device: `jax.jit`. Several that share a batch: `jax.pmap`, the state unstacked
-(`in_axes=None`, `out_axes=None`). Several that hold a tower each: `jax.shard_map`, on
-which `pmap` itself has rested since jax 0.8, over a mesh of data × model. The state has
-the same layout everywhere, so a checkpoint does not know which devices wrote it.
+(`in_axes=None`, `out_axes=None`). Several that hold a tower each, or that lie in
+several processes: `jax.shard_map`, on which `pmap` itself has rested since jax 0.8,
+over a mesh of data × model. The state has the same layout everywhere, so a checkpoint
+does not know which devices wrote it.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,6 +93,10 @@ class DataParallel:
         count = len(self.devices)
         return -(-batch_size // count) * count
 
+    def rows(self, batch_size: int) -> slice:
+        """Returns what of a batch this process needs: all."""
+        return slice(0, batch_size)
+
     def split(self, batch: Batch) -> Batch:
         """Gives every device its share: `(B, ...)` → `(devices, B / devices, ...)`."""
         if self.axis_name is None:
@@ -106,10 +111,14 @@ class DataParallel:
         """Puts a state on the devices."""
         return jax.device_put(state, self.shardings(state))
 
+    def share(self, key: jax.Array) -> jax.Array:
+        """Gives every device a key."""
+        return key
+
 
 @dataclass(frozen=True)
-class TowerParallel:
-    """Devices that hold a tower each, in rows that share a batch.
+class MeshParallel:
+    """Rows of devices that share a batch; those of a row hold a tower each, or all.
 
     Attributes:
       mesh: Devices of one kind, over the axes `data` and `model`.
@@ -125,18 +134,26 @@ class TowerParallel:
     def describe(self) -> str:
         """Returns the devices in a few words."""
         rows, towers = self.mesh.devices.shape
-        kind = self.mesh.devices.flat[0].device_kind
-        return f"{rows * towers} × {kind}: {towers} towers × {rows} shares of the batch"
+        words = f"{rows * towers} × {self.mesh.devices.flat[0].device_kind}"
+        if towers > 1:
+            words += f": {towers} towers × {rows} shares of the batch"
+        if jax.process_count() > 1:
+            words += f", in {jax.process_count()} processes"
+        return words
 
     def local(self, model: Classifier) -> Classifier:
-        """Returns the network as a step on one of the devices sees it: a tower."""
-        return model.clone(tower_axis=_MODEL)
+        """Returns the network, or the tower of it, that a device's step sees."""
+        return model.clone(tower_axis=_MODEL) if self._split else model
+
+    @property
+    def _split(self) -> bool:
+        return self.mesh.shape[_MODEL] > 1
 
     def specs(self, tree: Any) -> Any:
         """Returns along which axis each array of a state is cut."""
 
         def spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
-            if not is_split(path):
+            if not (self._split and is_split(path)):
                 return PartitionSpec()
             return PartitionSpec(*[None] * (leaf.ndim - 1), _MODEL)
 
@@ -192,19 +209,49 @@ class TowerParallel:
 
     @property
     def batch_sharding(self) -> NamedSharding:
-        """Where a batch lies: a share a row, on both of its towers."""
+        """Where a batch lies: a share on all devices of a row."""
         return NamedSharding(self.mesh, PartitionSpec(_DATA))
 
+    def rows(self, batch_size: int) -> slice:
+        """Returns what of a batch this process needs: its rows' shares."""
+        own = jax.process_index()
+        rows = [
+            row
+            for row, devices in enumerate(self.mesh.devices)
+            if any(device.process_index == own for device in devices)
+        ]
+        share = batch_size // len(self.mesh.devices)
+        return slice(rows[0] * share, (rows[-1] + 1) * share)
+
     def split(self, batch: Batch) -> Any:
-        """Gives every row its share of a batch."""
-        return jax.device_put(batch, self.batch_sharding)
+        """Gives every row its share of a batch, of which this process has `rows`."""
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(
+                self.batch_sharding, array
+            ),
+            batch,
+        )
 
     def place(self, state: Any) -> Any:
-        """Puts a state on the devices, each tower's part on its own."""
-        return jax.device_put(state, self.shardings(state))
+        """Puts a state, whole in every process, on the devices that hold its parts."""
+
+        def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+            whole = np.asarray(leaf)
+            return jax.make_array_from_callback(
+                whole.shape, sharding, lambda index: whole[index]
+            )
+
+        return jax.tree.map(put, state, self.shardings(state))
+
+    def share(self, key: jax.Array) -> jax.Array:
+        """Gives every device a key."""
+        data = np.asarray(jax.random.key_data(key))
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        wrap = jax.jit(jax.random.wrap_key_data, out_shardings=everywhere)
+        return wrap(data)
 
 
-Parallel = DataParallel | TowerParallel
+Parallel = DataParallel | MeshParallel
 
 
 def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parallel:
@@ -241,10 +288,15 @@ def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parall
             f"batch_size must be a multiple of the {count} devices that share it "
             f"(or set parallel.data); got {batch_size}"
         )
-    if model == 1:
+    if model == 1 and jax.process_count() == 1:
         return DataParallel(devices[:count])
+    if jax.process_count() > 1 and count * model < len(devices):
+        raise InputError(
+            f"parallel.data × parallel.model must be {len(devices)}, all devices of "
+            f"the {jax.process_count()} processes; got {count} × {model}"
+        )
     grid = np.asarray(devices[: count * model]).reshape(count, model)
-    return TowerParallel(Mesh(grid, (_DATA, _MODEL)))
+    return MeshParallel(Mesh(grid, (_DATA, _MODEL)))
 
 
 def _towers(network: type[Classifier]) -> int:

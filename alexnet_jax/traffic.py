@@ -15,7 +15,7 @@ from alexnet_jax.augment import make_prepare
 from alexnet_jax.config import default_config
 from alexnet_jax.models import create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
-from alexnet_jax.parallel import Parallel, TowerParallel
+from alexnet_jax.parallel import MeshParallel, Parallel
 from alexnet_jax.step import create_state, make_train_step
 
 _KINDS = (
@@ -183,7 +183,7 @@ def lower_step(
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         "mask": jax.ShapeDtypeStruct((batch_size,), jnp.bool_),
     }
-    if isinstance(parallel, TowerParallel):
+    if isinstance(parallel, MeshParallel):
         state = _placed(state, parallel.shardings(state))
         batch = _placed(batch, parallel.batch_sharding)
     else:
@@ -235,7 +235,7 @@ def describe_traffic(
     """
     lowered = lower_step(parallel, name, input_shape, num_classes)
     automatic, rows = None, 1
-    if isinstance(parallel, TowerParallel):
+    if isinstance(parallel, MeshParallel):
         one_device = lower_step(
             parallel, name, input_shape, num_classes, automatic=True
         )

@@ -37,6 +37,9 @@ BAD = {
     "checkpoint.keep": [0],
     "parallel.data": [0, -2],
     "parallel.model": [0, -1],
+    "parallel.coordinator": ["localhost", ":80", "a b:80"],
+    "parallel.num_processes": [0],
+    "parallel.process_id": [-1],
     "log.every_steps": [0],
 }
 # Checked where their values are registered, or any value will do.
@@ -47,6 +50,7 @@ ANY = {
     "checkpoint.init_from",
     "log.tensorboard",
     "debug.nans",
+    "parallel.distributed",
 }
 
 
