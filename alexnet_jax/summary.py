@@ -6,6 +6,7 @@
   python -m alexnet_jax.summary --kernels    large kernels beside stacks of 3×3
   python -m alexnet_jax.summary NAME --parallel.model=2 [--parallel.data=1]
       [--batch_size=128]                     what devices say in a training step
+  python -m alexnet_jax.summary NAME --picture=towers.png    its towers, drawn
 
 Without --input_shape and --num_classes each network has its author's. Multiply-adds and
 memory are an image's; biases, normalisation and pooling are not counted as
@@ -18,6 +19,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import jax
@@ -66,6 +68,23 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
+def _draw(names: Sequence[str], options: argparse.Namespace) -> None:
+    from alexnet_jax.diagram import draw_towers  # matplotlib takes a second
+
+    if len(names) != 1:
+        raise InputError("--picture takes one NAME")
+    summary = summarize(names[0], options.input_shape, options.num_classes)
+    try:
+        draw_towers(summary, options.picture)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"--picture: {options.picture} cannot be written ({error})"
+        ) from error
+    print(f"drawn     {options.picture}")
+
+
 def _print_traffic(
     console: Console, names: Sequence[str], options: argparse.Namespace
 ) -> None:
@@ -107,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(
             f"--parallel.{axis}", type=_parse_count, metavar="N", dest=axis
         )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the towers")
     parser.add_argument("--batch_size", type=_parse_count, metavar="B", default=128)
     options = parser.parse_args(argv)
     # Numbers are never cut or wrapped, however narrow the terminal or the pipe.
@@ -118,6 +138,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not names:
         parser.error("name a network, or give --list; try alexnet_paper")
     try:
+        if options.picture:
+            _draw(names, options)
+            return
         if options.data or options.model:
             _print_traffic(console, names, options)
             return

@@ -82,10 +82,6 @@ def collectives(program: str) -> list[Collective]:
         if f"{kind}-start" in line:  # operands and results; the results are the latter
             arrays = arrays[len(arrays) // 2 :]
         scope = (re.findall(r'op_name="([^"]*)"', rest) or [""])[0]
-        groups = re.findall(r"replica_groups=\{\{([\d,]*)\}|\]<=|\[\d+,(\d+)\]", rest)
-        words = [word for pair in groups for word in pair if word]
-        members = words[0] if words else "0,1"
-        devices = int(members) if "," not in members else members.count(",") + 1
         senders = 1.0
         if kind == "collective-permute":
             pairs = re.findall(r"\{(\d+),(\d+)\}", rest)
@@ -97,11 +93,20 @@ def collectives(program: str) -> list[Collective]:
                 purpose=_purpose(scope, arrays),
                 shapes=[shape for _, shape in arrays],
                 result_bytes=sum(_bytes(*array) for array in arrays),
-                devices=devices,
+                devices=_group_size(rest),
                 senders=senders,
             )
         )
     return found
+
+
+def _group_size(attributes: str) -> int:
+    """Reads it off `replica_groups={{0,2},{1,3}}` or `replica_groups=[2,2]<=[4]`."""
+    if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", attributes):
+        return listed[1].count(",") + 1
+    if counted := re.search(r"replica_groups=\[\d+,(\d+)\]", attributes):
+        return int(counted[1])
+    return 2  # a permutation's pairs
 
 
 def _bytes(dtype: str, shape: tuple[int, ...]) -> int:

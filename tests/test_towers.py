@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax.sharding import PartitionSpec
 
 from alexnet_jax.augment import make_prepare
 from alexnet_jax.config import default_config
+from alexnet_jax.diagram import stages
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.models.classifier import layer_name
@@ -20,11 +22,13 @@ from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 from alexnet_jax.summary import main as summary_main
+from alexnet_jax.tables import summarize
 from alexnet_jax.traffic import bytes_by_device, describe_traffic
 from alexnet_jax.train import train_and_evaluate
 from tests.test_step import compare
 
 SIZE = 67
+DOCS = (Path(__file__).parents[1] / "docs" / "parallel.md").read_text()
 TOWERED = (
     "alexnet_paper",
     "alexnet_2012",
@@ -236,15 +240,68 @@ def test_memory_is_read_from_the_shards(padded):
     assert len(memory) == 4 and set(memory.values()) == {half + sizes["fc8"]}
 
 
-def test_the_command_prints_it(capsys):
-    summary_main(
-        ["alexnet_2012", "--parallel.model=2", "--batch_size=2", "--num_classes=10"]
-    )
-    printed = capsys.readouterr().out
-    row = r"forward +conv3 +all-gather +2×13×13×256 +2 +86,528 +21,632"
-    assert re.search(row, printed)
-    assert "a step of 2 images a row: 8 collectives" in printed
-    assert "XLA's own partitioner: " in printed
+def test_the_command_prints_what_the_docs_show(capsys):
+    summary_main(["alexnet_paper", "--parallel.model=2"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    *table, partitioner, state = lines
+    assert "\n".join(table) in DOCS and state in DOCS
+    assert "a step of 128 images a row: 8 collectives, 30.0 MB sent" in table[-1]
+    assert partitioner.startswith("XLA's own partitioner: ")  # XLA's version decides
+
+
+def test_the_arithmetic_in_the_docs():
+    paper = {row.name: row.params for row in summarize("alexnet_paper").layers}
+    whole, fc8 = sum(paper.values()), paper["fc8"]
+    convolutions = sum(paper[f"conv{number}"] for number in range(1, 6))
+    half = (whole - fc8) // 2 + fc8
+
+    def summed(count, devices):
+        return 2 * (devices - 1) / devices * 4 * count
+
+    def towers(devices):
+        talk = 4 * 128 * (2 * (21_632 + 4_608 + 2_048) + 2_048)
+        return talk + summed(half, devices // 2)
+
+    def one_weird_trick(devices):
+        gathered = (devices - 1) * 4 * 64 * 2 * (9_216 + 4_096 + 4_096)
+        return summed(convolutions, devices) + gathered
+
+    for devices in (2, 8, 64, 512):
+        sent = summed(whole, devices), towers(devices), one_weird_trick(devices)
+        cells = " | ".join(f"{count / 1e6:,.1f} MB" for count in sent)
+        assert f"| {devices} | {cells} |" in DOCS
+    assert one_weird_trick(52) < summed(whole, 52)
+    assert one_weird_trick(53) > summed(whole, 53)
+    step_s = 64 * 3 * 2 * sum(row.macs for row in summarize("alexnet_paper").layers)
+    step_s /= 0.4 * 790e12
+    for devices, link, rate in (
+        ("8, one machine", "NVLink", 450e9),
+        ("64", "InfiniBand", 50e9),
+        ("512", "InfiniBand", 50e9),
+    ):
+        count = int(devices.partition(",")[0])
+        seconds = summed(whole, count) / rate, towers(count) / rate
+        cells = " | ".join(f"{1e3 * second:.2f} ms" for second in seconds)
+        assert f"| {devices} | {link} | {cells} |" in DOCS
+        images = [int(64 * second / step_s + 0.5) for second in seconds]
+        rows = DOCS.splitlines()
+        row = next(line for line in rows if f"| {devices} | {link}" in line)
+        found = [int(word) for word in re.findall(r"\d+", row.rpartition("ms |")[2])]
+        assert found == pytest.approx(images, abs=1)
+
+
+def test_the_picture_is_drawn_from_the_network(tmp_path, capsys):
+    path = tmp_path / "towers.png"
+    summary_main(["caffenet", f"--picture={path}"])
+    assert path.stat().st_size > 10_000
+    drawn = stages(summarize("caffenet"))
+    assert [(stage.name, stage.reads) for stage in drawn] == [
+        *[("conv1", "own"), ("conv2", "own"), ("conv3", "both"), ("conv4", "own")],
+        *[("conv5", "own"), ("fc6", "both"), ("fc7", "both"), ("fc8", "alike")],
+    ]
+    assert [stage.name for stage in drawn if stage.halo] == ["conv1", "conv2"]
+    assert not any(stage.halo for stage in stages(summarize("alexnet_2012")))
+    assert drawn[1].output == (13, 13, 256) and drawn[1].extras == ["pool", "norm"]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +324,9 @@ def test_layouts_that_cannot_be(data, model, batch_size, name, line):
     [
         (["lenet5", "--parallel.model=2"], "parallel.model must be 1 with lenet5"),
         (["lenet5", "caffenet", "--parallel.data=2"], "--parallel takes one NAME"),
+        (["lenet5", "--picture=a.png"], "--picture wants a network with towers"),
+        (["caffenet", "lenet5", "--picture=a.png"], "--picture takes one NAME"),
+        (["caffenet", "--picture=/no/a.png"], "--picture: /no/a.png cannot be written"),
     ],
 )
 def test_the_commands_mistakes(argv, line):
