@@ -192,6 +192,11 @@ def validate(config: ConfigDict) -> None:
     for key, (is_allowed, allowed) in _RULES.items():
         if not is_allowed(leaves[key]):
             raise InputError(f"{key} must be {allowed}; got {leaves[key]!r}")
+    if config.debug.nans and config.parallel.distributed:
+        raise InputError(
+            "debug.nans looks at layers in one process; got it with "
+            "parallel.distributed=True"
+        )
     if config.optim.schedule == "step" and not config.optim.decay_epochs:
         raise InputError(
             "optim.decay_epochs must name the epochs after which optim.schedule "

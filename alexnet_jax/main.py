@@ -11,7 +11,9 @@ config can be set; the ones that people change most:
   --config.batch_size=256          over all devices
   --config.optim.learning_rate=0.1
   --config.dtype=bfloat16
-  --config.parallel.data=2         devices to use; all there are if not given
+  --config.parallel.data=2         devices that share a batch; all if not given
+  --config.parallel.model=2        two devices hold a tower each
+  --config.parallel.distributed=True    join the processes of Slurm, Open MPI, ...
   --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
   --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
   --config.model.width=0.5         times an AlexNet's channels and hidden units

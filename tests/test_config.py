@@ -84,6 +84,10 @@ def test_keys_that_go_together():
     config.optim.schedule = "step"
     with pytest.raises(InputError, match="decay_epochs must name the epochs"):
         validate(config)
+    config.debug.nans = config.parallel.distributed = True
+    with pytest.raises(InputError, match="debug.nans looks at layers in one process"):
+        validate(config)
+    config.debug.nans = False
     config.optim.schedule, config.optim.decay_epochs = "cosine", (3,)
     with pytest.raises(InputError, match="decay_epochs is read by .* 'cosine'"):
         validate(config)

@@ -63,7 +63,11 @@ def test_the_default_variant_of_fashion_is_d2l():
     fashion = MODULES["fashion"]
     assert fashion.get_config().to_dict() == fashion.get_config("d2l").to_dict()
     assert fashion.get_config().optim.learning_rate == 0.01
-    assert fashion.get_config("seed003").optim.learning_rate == 0.1
+    tutorial = fashion.get_config("seed003")
+    assert (tutorial.model.name, tutorial.optim.learning_rate) == (
+        "alexnet_fashion",
+        0.1,
+    )
     half = fashion.get_config("half")
     assert (half.optim.momentum, half.optim.weight_decay) == (0.9, 5e-4)
 
