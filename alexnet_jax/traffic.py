@@ -13,9 +13,10 @@ from jax.sharding import NamedSharding
 
 from alexnet_jax.augment import make_prepare
 from alexnet_jax.config import default_config
+from alexnet_jax.mesh import MeshParallel
 from alexnet_jax.models import create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
-from alexnet_jax.parallel import MeshParallel, Parallel
+from alexnet_jax.parallel import Parallel
 from alexnet_jax.step import create_state, make_train_step
 
 _KINDS = (
