@@ -31,8 +31,8 @@ train: install ## Train AlexNet on Fashion-MNIST, as d2l does
 summary: install ## List the networks
 	@$(BIN)/python -m alexnet_jax.summary --list
 
-test: install ## Run the tests
-	$(BIN)/python -m pytest
+test: install ## Run the tests, two at a time
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 test-slow: install ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

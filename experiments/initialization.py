@@ -6,8 +6,8 @@ The network, the data, the rate and the order of the images are the same; only t
 weights and biases differ: `paper` (the default; N(0, 0.01) everywhere, biases 1 in
 conv2, conv4, conv5, fc6 and fc7), `2012` (what was run: N(0, 0.03) in conv3 to conv5),
 `caffe` (0.005 in fc6 and fc7, biases 0.1) and `caffenet` (0.005 and 1). Ten minutes
-each on two CPU cores. Test accuracy after the 500 steps: 0.7512, 0.7505, 0.7962 and 0.7186
-(one seed, 2026-11-21, jax 0.10.2, flax 0.12.8; results/initialization); with
+each on two CPU cores. Test accuracy after the 500 steps: 0.7512, 0.7505, 0.7962 and
+0.7186 (one seed, 2026-11-21, jax 0.10.2, flax 0.12.8; results/initialization); with
 `--config.data.scale=standard`, `paper` and `2012` stay at 0.1000.
 """
 
