@@ -90,7 +90,7 @@ def test_loss_and_every_gradient(layout, padded):
     compare(eval_one(one), eval_many(many))
 
 
-@pytest.mark.parametrize("name", sorted(set(TOWERED) - {"alexnet_2012"}))
+@pytest.mark.parametrize("name", ["alexnet_2012_conv6", "alexnet_caffe", "caffenet"])
 def test_every_network_with_towers(name, padded):
     """Caffe's normalisation crosses from one device to the other."""
     one, train_one, _ = setup(name, 1, 1, padded)
@@ -103,11 +103,10 @@ def test_towered_is_what_it_says():
     assert {name for name, count in towers.items() if count == 2} == {*TOWERED}
 
 
-@pytest.mark.parametrize("clip", [1e-3, 1e3])
-def test_clipping_sees_the_gradient_of_both_towers(clip, padded):
+def test_clipping_sees_the_gradient_of_both_towers(padded):
     config = default_config().optim
     config.name, config.momentum, config.weight_decay = "sgd_2012", 0.9, 5e-4
-    config.clip_norm = clip
+    config.clip_norm = 1e-3
     schedule = create_schedule(config, 0.1, 1, 1)
     states = []
     for model_axis in (1, 2):

@@ -225,10 +225,10 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     train_and_evaluate(config, tmp_path / "whole")
     batch = trainer.Batches.batch
 
-    def send(self, step):
+    def send(self, step, rows):
         if step == 5 and threading.current_thread() is threading.main_thread():
             os.kill(os.getpid(), number)
-        return batch(self, step)
+        return batch(self, step, rows)
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
