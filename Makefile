@@ -9,7 +9,7 @@ DRIVER := $(shell versions=$$(nvidia-smi --query-gpu=driver_version \
 EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train test test-slow lint format type bench clean
+.PHONY: help install quickstart train summary test test-slow lint format type bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -28,8 +28,11 @@ quickstart: install ## Train the half-width network on bundled digits (no downlo
 train: install ## Train AlexNet on Fashion-MNIST, as d2l does
 	$(BIN)/python -m alexnet_jax.main --config=experiments/fashion.py
 
-test: install ## Run the tests
-	$(BIN)/python -m pytest
+summary: install ## List the networks
+	@$(BIN)/python -m alexnet_jax.summary --list
+
+test: install ## Run the tests, two at a time
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 test-slow: install ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -47,7 +50,7 @@ type: install ## Check types
 
 bench: install ## Time the training step beside PyTorch's (installs PyTorch)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python -m benchmarks.step
 
 clean: ## Remove what was built; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

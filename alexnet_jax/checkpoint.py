@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import app, logging
 from flax import serialization
-from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.processes import to_host
 from alexnet_jax.seal import SEAL, files_of, find_fault, seal, step_folders
 from alexnet_jax.step import TrainState
-from alexnet_jax.weights import check_same_arrays
+from alexnet_jax.weights import alone, check_same_arrays
 from alexnet_jax.writer import Row
 
 _MAX_UNWRITTEN = 2
@@ -50,13 +49,17 @@ class Checkpoints:
             besides. (Orbax's `max_to_keep` with `best_fn` would delete the newest.)
         """
         policies = [LatestN(keep), BestN(get_metric_fn=_test_accuracy, n=1)]
+        folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
+            create=False,  # Orbax would ask the other processes
             preservation_policy=AnyPreservationPolicy(policies),
             best_fn=_test_accuracy,  # without it Orbax does not write the metrics
             cleanup_tmp_directories=True,  # what a killed process left half written
             # The thread below writes: Orbax's own would print the traceback of a full
             # disk, and could not seal what it wrote.
             enable_async_checkpointing=False,
+            # Of several processes the primary alone is here.
+            multiprocessing_options=alone(),
         )
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder, options=options)
@@ -107,7 +110,7 @@ class Checkpoints:
         start = time.perf_counter()
         self._await(_MAX_UNWRITTEN)
         # A copy even where the device is the host: training goes on in that memory.
-        copy = jax.tree.map(np.array, serialization.to_state_dict(state))
+        copy = serialization.to_state_dict(to_host(state))
         self._unwritten.append(self._thread.submit(self._write, step, copy, row))
         return time.perf_counter() - start
 
@@ -141,13 +144,12 @@ class Checkpoints:
                     "and the same command goes on from there"
                 ) from error
 
-    def restore(self, step: int, shapes: TrainState, sharding: Sharding) -> TrainState:
-        """Loads a state.
+    def restore(self, step: int, shapes: TrainState) -> TrainState:
+        """Loads a state, in NumPy arrays.
 
         Args:
           step: One of `steps()`.
           shapes: Its structure, with a `jax.ShapeDtypeStruct` for each array.
-          sharding: Where the arrays are put.
 
         Raises:
           InputError: The checkpoint is of another model.
@@ -155,8 +157,22 @@ class Checkpoints:
         stored = self._manager.restore(step, args=ocp.args.StandardRestore())
         expected = serialization.to_state_dict(shapes)
         check_same_arrays(stored, expected, f"checkpoint {self._folder / str(step)}")
-        state = serialization.from_state_dict(shapes, stored)
-        return jax.device_put(state, sharding)
+        return serialization.from_state_dict(shapes, stored)
+
+
+class TakesPart:
+    """What other processes have in place of the primary's `Checkpoints`."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+    def latest_step(self) -> None:
+        """Knows none."""
+
+    def save(self, step: int, state: TrainState, row: Row) -> float:
+        """Hands the primary this process's part of a state; returns 0 s."""
+        to_host(state)
+        return 0.0
 
 
 def describe(workdir: Path) -> list[str]:

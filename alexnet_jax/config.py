@@ -1,6 +1,7 @@
 """The config: every key with its default, and the one check at the door."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,18 +39,20 @@ def default_config() -> ConfigDict:
     config.model.num_classes = 10
     config.model.dropout_rate = 0.5  # for networks that have dropout
     config.model.init = "author"
+    config.model.width = 1.0  # times the channels and hidden units; of AlexNets
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = 224
+    config.data.scale = "author"  # what the network's author fed it, or as augment.py
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
-    config.optim.weight_decay = 0.0  # of every parameter, as PyTorch does
+    config.optim.weight_decay = 0.0  # 'sgd': of all parameters; 'sgd_2012': of kernels
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"
     config.optim.warmup_steps = 0  # linear, from 0
@@ -68,6 +71,11 @@ def default_config() -> ConfigDict:
 
     config.parallel = ConfigDict()
     config.parallel.data = -1  # devices that share a batch; -1: all there are
+    config.parallel.model = 1  # 2: each holds a tower; with data, so many pairs
+    config.parallel.distributed = False  # several processes, on one machine or many
+    config.parallel.coordinator = config_dict.placeholder(str)  # HOST:PORT of process 0
+    config.parallel.num_processes = config_dict.placeholder(int)
+    config.parallel.process_id = config_dict.placeholder(int)
 
     config.log = ConfigDict()
     config.log.every_steps = 50  # a row of metrics.jsonl
@@ -106,8 +114,8 @@ _RATE: Rule = (
 )
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
 
-# What the networks, data sets and initialisations are called is checked where they are
-# registered; what depends on the devices, where these are known.
+# What networks, data sets, initialisations and scales are called is checked where they
+# are registered; what depends on the devices, where these are known.
 _RULES: dict[str, Rule] = {
     "name": (lambda value: value.strip() not in ("", ".", ".."), "a folder's name"),
     "seed": (lambda value: _integer(value, 0) and value < 2**32, "in [0, 2**32)"),
@@ -117,8 +125,9 @@ _RULES: dict[str, Rule] = {
     "dtype": _one_of("float32", "bfloat16"),
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
+    "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.image_size": _COUNT,
-    "optim.name": _one_of("sgd"),
+    "optim.name": _one_of("sgd", "sgd_2012"),
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,
@@ -148,6 +157,16 @@ _RULES: dict[str, Rule] = {
         lambda value: value == -1 or _integer(value, 1),
         "-1 (all devices) or an integer of at least 1",
     ),
+    "parallel.model": _COUNT,
+    "parallel.coordinator": (
+        lambda value: value is None or bool(re.fullmatch(r"\S+:\d+", value)),
+        "HOST:PORT of process 0, or not set",
+    ),
+    "parallel.num_processes": _OPTIONAL_COUNT,
+    "parallel.process_id": (
+        lambda value: value is None or _integer(value, 0),
+        "an integer of at least 0, or not set",
+    ),
     "log.every_steps": _COUNT,
 }
 
@@ -173,6 +192,11 @@ def validate(config: ConfigDict) -> None:
     for key, (is_allowed, allowed) in _RULES.items():
         if not is_allowed(leaves[key]):
             raise InputError(f"{key} must be {allowed}; got {leaves[key]!r}")
+    if config.debug.nans and config.parallel.distributed:
+        raise InputError(
+            "debug.nans looks at layers in one process; got it with "
+            "parallel.distributed=True"
+        )
     if config.optim.schedule == "step" and not config.optim.decay_epochs:
         raise InputError(
             "optim.decay_epochs must name the epochs after which optim.schedule "

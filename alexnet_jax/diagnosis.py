@@ -4,13 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.errors import RunError
-from alexnet_jax.models import Classifier
+from alexnet_jax.models.classifier import Classifier, layer_name
 from alexnet_jax.step import TrainState
 
 
@@ -37,7 +35,7 @@ def look_at_layers(
     config: ConfigDict,
     before: TrainState,
     after: TrainState,
-    image: np.ndarray,
+    image: jax.Array,
 ) -> None:
     """Names what first had NaN or inf in a step, if anything had; slow.
 
@@ -46,7 +44,7 @@ def look_at_layers(
       config: The run's.
       before: The state before the step.
       after: The state after it.
-      image: The step's images, `(B, h, w, C) uint8`.
+      image: The step's images as the network sees them, `(B, H, W, C) float32`.
 
     Raises:
       RunError: The step's loss or its update is not finite: the first layer whose
@@ -64,22 +62,19 @@ def look_at_layers(
 
 
 def _bad_layer(
-    model: Classifier, config: ConfigDict, state: TrainState, image: np.ndarray
+    model: Classifier, config: ConfigDict, state: TrainState, image: jax.Array
 ) -> str | None:
     def look(model: Classifier, x: jax.Array) -> str | None:
         for index, (layer, output) in enumerate(model.layer_outputs(x), start=1):
             if not bool(jnp.isfinite(output).all()):
-                kind = getattr(layer, "__name__", type(layer).__name__)
-                name = getattr(layer, "name", None) or kind
-                return f"the output of layer {index}, {name}"
+                return f"the output of layer {index}, {layer_name(layer)}"
         return None
 
     # On one device: the host's copy of the state is what it works on.
     params, model_state = jax.device_get((state.params, state.model_state))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), params)
-    resized = scale_and_resize(jnp.asarray(image), config.data.image_size)
     found: Any = model.clone(training=False).apply(
-        {"params": params, **model_state}, resized.astype(config.dtype), method=look
+        {"params": params, **model_state}, image.astype(config.dtype), method=look
     )
     return found
 

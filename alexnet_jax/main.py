@@ -11,9 +11,14 @@ config can be set; the ones that people change most:
   --config.batch_size=256          over all devices
   --config.optim.learning_rate=0.1
   --config.dtype=bfloat16
-  --config.parallel.data=2         devices to use; all there are if not given
-  --config.model.name=lenet5       alexnet_d2l, alexnet_half, lenet5
-  --config.model.init=lecun        author, lecun, he, xavier, torch
+  --config.parallel.data=2         devices that share a batch; all if not given
+  --config.parallel.model=2        two devices hold a tower each
+  --config.parallel.distributed=True    join the processes of Slurm, Open MPI, ...
+  --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
+  --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
+  --config.model.width=0.5         times an AlexNet's channels and hidden units
+  --config.data.scale=pixels       what it is fed: author, unit, pixels, standard
+  --config.optim.name=sgd_2012     the update of 2012; sgd is PyTorch's and Optax's
   --config.seed=1
   --config.checkpoint.every_steps=500      save so often, besides at each epoch's end
   --config.checkpoint.init_from=WORKDIR    start from another run's weights
@@ -49,7 +54,11 @@ _SEEDS = flags.DEFINE_list(
 
 def _leave(message: object, status: int = 1) -> NoReturn:
     """Leaves with a line on stderr."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    if "alexnet_jax.processes" in sys.modules:
+        from alexnet_jax.processes import leave_others
+
+        leave_others(status)
     sys.exit(status)
 
 
@@ -89,6 +98,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Runs the config."""
     # Imported here, so that a mistyped flag is answered at once.
+    from alexnet_jax.processes import is_primary
     from alexnet_jax.signals import Stopped
 
     if not flags.FLAGS["verbosity"].present:
@@ -107,8 +117,9 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(128 + stopped.number)
     except KeyboardInterrupt:  # before the first step, or asked for twice
         _leave("interrupted; the same command goes on from the last checkpoint", 130)
-    print(f"go on     {_go_on_command(config, workdir)}")
-    print("afresh    the first command, with another --workdir")
+    if is_primary():
+        print(f"go on     {_go_on_command(config, workdir)}")
+        print("afresh    the first command, with another --workdir")
 
 
 def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
@@ -144,6 +155,8 @@ def run_seeds(config: ConfigDict, workdir: Path, seeds: Sequence[int]) -> None:
         one = config.copy_and_resolve_references()
         one.seed = seed
         results.append(run(one, workdir / f"seed-{seed}"))
+    if not results[0]:  # the primary has them
+        return
     for name, label in (("test/top1", "last"), ("best/top1", "best")):
         values = [result[name] for result in results]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0

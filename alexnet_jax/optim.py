@@ -1,8 +1,15 @@
 """Schedules and optimizers."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 from ml_collections import ConfigDict
+
+from alexnet_jax.models.towers import is_split
 
 
 def create_schedule(
@@ -37,21 +44,65 @@ def create_schedule(
 
 
 def create_optimizer(
-    config: ConfigDict, schedule: optax.Schedule
+    config: ConfigDict, schedule: optax.Schedule, tower_axis: str | None = None
 ) -> optax.GradientTransformation:
-    """Returns stochastic gradient descent as PyTorch and d2l define it.
+    """Returns stochastic gradient descent in one of two forms; both clip first.
 
-    Weight decay is added to the gradient of every parameter, biases included; the
-    velocity gathers it; the rate multiplies the velocity. The gradient is clipped
-    before.
+    `sgd`, as PyTorch, Optax and d2l define it: weight decay is added to the gradient of
+    every parameter, biases included; the velocity gathers it; the rate multiplies the
+    velocity.
+
+    `sgd_2012`, as AlexNet was trained: the rate multiplies the gradient and the decay
+    *before* the velocity gathers them, so that after a drop the old rate coasts on for
+    some ten steps; only kernels decay; biases learn at twice the rate.
 
     Args:
       config: `config.optim`.
       schedule: Learning rate by step.
+      tower_axis: The axis of the devices that hold a tower each; None where one holds
+        all.
+
+    Source: Krizhevsky et al. 2012, §5; cuda-convnet `weights.cu` and
+    layer-params-145.cfg (`epsB` is twice `epsW`, biases' decay is 0).
     """
-    parts = [optax.sgd(schedule, momentum=config.momentum or None)]
-    if config.weight_decay:
-        parts.insert(0, optax.add_decayed_weights(config.weight_decay))
+    parts = []
     if config.clip_norm:
-        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+        clip = optax.clip_by_global_norm(config.clip_norm)
+        parts.append(_clip_over(config.clip_norm, tower_axis) if tower_axis else clip)
+    if config.name == "sgd_2012":
+        decay = optax.add_decayed_weights(config.weight_decay, mask=_named("kernel"))
+        twice = optax.masked(optax.scale(2.0), _named("bias"))
+        rate = optax.scale_by_learning_rate(schedule)
+        parts += [decay, twice, rate, optax.trace(config.momentum)]
+    else:
+        if config.weight_decay:
+            parts.append(optax.add_decayed_weights(config.weight_decay))
+        parts.append(optax.sgd(schedule, momentum=config.momentum or None))
     return optax.chain(*parts)
+
+
+def _clip_over(norm: float, axis: str) -> optax.GradientTransformation:
+    """Returns `optax.clip_by_global_norm` for devices that hold a tower each."""
+
+    def clip(updates: Any, params: Any = None) -> Any:
+        own = shared = jnp.zeros(())
+        for path, leaf in jax.tree.leaves_with_path(updates):
+            square = jnp.square(leaf).sum()
+            own, shared = (
+                (own + square, shared) if is_split(path) else (own, shared + square)
+            )
+        whole = jnp.sqrt(jax.lax.psum(own, axis) + shared)
+        factor = jnp.where(whole < norm, 1.0, norm / whole)
+        return jax.tree.map(lambda leaf: leaf * factor, updates)
+
+    return optax.stateless(clip)
+
+
+def _named(name: str) -> Callable[[Any], Any]:
+    """Returns the mask that is true for the parameters of a name."""
+
+    def mask(params: Any) -> Any:
+        flat = traverse_util.flatten_dict(params)
+        return traverse_util.unflatten_dict({path: path[-1] == name for path in flat})
+
+    return mask

@@ -1,8 +1,10 @@
 """Which devices a run takes, and how one step function runs on them.
 
-One device: `jax.jit`. Several: `jax.pmap` over the batch, the state unstacked
-(`in_axes=None`, `out_axes=None`), so that it has the same layout on any number of
-devices and a checkpoint does not know how many wrote it.
+One device: `jax.jit`. Several that share a batch: `jax.pmap`, the state unstacked
+(`in_axes=None`, `out_axes=None`). Several that hold a tower each, or that lie in
+several processes: `jax.shard_map`, on which `pmap` itself has rested since jax 0.8,
+over a mesh of data × model. The state has the same layout everywhere, so a checkpoint
+does not know which devices wrote it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +22,13 @@ from jax.sharding import (
 )
 
 from alexnet_jax.errors import InputError
-
-Batch = dict[str, np.ndarray]
+from alexnet_jax.mesh import DATA, MODEL, Batch, MeshParallel
+from alexnet_jax.models import MODELS, Classifier
 
 
 @dataclass(frozen=True)
 class DataParallel:
-    """Devices that share a batch.
+    """Devices that share a batch and hold the whole network each.
 
     Attributes:
       devices: One or more devices of one kind.
@@ -37,27 +39,40 @@ class DataParallel:
     @property
     def axis_name(self) -> str | None:
         """The axis that steps sum over; None on one device."""
-        return "data" if len(self.devices) > 1 else None
+        return DATA if len(self.devices) > 1 else None
 
-    @property
-    def sharding(self) -> Sharding:
-        """Where the state lives: whole on every device."""
-        if self.axis_name is None:
-            return SingleDeviceSharding(self.devices[0])
-        mesh = Mesh(np.asarray(self.devices), (self.axis_name,))
-        return NamedSharding(mesh, PartitionSpec())
+    def describe(self) -> str:
+        """Returns the devices in a few words."""
+        return f"{len(self.devices)} × {self.devices[0].device_kind}"
 
-    def compile(
-        self, step: Callable, in_axes: tuple[int | None, ...], donate: bool = False
-    ) -> Callable:
-        """Compiles a step for the devices.
+    def local(self, model: Classifier) -> Classifier:
+        """Returns the network as a step on one of the devices sees it."""
+        return model
+
+    def shardings(self, tree: Any) -> Any:
+        """Returns where each array of a state lives: whole on every device."""
+        sharding: Sharding = SingleDeviceSharding(self.devices[0])
+        if self.axis_name is not None:
+            mesh = Mesh(np.asarray(self.devices), (DATA,))
+            sharding = NamedSharding(mesh, PartitionSpec())
+        return jax.tree.map(lambda _: sharding, tree)
+
+    def compile_train(self, step: Callable, *, donate: bool = False) -> Callable:
+        """Compiles `step(state, batch, key) -> state`, which sums over `axis_name`.
 
         Args:
-          step: A pure function that sums over `axis_name` whatever it returns.
-          in_axes: For each argument 0 if it is a batch, None if all devices share it.
-          donate: Whether the first argument's memory is used for the result.
+          step: A pure function of a device.
+          donate: Whether the state's memory is used for the result.
         """
-        donated = (0,) if donate else ()
+        return self._compile(step, (None, 0, None), (0,) if donate else ())
+
+    def compile_eval(self, step: Callable) -> Callable:
+        """Compiles `step(params, model_state, batch) -> sums`."""
+        return self._compile(step, (None, None, 0), ())
+
+    def _compile(
+        self, step: Callable, in_axes: tuple[int | None, ...], donated: tuple[int, ...]
+    ) -> Callable:
         if self.axis_name is None:
             return jax.jit(step, donate_argnums=donated)
         return jax.pmap(
@@ -74,6 +89,10 @@ class DataParallel:
         count = len(self.devices)
         return -(-batch_size // count) * count
 
+    def rows(self, batch_size: int) -> slice:
+        """Returns what of a batch this process needs: all."""
+        return slice(0, batch_size)
+
     def split(self, batch: Batch) -> Batch:
         """Gives every device its share: `(B, ...)` → `(devices, B / devices, ...)`."""
         if self.axis_name is None:
@@ -84,31 +103,62 @@ class DataParallel:
             for name, array in batch.items()
         }
 
-    def replicate(self, tree: Any) -> Any:
-        """Puts a tree of arrays whole on every device."""
-        return jax.device_put(tree, self.sharding)
+    def place(self, state: Any) -> Any:
+        """Puts a state on the devices."""
+        return jax.device_put(state, self.shardings(state))
+
+    def share(self, key: jax.Array) -> jax.Array:
+        """Gives every device a key."""
+        return key
 
 
-def create_parallel(data: int, batch_size: int) -> DataParallel:
+Parallel = DataParallel | MeshParallel
+
+
+def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parallel:
     """Picks the devices.
 
     Args:
       data: `config.parallel.data`; -1 takes all there are.
+      model: `config.parallel.model`: devices that hold the network together.
       batch_size: Images of a step over all devices.
+      name: The network's.
 
     Raises:
-      InputError: More devices asked for than there are, or they cannot share a batch.
+      InputError: The network cannot be cut so, more devices are asked for than there
+        are, or they cannot share a batch.
     """
-    devices = jax.devices()
-    count = len(devices) if data == -1 else data
-    if count > len(devices):
+    towers = getattr(MODELS.get(name), "towers", 1)
+    if model not in (1, towers):
+        able = [other for other, kind in MODELS.items() if _towers(kind) == model]
+        hint = f"; those that can be cut in {model}: {', '.join(able)}" if able else ""
         raise InputError(
-            f"parallel.data must be at most {len(devices)}, the number of "
-            f"{devices[0].platform} devices here; got {data}"
+            f"parallel.model must be {' or '.join(map(str, sorted({1, towers})))} with "
+            f"{name}, which has {towers} tower{'s' * (towers > 1)}; got {model}{hint}"
+        )
+    devices = jax.devices()
+    there = len(devices) // model
+    count = max(there, 1) if data == -1 else data
+    if count * model > len(devices):
+        raise InputError(
+            f"parallel.data × parallel.model must be at most {len(devices)}, the "
+            f"number of {devices[0].platform} devices here; got {count} × {model}"
         )
     if batch_size % count:
         raise InputError(
             f"batch_size must be a multiple of the {count} devices that share it "
             f"(or set parallel.data); got {batch_size}"
         )
-    return DataParallel(devices[:count])
+    if model == 1 and jax.process_count() == 1:
+        return DataParallel(devices[:count])
+    if jax.process_count() > 1 and count * model < len(devices):
+        raise InputError(
+            f"parallel.data × parallel.model must be {len(devices)}, all devices of "
+            f"the {jax.process_count()} processes; got {count} × {model}"
+        )
+    grid = np.asarray(devices[: count * model]).reshape(count, model)
+    return MeshParallel(Mesh(grid, (DATA, MODEL)))
+
+
+def _towers(network: type[Classifier]) -> int:
+    return getattr(network, "towers", 1)

@@ -1,11 +1,19 @@
-"""Pictures of a run."""
+"""Pictures of runs.
 
+python -m alexnet_jax.report WORKDIR [WORKDIR ...] --output=FILE.png
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from alexnet_jax.writer import Row
+from alexnet_jax.errors import InputError
+from alexnet_jax.writer import Row, read_rows
 
 
 def draw_curves(rows: list[Row], path: Path, title: str) -> None:
@@ -51,3 +59,66 @@ def draw_curves(rows: list[Row], path: Path, title: str) -> None:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     figure.suptitle(title)
     figure.savefig(path)
+
+
+def draw_together(runs: Mapping[str, list[Row]], path: Path) -> None:
+    """Draws the training loss and accuracy of runs over each other, as a PNG.
+
+    Args:
+      runs: Rows of `metrics.jsonl` by the run's name.
+      path: The file to write.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained", dpi=120)
+    loss, accuracy = figure.subplots(1, 2)
+    for name, rows in runs.items():
+        windows = [row for row in rows if "test/loss" not in row] or rows
+        steps = [row["step"] for row in windows]
+        loss.plot(steps, [row["train/loss"] for row in windows], label=name)
+        accuracy.plot(steps, [row["train/top1"] for row in windows], label=name)
+    for axes in (loss, accuracy):
+        axes.set_xlabel("step")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+    loss.set_ylabel("training loss (nats)")
+    loss.set_ylim(bottom=0)
+    loss.legend(fontsize=8)
+    accuracy.set_ylabel("training top-1 accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.savefig(path)
+
+
+def read_run(workdir: Path) -> list[Row]:
+    """Returns a run's rows.
+
+    Raises:
+      InputError: The folder holds none.
+    """
+    rows = read_rows(workdir / "metrics.jsonl")
+    if not rows:
+        raise InputError(f"{workdir} holds no metrics.jsonl with rows; give a workdir")
+    return rows
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"error: {message}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draws the runs that the arguments name."""
+    parser = _Parser(
+        prog="python -m alexnet_jax.report", description="Draws runs over each other."
+    )
+    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.png")
+    options = parser.parse_args(argv)
+    try:
+        runs = {workdir.name: read_run(workdir) for workdir in options.workdirs}
+        draw_together(runs, options.output)
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"drawn     {options.output}")
+
+
+if __name__ == "__main__":
+    main()

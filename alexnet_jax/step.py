@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from alexnet_jax.augment import scale_and_resize
+from alexnet_jax.augment import Prepare
 from alexnet_jax.metrics import Sums, classification_sums, zero_sums
 from alexnet_jax.models import Classifier
 
@@ -85,8 +85,8 @@ def _cast(tree: Any, dtype: jnp.dtype) -> Any:
 def make_train_step(
     model: Classifier,
     tx: optax.GradientTransformation,
+    prepare: Prepare,
     *,
-    image_size: int,
     dtype: str = "float32",
     steps_per_epoch: int,
     log_every_steps: int,
@@ -98,9 +98,9 @@ def make_train_step(
     a device that holds padding only adds zeros.
 
     Args:
-      model: The network, `training=True`.
+      model: The network, `training=True`, or a tower of it.
       tx: The optimizer.
-      image_size: Height and width that the network sees, in pixels.
+      prepare: Makes the network's input of stored images.
       dtype: `float32`, or `bfloat16` for activations and gradients; parameters, logits
         and loss stay float32.
       steps_per_epoch: After so many steps `epoch_sums` start anew.
@@ -108,14 +108,19 @@ def make_train_step(
       axis_name: The devices' axis; None on one device.
     """
     compute_dtype = jnp.dtype(dtype)
+    tower_axis = getattr(model, "tower_axis", None)
 
     def all_sum(tree: Any) -> Any:
         return jax.lax.psum(tree, axis_name) if axis_name else tree
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> TrainState:
+        dropout_key = jax.random.fold_in(key, state.step)
         device = jax.lax.axis_index(axis_name) if axis_name else 0
-        dropout_key = jax.random.fold_in(jax.random.fold_in(key, state.step), device)
-        image = scale_and_resize(batch["image"], image_size).astype(compute_dtype)
+        dropout_key = jax.random.fold_in(dropout_key, device)
+        if tower_axis:
+            tower = jax.lax.axis_index(tower_axis)
+            dropout_key = jax.random.fold_in(dropout_key, tower)
+        image = prepare(batch["image"]).astype(compute_dtype)
         count = all_sum(batch["mask"].sum().astype(jnp.float32))
 
         def loss_fn(params: Any) -> tuple[Any, tuple[Sums, Any]]:
@@ -138,6 +143,8 @@ def make_train_step(
         position = state.step % steps_per_epoch  # in the epoch
         params = optax.apply_updates(state.params, updates)
         is_bad = ~(jnp.isfinite(sums["loss"]) & _all_finite(params))
+        if tower_axis:  # each knows of its own parameters
+            is_bad = jax.lax.pmax(is_bad.astype(jnp.int32), tower_axis) > 0
         return state.replace(
             step=state.step + 1,
             params=params,
@@ -175,8 +182,8 @@ def _add(total: Sums, sums: Sums, restart: jax.Array) -> Sums:
 
 def make_eval_step(
     model: Classifier,
+    prepare: Prepare,
     *,
-    image_size: int,
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> Callable[[Any, dict, Batch], Sums]:
@@ -184,7 +191,7 @@ def make_eval_step(
 
     Args:
       model: The network; it is evaluated with `training=False`.
-      image_size: Height and width that the network sees, in pixels.
+      prepare: Makes the network's input of stored images.
       dtype: As in `make_train_step`.
       axis_name: The devices' axis; None on one device.
     """
@@ -192,7 +199,7 @@ def make_eval_step(
     network = model.clone(training=False)
 
     def eval_step(params: Any, model_state: dict, batch: Batch) -> Sums:
-        image = scale_and_resize(batch["image"], image_size).astype(compute_dtype)
+        image = prepare(batch["image"]).astype(compute_dtype)
         variables = {"params": _cast(params, compute_dtype), **model_state}
         logits: Any = network.apply(variables, image)
         sums = classification_sums(

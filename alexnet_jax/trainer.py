@@ -6,21 +6,27 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.augment import make_prepare
+from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.data import Batches
 from alexnet_jax.diagnosis import check_finite, look_at_layers
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
-from alexnet_jax.parallel import DataParallel
+from alexnet_jax.parallel import Parallel
+from alexnet_jax.processes import is_primary, largest
 from alexnet_jax.progress import Meter, Progress, epoch_line
 from alexnet_jax.signals import Stopped, StopSignal
 from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
 from alexnet_jax.weights import check_same_arrays
 from alexnet_jax.writer import Row
+
+# To ask the other processes takes a moment, in which the devices wait.
+_AGREE_EVERY_STEPS = 10
 
 
 class Due(NamedTuple):
@@ -46,7 +52,7 @@ class Trainer:
         model: Classifier,
         train: Batches,
         test: Batches,
-        parallel: DataParallel,
+        parallel: Parallel,
         key: jax.Array | None = None,
     ) -> None:
         """Builds the optimizer and the steps.
@@ -87,35 +93,45 @@ class Trainer:
         schedule = create_schedule(
             config.optim, model.lr, self.steps_per_epoch, config.num_epochs
         )
-        self._tx = create_optimizer(config.optim, schedule)
+        local = parallel.local(model)
+        tower_axis = getattr(local, "tower_axis", None)
+        self._tx = create_optimizer(config.optim, schedule, tower_axis)
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
-        self._init_key, self._step_key = jax.random.split(key)
+        self._init_key, step_key = jax.random.split(key)
+        self._step_key = parallel.share(step_key)
+        self._rows = parallel.rows(config.batch_size)
+        # Processes on CPUs lock up if one runs ahead of the other's collectives.
+        several = jax.process_count() > 1
+        self._waits = several and jax.default_backend() == "cpu"
+        scale = config.data.scale
+        scale = model.author_scale if scale == "author" else scale
+        self._prepare = make_prepare(scale, train.image, size)
         self._train_step = make_train_step(
-            model,
+            local,
             self._tx,
-            image_size=size,
+            self._prepare,
             dtype=config.dtype,
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
-            model, image_size=size, dtype=config.dtype, axis_name=parallel.axis_name
+            local, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
         )
-        self._eval_step = parallel.compile(eval_step, in_axes=(None, None, 0))
+        self._eval_step = parallel.compile_eval(eval_step)
 
-    def _draw(self) -> TrainState:
+    def draw(self) -> TrainState:
+        """Draws a fresh state, by the run's seed."""
         return create_state(self._model, self._tx, self._input_shape, self._init_key)
 
-    def create_state(self) -> TrainState:
-        """Draws a fresh state, whole on every device."""
-        return self._parallel.replicate(self._draw())
+    def place(self, state: TrainState) -> TrainState:
+        """Puts a state, the same in every process, on the run's devices."""
+        return self._parallel.place(state)
 
     def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
-        """Loads a checkpoint, whichever devices wrote it, onto the run's devices."""
-        shapes = jax.eval_shape(self._draw)
-        return checkpoints.restore(step, shapes, self._parallel.sharding)
+        """Loads a checkpoint, whichever devices wrote it."""
+        return checkpoints.restore(step, jax.eval_shape(self.draw))
 
     def start_from(self, weights: dict[str, Any]) -> TrainState:
         """Draws a fresh state and puts another run's weights in.
@@ -126,16 +142,17 @@ class Trainer:
         Raises:
           InputError: They are another network's.
         """
-        state = self._draw()
+        state = self.draw()
         fresh = {"params": state.params, "model_state": state.model_state}
         check_same_arrays(weights, fresh, "checkpoint.init_from")
-        return self._parallel.replicate(state.replace(**weights))
+        return state.replace(**weights)
 
     def evaluate(self, state: TrainState) -> Row:
         """Returns `test/loss` and `test/top1`, every test example counted once."""
         total: dict[str, float] = {}
+        rows = self._parallel.rows(self._test.batch_size)
         for step in range(len(self._test)):
-            batch = self._parallel.split(self._test.batch(step))
+            batch = self._parallel.split(self._test.batch(step, rows))
             sums = self._eval_step(state.params, state.model_state, batch)
             for name, value in jax.device_get(sums).items():
                 total[name] = total.get(name, 0.0) + float(value)
@@ -159,6 +176,15 @@ class Trainer:
             or (save_every_steps is not None and step % save_every_steps == 0),
         )
 
+    def _stopping(self, stop: StopSignal, step: int) -> int | None:
+        """Returns the signal that any process received, and all heed at one step."""
+        received = stop.received  # once: it may come at any moment
+        if jax.process_count() == 1:
+            return received
+        if step % _AGREE_EVERY_STEPS and step < self.num_steps:
+            return None
+        return largest(received or 0) or None
+
     def _measure(self, state: TrainState, step: int, due: Due) -> Row:
         """Returns the row of a step, without what the clock has to say."""
         sums = state.epoch_sums if due.epoch else state.window_sums
@@ -169,13 +195,10 @@ class Trainer:
     def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
         """Compiles the training step ahead, so that no speed contains it."""
         start = time.perf_counter()
-        wrapped: Any = self._parallel.compile(
-            self._train_step,
-            in_axes=(None, 0, None),
-            # To look at the layers, the state before the step is needed.
-            donate=not self._config.debug.nans,
-        )
-        batch = self._parallel.split(self._train.batch(step))
+        # To look at the layers, the state before the step is needed.
+        donate = not self._config.debug.nans
+        wrapped: Any = self._parallel.compile_train(self._train_step, donate=donate)
+        batch = self._parallel.split(self._train.batch(step, self._rows))
         compiled = wrapped.lower(state, batch, self._step_key).compile()
         return compiled, time.perf_counter() - start
 
@@ -183,7 +206,7 @@ class Trainer:
         self,
         state: TrainState,
         write: Callable[[Row], None],
-        checkpoints: Checkpoints | None = None,
+        checkpoints: Checkpoints | TakesPart | None = None,
         *,
         stop: StopSignal,
         seconds: float = 0.0,
@@ -216,14 +239,15 @@ class Trainer:
         progress = Progress(start, self.num_steps)
         with closing(progress):
             for step in range(start + 1, self.num_steps + 1):
-                batch = self._train.batch(step - 1)
-                meter.add(int(batch["mask"].sum()))
+                batch = self._train.batch(step - 1, self._rows)
+                meter.add(self._train.count(step - 1))
                 before = state
                 state = train_step(state, self._parallel.split(batch), self._step_key)
+                if self._waits:
+                    jax.block_until_ready(state)
                 if self._config.debug.nans:
-                    look_at_layers(
-                        self._model, self._config, before, state, batch["image"]
-                    )
+                    image = self._prepare(jnp.asarray(batch["image"]))
+                    look_at_layers(self._model, self._config, before, state, image)
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
                     check_finite(state, self._model.lr)  # waits for the device
@@ -242,7 +266,7 @@ class Trainer:
                     epoch_mark = meter.mark()
                     progress.clear()
                     say(epoch_line(row, self._config.num_epochs))
-                stopping = stop.received  # once: it may come at any moment
+                stopping = self._stopping(stop, step)
                 if checkpoints and (due.save or stopping is not None):
                     check_finite(state, self._model.lr)
                     meter.pause()
@@ -250,7 +274,7 @@ class Trainer:
                 if stopping is not None and step < self.num_steps:
                     raise Stopped(stopping, step)
                 meter.resume()
-                if progress.due():
+                if is_primary() and progress.due():
                     loss = means(state.epoch_sums)["loss"]
                     progress.show(step, loss, meter.images_per_s(epoch_mark))
         return state

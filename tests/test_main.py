@@ -52,7 +52,10 @@ def main(*arguments, **environment):
         ([DIGITS, "--seeds=1,one"], "--seeds must be different whole numbers"),
         ([DIGITS, "--config.batch_size=0"], "batch_size must be an integer of at le"),
         ([DIGITS, "--config.model.name=vgg"], "model.name must be one of"),
-        ([DIGITS, "--config.parallel.data=2"], "parallel.data must be at most 1"),
+        (
+            [DIGITS, "--config.parallel.data=2"],
+            "parallel.data × parallel.model must be at most 1",
+        ),
     ],
 )
 def test_bad_input_gets_one_line(arguments, expected, data_dir):

@@ -1,5 +1,7 @@
 """The step on one device and on several: the same sums, gradients and states."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.data import Batches
 from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.models.layers import flatten
@@ -32,27 +35,27 @@ class UserNet(Classifier):
         )
 
 
-def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32"):
+def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32", size=SIZE):
     """Returns a fresh state and the compiled steps, with plain SGD.
 
     At rate 1 the change of the parameters is the negative gradient.
     """
-    parallel = create_parallel(devices, batch_size=devices)
+    parallel = create_parallel(devices, 1, devices, "lenet5")
     tx = optax.sgd(rate)
-    common = {"image_size": SIZE, "dtype": dtype, "axis_name": parallel.axis_name}
+    common = {"dtype": dtype, "axis_name": parallel.axis_name}
+    prepare = partial(scale_and_resize, size=size)
     train_step = make_train_step(
         model,
         tx,
+        prepare,
         steps_per_epoch=3,
         log_every_steps=log_every_steps,
         **common,
     )
-    train_step = parallel.compile(train_step, in_axes=(None, 0, None))
-    eval_step = parallel.compile(
-        make_eval_step(model, **common), in_axes=(None, None, 0)
-    )
-    state = create_state(model, tx, (1, SIZE, SIZE, 1), jax.random.key(0))
-    state = parallel.replicate(state)
+    train_step = parallel.compile_train(train_step)
+    eval_step = parallel.compile_eval(make_eval_step(model, prepare, **common))
+    state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
+    state = parallel.place(state)
 
     def train(state, batch):
         return train_step(state, parallel.split(batch), jax.random.key(1))
@@ -94,6 +97,17 @@ def test_gradients_on_several_devices(devices, full, padded):
     many, train_many, eval_many = setup(model, devices)
     compare(train_one(one, padded), train_many(many, padded))
     compare(eval_one(one, padded), eval_many(many, padded))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_groups_and_normalisation_on_several_devices(dtype, padded):
+    """In bfloat16 the devices' gradients are rounded before they are summed."""
+    model = create_model("alexnet_2012", width=1 / 16, dropout_rate=0.0)
+    model = model.clone(initializer="torch")
+    one, train_one, _ = setup(model, 1, dtype=dtype, size=40)
+    many, train_many, _ = setup(model, 4, dtype=dtype, size=40)
+    rtol = 1e-5 if dtype == "float32" else 2e-2
+    compare(train_one(one, padded), train_many(many, padded), rtol=rtol)
 
 
 def test_padding_has_no_part_in_the_gradient(padded):

@@ -187,7 +187,7 @@ class _FromLoader:
         if not shapes:
             raise InputError("data: the loader is empty; it must give pairs (X, y)")
         sizes = [size for _, size in shapes]
-        self.batch_size, self._length = max(sizes), len(sizes)
+        self.batch_size, self._length, self._sizes = max(sizes), len(sizes), sizes
         # The loop asks for the number of examples and the shape of one.
         self.label = np.empty(sum(sizes), np.int32)
         self.image = np.empty((0, *shapes[0][0][1:]), np.float32)
@@ -196,13 +196,16 @@ class _FromLoader:
     def __len__(self) -> int:
         return self._length
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
+    def count(self, step: int) -> int:
+        return self._sizes[step % self._length]
+
+    def batch(self, step: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
         if step % self._length == 0:
             self._pairs = iter(self._loader())
         image, label = (np.asarray(part) for part in next(self._pairs))
         if image.dtype != np.uint8:
             image = image.astype(np.float32)  # NumPy's own default is float64
-        places = np.arange(self.batch_size)
+        places = np.arange(self.batch_size)[rows]
         indices = places % len(label)  # fills up a smaller last batch
         return {
             "image": image[indices],

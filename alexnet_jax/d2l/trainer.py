@@ -117,7 +117,7 @@ class Trainer:
         say = (lambda text: None) if self.board.display else print
         try:
             with noted_signals() as stop:
-                state = loop.create_state()
+                state = loop.place(loop.draw())
                 self.state = loop.fit(state, self._draw, stop=stop, say=say)
         except Stopped:
             raise KeyboardInterrupt from None

@@ -33,11 +33,17 @@ class Batches:
         """Batches in an epoch, the padded last one included."""
         return -(-len(self.label) // self.batch_size)
 
-    def batch(self, step: int) -> Batch:
+    def count(self, step: int) -> int:
+        """Returns how many true examples a step's batch holds."""
+        position = step % len(self)
+        return min(self.batch_size, len(self.label) - position * self.batch_size)
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Returns the batch of a step, counted from the run's beginning.
 
         Args:
           step: At least 0.
+          rows: Which part of it; B is then as long.
 
         Returns:
           `image (B, h, w, C) uint8`, `label (B,) int32`, `mask (B,) bool`, the last
@@ -47,7 +53,7 @@ class Batches:
         if epoch != self._epoch:
             self._order = self._permutation(epoch)
             self._epoch = epoch
-        places = position * self.batch_size + np.arange(self.batch_size)
+        places = position * self.batch_size + np.arange(self.batch_size)[rows]
         indices = self._order[places % len(self.label)]
         return {
             "image": self.image[indices],

@@ -1,19 +1,58 @@
 """Networks by name."""
 
+import difflib
 from typing import Any
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
 from alexnet_jax.models.classifier import Classifier
-from alexnet_jax.models.d2l import AlexNet, AlexNetHalf
+from alexnet_jax.models.d2l import (
+    AlexNet,
+    AlexNetFashion,
+    AlexNetHalf,
+    AlexNetKeras,
+)
+from alexnet_jax.models.krizhevsky import (
+    AlexNet2012,
+    AlexNet2012Conv6,
+    AlexNet2012OneGPU,
+    AlexNetOneWeirdTrick,
+    AlexNetPaper,
+)
 from alexnet_jax.models.lenet import LeNet
+from alexnet_jax.models.torchvision import AlexNetTorchvision, AlexNetUngrouped
 
-__all__ = ["MODELS", "AlexNet", "AlexNetHalf", "Classifier", "LeNet", "create_model"]
+__all__ = ["MODELS", "AlexNet", "Classifier", "LeNet", "create_model"]
 
 MODELS: dict[str, type[Classifier]] = {
     "alexnet_d2l": AlexNet,
+    "alexnet_paper": AlexNetPaper,
+    "alexnet_2012": AlexNet2012,
+    "alexnet_2012_one_gpu": AlexNet2012OneGPU,
+    "alexnet_2012_conv6": AlexNet2012Conv6,
+    "alexnet_caffe": AlexNetCaffe,
+    "caffenet": CaffeNet,
+    "alexnet_one_weird_trick": AlexNetOneWeirdTrick,
+    "alexnet_torchvision": AlexNetTorchvision,
+    "alexnet_keras": AlexNetKeras,
+    "alexnet_fashion": AlexNetFashion,
     "alexnet_half": AlexNetHalf,
+    "alexnet_ungrouped": AlexNetUngrouped,
     "lenet5": LeNet,
 }
+
+
+def check_name(name: str) -> None:
+    """Checks that a network is registered.
+
+    Raises:
+      InputError: It is not; the nearest names are given.
+    """
+    if name in MODELS:
+        return
+    nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
+    hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+    raise InputError(f"model.name must be one of {tuple(MODELS)}; got {name!r}{hint}")
 
 
 def create_model(name: str, **fields: Any) -> Classifier:
@@ -22,11 +61,10 @@ def create_model(name: str, **fields: Any) -> Classifier:
     Args:
       name: A key of `MODELS`.
       **fields: Its attributes: `num_classes`, `training`, `lr`, `initializer` and, for
-        networks that have dropout, `dropout_rate`.
+        all but LeNet-5, `dropout_rate` and `width`; `softmax` for `alexnet_keras`.
 
     Raises:
       InputError: `name` is not registered.
     """
-    if name not in MODELS:
-        raise InputError(f"model.name must be one of {tuple(MODELS)}; got {name!r}")
+    check_name(name)
     return MODELS[name](**fields)

@@ -1,7 +1,7 @@
 """The base class of every network: d2l's `Classifier`, without its trainer."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,28 @@ import jax.numpy as jnp
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.initializers import SCHEMES, initialize
+
+
+class Reference(NamedTuple):
+    """Where a network comes from, and at what it was made to look.
+
+    Attributes:
+      source: Author and year, or file.
+      input_shape: Height, width and channels of its author's images.
+      num_classes: Classes of its author's data.
+      published: The accuracy that its author published, in a few words.
+    """
+
+    source: str
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    published: str
+
+
+def layer_name(layer: Callable) -> str:
+    """Returns a layer's own name, such as `conv1`, else what it is called."""
+    kind = getattr(layer, "__name__", type(layer).__name__)
+    return getattr(layer, "name", None) or kind
 
 
 class Classifier(nn.Module):
@@ -30,8 +52,11 @@ class Classifier(nn.Module):
     training: bool = True
     initializer: str = "author"
 
+    reference: ClassVar[Reference | None] = None
     # The scheme behind `author`; None: what the layers themselves declare.
     author_initializer: ClassVar[str | None] = None
+    # What the author fed it: a key of `augment.SCALES`.
+    author_scale: ClassVar[str] = "unit"
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps images `(B, H, W, C)` to logits `(B, num_classes)`."""
@@ -89,8 +114,8 @@ class Classifier(nn.Module):
                 if 0 in output.shape:
                     raise InputError(
                         f"image_size {input_shape[1]} is too small for "
-                        f"{type(self).__name__}: layer {len(rows)} "
-                        f"({rows[-1][0]}) has no output left"
+                        f"{type(self).__name__}: layer {len(rows)}, "
+                        f"{layer_name(layer)}, has no output left"
                     )
 
         # Not `self.init`: the initialisation has no part in the shapes.

@@ -1,10 +1,104 @@
-"""What linen lacks: parameter-free layers as plain functions.
+"""What linen lacks: convolution, pooling and dropout as AlexNet's frameworks had them.
 
-They are functions, not modules, so that `layer_summary` names them as d2l does.
+Layers without parameters are plain functions where they need no settings, so that
+`layer_summary` names them as d2l does.
 """
+
+from dataclasses import field
+from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from alexnet_jax.errors import InputError
+
+CEIL = "CEIL"  # padding as cuda-convnet has it: zeros after the end, where wanted
+
+
+def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:
+    """Returns what to add before and after, so that windows cover all of an axis.
+
+    The count of windows is rounded up: 1 + ceil((size - window) / stride). For a
+    224-pixel axis, 11-pixel windows and stride 4 that is `(0, 3)`, and 55 windows.
+
+    Source: cuda-convnet `layer.py`, pooling and convolution alike; Caffe's pooling.
+    """
+    count = 1 - (size - window) // -stride
+    return 0, max((count - 1) * stride + window - size, 0)
+
+
+def grouped_convolution(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: tuple[int, int],
+    padding: str | tuple[tuple[int, int], ...],
+    feature_group_count: int = 1,
+    **settings: Any,
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` with `CEIL` padding and quick groups on the CPU.
+
+    There XLA takes ten times longer for two groups than for two convolutions.
+
+    Args:
+      lhs: `(B, H, W, C)`.
+      rhs: `(h, w, C / groups, features)`.
+      window_strides: Of height and width, in pixels.
+      padding: As `jax.lax` takes it, or `CEIL`.
+      feature_group_count: Groups of channels that see only each other.
+      **settings: The rest of `conv_general_dilated`'s arguments.
+    """
+    if padding == CEIL:
+        padding = tuple(
+            ceil_padding(*axis)
+            for axis in zip(lhs.shape[1:3], rhs.shape[:2], window_strides, strict=True)
+        )
+
+    def convolve(lhs: jax.Array, rhs: jax.Array, groups: int) -> jax.Array:
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, feature_group_count=groups, **settings
+        )
+
+    def one_by_one(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        parts = zip(
+            jnp.split(lhs, feature_group_count, axis=-1),
+            jnp.split(rhs, feature_group_count, axis=-1),
+            strict=True,
+        )
+        return jnp.concatenate([convolve(*part, 1) for part in parts], axis=-1)
+
+    def at_once(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        return convolve(lhs, rhs, feature_group_count)
+
+    if feature_group_count == 1:
+        return at_once(lhs, rhs)
+    return lax.platform_dependent(lhs, rhs, cpu=one_by_one, default=at_once)
+
+
+class Conv(nn.Conv):
+    """`nn.Conv` that knows `CEIL` padding and is quick with groups on the CPU.
+
+    The kernel has linen's shape, `(h, w, C / groups, features)`, and its groups'
+    order.
+
+    Raises:
+      InputError: `feature_group_count` does not divide the channels.
+    """
+
+    conv_general_dilated: Any = field(default_factory=lambda: grouped_convolution)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(B, H, W, C)` to `(B, H', W', features)`."""
+        groups = self.feature_group_count
+        for what, channels in (("in", x.shape[-1]), ("out", self.features)):
+            if channels % groups:
+                raise InputError(
+                    f"{self.name}: channels {what} must be a multiple of its {groups} "
+                    f"groups; got {channels}"
+                )
+        return super().__call__(x)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -21,6 +115,22 @@ def max_pool(x: jax.Array) -> jax.Array:
     return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
 
 
+def max_pool_ceil(x: jax.Array) -> jax.Array:
+    """Max-pooling as `max_pool`, but the last windows may hang over the end.
+
+    Args:
+      x: `(B, H, W, C)`.
+
+    Returns:
+      `(B, ceil((H - 3) / 2) + 1, ceil((W - 3) / 2) + 1, C)`: the same as `max_pool`'s
+      for odd sizes, one more for even ones.
+
+    Source: Caffe `pooling_layer.cpp`; cuda-convnet `layer.py`.
+    """
+    padding = [ceil_padding(size, 3, 2) for size in x.shape[1:3]]
+    return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=padding)
+
+
 def avg_pool(x: jax.Array) -> jax.Array:
     """Average pooling: 2×2 windows at stride 2. `(B, H, W, C)` → `(B, H/2, W/2, C)`."""
     # `nn.avg_pool` divides by an integer, which strict promotion refuses.
@@ -28,6 +138,58 @@ def avg_pool(x: jax.Array) -> jax.Array:
     return total / 4.0
 
 
+def adaptive_avg_pool(x: jax.Array) -> jax.Array:
+    """Averages into 6×6 cells whatever the size; below 6 pixels cells repeat.
+
+    Cell i of 6 covers rows floor(i·H/6) to ceil((i+1)·H/6) - 1; neighbours may share
+    rows. At 6×6 it does nothing.
+
+    Args:
+      x: `(B, H, W, C)`, H and W at least 1.
+
+    Returns:
+      `(B, 6, 6, C)`.
+
+    Source: PyTorch `AdaptiveAvgPool2d`.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        if size in (0, 6):  # of nothing, nothing: `layer_shapes` says so
+            continue
+        cells = np.zeros((6, size), np.float32)
+        for cell, row in enumerate(cells):
+            row[cell * size // 6 : -(-(cell + 1) * size // 6)] = 1.0
+        shares = jnp.asarray(cells / cells.sum(1, keepdims=True), x.dtype)
+        mean = jnp.tensordot(shares, x, (1, axis), precision=lax.Precision.HIGHEST)
+        x = jnp.moveaxis(mean, 0, axis)
+    return x
+
+
 def flatten(x: jax.Array) -> jax.Array:
     """`(B, H, W, C)` → `(B, H * W * C)`, channels fastest."""
     return x.reshape((x.shape[0], -1))
+
+
+class MaskDropout(nn.Module):
+    """Dropout as it was in 2012: units are dropped in training and nothing is scaled.
+
+    At test every unit is there, times `1 - rate`; `nn.Dropout` divides by that in
+    training instead. Trained with the same rates the two differ: following weights W,
+    rate η and decay λ here are W/2, η/4 and 4λ there, for a rate of one half.
+
+    Attributes:
+      rate: Share of units dropped, in [0, 1).
+      deterministic: Whether to test.
+
+    Source: Krizhevsky et al. 2012, §4.2; cuda-convnet `hs` and `dropout2` layers.
+    """
+
+    rate: float
+    deterministic: bool
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(...)` to the same shape."""
+        if self.deterministic:
+            return x * (1.0 - self.rate)
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        return jnp.where(kept, x, jnp.zeros_like(x))

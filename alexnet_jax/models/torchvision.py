@@ -1,0 +1,85 @@
+"""What PyTorch's users know as AlexNet."""
+
+from typing import ClassVar
+
+from flax.linen import relu
+
+from alexnet_jax.models.classifier import Reference
+from alexnet_jax.models.layers import adaptive_avg_pool, max_pool
+from alexnet_jax.models.normalization import LocalResponseNorm
+from alexnet_jax.models.variant import Variant
+
+
+class AlexNetTorchvision(Variant):
+    """torchvision's AlexNet, from the network of 2014.
+
+    Input: `(B, 224, 224, 3)`, standardized by channel; any size from 63×63, since the
+    maps before fc6 are averaged or repeated to 6×6. 61,100,840 parameters and
+    714,188,480 multiply-adds an image.
+    Published: 56.522 % top-1 and 79.066 % top-5 accuracy on ImageNet 2012 (validation,
+    centre crop).
+
+    Differences:
+      * One tower of 64, 192, 384, 256 and 256 maps; no response normalisation.
+      * conv1 pads by 2: the 55×55 grid starts two pixels outside the image, so its
+        weights do not fit the others' grid.
+      * Dropout comes before fc6 and fc7, not after, and is rescaled in training.
+      * PyTorch's default initialisation.
+
+    Source: pytorch/vision, torchvision/models/alexnet.py.
+    """
+
+    reference: ClassVar = Reference(
+        "pytorch/vision alexnet.py", (224, 224, 3), 1000, "ImageNet 56.52 / 79.07"
+    )
+    author_initializer: ClassVar[str] = "torch"
+    author_scale: ClassVar[str] = "standard"
+
+    def setup(self) -> None:
+        """Lays out the layers; shapes are for 224×224."""
+        conv = self.conv
+        self.net = self.stack(
+            [conv("conv1", 64, 11, 4, 2), relu, max_pool],  # 27×27×64
+            [conv("conv2", 192, 5, pad=2), relu, max_pool],  # 13×13×192
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv4", 256, 3, pad=1), relu],  # 13×13×256
+            [conv("conv5", 256, 3, pad=1), relu, max_pool],  # 6×6×256
+            [adaptive_avg_pool, *self.head_dropout_first()],
+        )
+
+
+class AlexNetUngrouped(Variant):
+    """The paper's network without its two towers, as most ports have it.
+
+    Input: `(B, 227, 227, 3)`, standardized by channel. 62,378,344 parameters and
+    1,135,256,096 multiply-adds an image: the "62 million" that is often quoted for the
+    paper's network.
+    Published: nothing; its author found that the paper's settings do not train it.
+
+    Differences:
+      * One tower: conv2, conv4 and conv5 read all maps of the layer before.
+      * 227×227 images; at 227 conv1 pads nothing.
+      * Normalisation divides alpha by its window's size.
+      * Dropout comes before fc6 and fc7, not after, and is rescaled in training.
+      * The dense layers keep PyTorch's default initialisation.
+
+    Source: dansuh17/alexnet-pytorch, model.py.
+    """
+
+    reference: ClassVar = Reference(
+        "dansuh17/alexnet-pytorch", (227, 227, 3), 1000, "-"
+    )
+    author_initializer: ClassVar[str] = "ungrouped"
+    author_scale: ClassVar[str] = "standard"
+
+    def setup(self) -> None:
+        """Lays out the layers; shapes are for 227×227."""
+        conv, norm = self.conv, LocalResponseNorm("torch", k=2.0)
+        self.net = self.stack(
+            [conv("conv1", 96, 11, 4), relu, norm, max_pool],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2), relu, norm, max_pool],  # 13×13×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv4", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1), relu, max_pool],  # 6×6×256
+            self.head_dropout_first(),
+        )

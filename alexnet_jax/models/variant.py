@@ -1,0 +1,148 @@
+"""What all AlexNets share: their fields and the layers that they are made of."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import flax.linen as nn
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.models.classifier import Classifier
+from alexnet_jax.models.layers import Conv, MaskDropout, flatten
+from alexnet_jax.models.normalization import LocalResponseNorm
+from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth, ReadBothAlike
+
+Layer = Callable
+
+
+class Variant(Classifier):
+    """An AlexNet: a `Classifier` whose layers have Caffe's names.
+
+    Attributes:
+      dropout_rate: Share of units that dropout drops in training, in [0, 1).
+      width: What the numbers of channels and hidden units are multiplied by; they are
+        rounded to even ones, so that two groups divide them.
+      tower_axis: The axis of the devices that hold a tower each, inside
+        `jax.shard_map`; None where one device holds them all. Then parameters are a
+        tower's: the last axis of every array but fc8's is divided by `towers`.
+    """
+
+    dropout_rate: float = 0.5
+    width: float = 1.0
+    tower_axis: str | None = None
+
+    towers: ClassVar[int] = 1
+
+    @nn.nowrap
+    def stack(self, *blocks: list[Layer]) -> nn.Sequential:
+        """Returns the layers of all blocks, one after the other."""
+        return nn.Sequential([layer for block in blocks for layer in block])
+
+    @nn.nowrap
+    def scaled(self, features: int) -> int:
+        """Returns a number of channels or units times `width`.
+
+        Raises:
+          InputError: `width` is out of range.
+        """
+        if not 0 < self.width <= 16:
+            raise InputError(f"model.width must be in (0, 16]; got {self.width!r}")
+        if self.width == 1:
+            return features
+        return max(2 * round(features * self.width / 2), 2)
+
+    @nn.nowrap
+    def own(self, features: int) -> int:
+        """Returns a number of channels or units, as many as lie on a device."""
+        return self.scaled(features) // (self.towers if self.tower_axis else 1)
+
+    @nn.nowrap
+    def conv(
+        self,
+        name: str,
+        features: int,
+        size: int,
+        stride: int = 1,
+        pad: int | str = 0,
+        groups: int = 1,
+    ) -> nn.Conv:
+        """Returns a convolution, in the order of arguments that Caffe and PyTorch have.
+
+        Args:
+          name: Its parameters' name.
+          features: Maps to put out, before `width`.
+          size: Height and width of the kernel.
+          stride: In pixels.
+          pad: Zeros on each side, or `layers.CEIL`.
+          groups: Groups of maps that do not see each other: the towers.
+        """
+        return Conv(
+            self.own(features),
+            (size, size),
+            strides=stride,
+            padding=pad,
+            feature_group_count=1 if self.tower_axis else groups,
+            name=name,
+        )
+
+    @nn.nowrap
+    def read_both(self, reader: str) -> list[Layer]:
+        """Returns what a layer that reads the maps of all towers wants before it."""
+        return [ReadBoth(self.tower_axis, reader)] if self.tower_axis else []
+
+    @nn.nowrap
+    def norm(self, convention: str, *, crosses: bool = False) -> Layer:
+        """Returns normalisation across maps.
+
+        Args:
+          convention: As `LocalResponseNorm` takes it.
+          crosses: Whether it crosses from tower to tower.
+        """
+        if self.tower_axis is None:
+            groups = 1 if crosses else self.towers
+            return LocalResponseNorm(convention, groups=groups)
+        norm = LocalResponseNorm(convention)
+        return NormAcrossTowers(norm, self.tower_axis) if crosses else norm
+
+    @nn.nowrap
+    def dropout(self, *, mask: bool = False) -> nn.Module:
+        """Returns dropout, today's or, with `mask`, that of 2012.
+
+        Raises:
+          InputError: `dropout_rate` is out of range.
+        """
+        if not 0 <= self.dropout_rate < 1:
+            raise InputError(
+                f"model.dropout_rate must be in [0, 1); got {self.dropout_rate!r}"
+            )
+        kind = MaskDropout if mask else nn.Dropout
+        return kind(self.dropout_rate, deterministic=not self.training)
+
+    @nn.nowrap
+    def head(self, units: int = 4096, *, mask: bool = False) -> list[Layer]:
+        """Returns the dense layers that most AlexNets end with: fc6, fc7 and fc8.
+
+        Args:
+          units: Of fc6 and fc7, before `width`.
+          mask: Whether dropout is that of 2012.
+        """
+        hidden = self.own(units)
+        axis = self.tower_axis
+        return [
+            *(*self.read_both("fc6"), flatten),
+            *(nn.Dense(hidden, name="fc6"), nn.relu, self.dropout(mask=mask)),
+            *self.read_both("fc7"),
+            *(nn.Dense(hidden, name="fc7"), nn.relu, self.dropout(mask=mask)),
+            *([ReadBothAlike(axis, "fc8")] if axis else []),
+            nn.Dense(self.num_classes, name="fc8"),
+        ]
+
+    @nn.nowrap
+    def head_dropout_first(self) -> list[Layer]:
+        """Returns `head` with dropout before fc6 and fc7 instead of after them."""
+        hidden = self.scaled(4096)
+        return [
+            flatten,
+            *(self.dropout(), nn.Dense(hidden, name="fc6"), nn.relu),
+            *(self.dropout(), nn.Dense(hidden, name="fc7"), nn.relu),
+            nn.Dense(self.num_classes, name="fc8"),
+        ]

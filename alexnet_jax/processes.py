@@ -1,0 +1,211 @@
+"""Several processes that train one network, by JAX's own distributed runtime.
+
+Process 0 is the primary: it alone reads and writes the run's folder. The others
+compute, and learn from it where to go on.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import flatten_config
+from alexnet_jax.errors import InputError
+
+T = TypeVar("T")
+
+# A process that says nothing for so long is taken for dead.
+_HEARTBEAT_S = 20
+_SHUTDOWN_S = 5
+_START_S = 120
+_LAST_WORDS_S = 1.0
+
+# What may differ from process to process.
+_OWN = ("parallel.process_id", "data.data_dir", "data.manual_dir")
+_TEXT_BYTES = 16_384
+
+
+def start(config: ConfigDict) -> None:
+    """Joins the other processes, if `config.parallel.distributed` says so.
+
+    Slurm, Open MPI and Kubernetes are recognised; elsewhere `parallel.coordinator`,
+    `num_processes` and `process_id` say who is who.
+
+    Raises:
+      InputError: No cluster was found and none was described, or it cannot be joined.
+    """
+    parallel = config.parallel
+    described = parallel.coordinator, parallel.num_processes, parallel.process_id
+    given = [value is not None for value in described]
+    if not parallel.distributed:
+        if any(given):
+            raise InputError(
+                "parallel.coordinator, num_processes and process_id are read with "
+                "parallel.distributed=True alone"
+            )
+        return
+    if any(given) and not all(given):
+        raise InputError(
+            "parallel.coordinator, num_processes and process_id go together; got "
+            f"{described}"
+        )
+    if all(given) and not parallel.process_id < parallel.num_processes:
+        raise InputError(
+            f"parallel.process_id must be below parallel.num_processes, "
+            f"{parallel.num_processes}; got {parallel.process_id}"
+        )
+    if jax.distributed.is_initialized():
+        return
+    try:
+        jax.distributed.initialize(
+            *described,
+            initialization_timeout=_START_S,
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+            shutdown_timeout_seconds=_SHUTDOWN_S,
+        )
+    except (ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"parallel.distributed: the processes cannot be joined ({text[:200]}); "
+            "without Slurm, Open MPI or Kubernetes set parallel.coordinator=HOST:PORT, "
+            "parallel.num_processes and parallel.process_id"
+        ) from error
+
+
+def is_primary() -> bool:
+    """Says whether this process reads and writes the run's folder."""
+    return jax.process_index() == 0
+
+
+def together(action: Callable[[], T]) -> T:
+    """Does something in every process; if it fails in one, all of them stop.
+
+    Args:
+      action: What to do. If it talks to other processes, it does so in any case.
+
+    Raises:
+      InputError: It failed here; or elsewhere, and then with the other's line.
+    """
+    result: Any = None
+    failure: InputError | None = None
+    try:
+        result = action()
+    except InputError as error:
+        failure = error
+    if jax.process_count() > 1:
+        lines = _texts("" if failure is None else str(failure))
+        for index, line in enumerate(lines):
+            if line and failure is None:
+                raise InputError(f"process {index} stopped: {line}")
+    if failure is not None:
+        raise failure
+    return result
+
+
+@contextlib.contextmanager
+def primary_first() -> Iterator[None]:
+    """Lets the others in when the primary has left."""
+    several = jax.process_count() > 1
+    if several and not is_primary():
+        multihost_utils.sync_global_devices("primary_first")
+    try:
+        yield
+    finally:
+        if several and is_primary():
+            multihost_utils.sync_global_devices("primary_first")
+
+
+@contextlib.contextmanager
+def primary_speaks() -> Iterator[None]:
+    """Keeps what the other processes would print to themselves."""
+    if is_primary():
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def check_same_config(config: ConfigDict) -> None:
+    """Checks that all processes run one config.
+
+    Raises:
+      InputError: They do not; the first key that differs is named.
+    """
+    if jax.process_count() == 1:
+        return
+    own = {
+        key: value for key, value in flatten_config(config).items() if key not in _OWN
+    }
+    configs = [json.loads(text) for text in _texts(json.dumps(own))]
+    for key, value in configs[0].items():
+        for index, other in enumerate(configs):
+            if other.get(key) != value:
+                raise InputError(
+                    f"{key} must be the same in every process; got {value!r} in "
+                    f"process 0 and {other.get(key)!r} in process {index}"
+                )
+
+
+def _texts(text: str) -> list[str]:
+    """Returns every process's text."""
+    data = text.encode()[:_TEXT_BYTES]
+    padded = np.zeros(_TEXT_BYTES, np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
+
+
+def from_primary(tree: Any) -> Any:
+    """Returns the primary's arrays, as NumPy arrays, in every process.
+
+    Args:
+      tree: Arrays; those of the other processes give structure, shapes and dtypes.
+    """
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
+
+
+def largest(value: int) -> int:
+    """Returns the largest of all processes' values."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.process_allgather(np.int32(value)).max())
+
+
+def to_host(tree: Any) -> Any:
+    """Copies arrays to NumPy, whole; every process must take part."""
+
+    def copy(leaf: Any) -> np.ndarray:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return np.array(leaf)
+        if leaf.is_fully_replicated:
+            return np.array(leaf.addressable_data(0))
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(copy, tree)
+
+
+def leave_others(status: int) -> None:
+    """Ends this process at once, if there are others, who may wait for it in vain.
+
+    An orderly end would wait for them, and JAX would end it with a page of C++.
+
+    Args:
+      status: For the shell.
+    """
+    if not jax.distributed.is_initialized() or jax.process_count() == 1:
+        return
+    if is_primary():
+        time.sleep(_LAST_WORDS_S)  # JAX ends the others when it goes
+    sys.stdout.flush()
+    os._exit(status)
