@@ -156,7 +156,7 @@ def test_a_tour_through_layouts_and_processes(tmp_path, data_dir):
     assert pair[last][-1] == moved[last][-1] == stayed[last][-1]  # to the last example
 
 
-def test_when_one_is_killed_the_other_says_so(tmp_path, data_dir):
+def test_when_one_is_killed_the_other_says_so_and_both_resume(tmp_path, data_dir):
     """Here each has half of every batch."""
     workdir = tmp_path / "run"
     settings = ("--config.model.name=lenet5", "--config.data.image_size=28")
@@ -167,7 +167,7 @@ def test_when_one_is_killed_the_other_says_so(tmp_path, data_dir):
         "--config.batch_size=100",
         "--config.num_epochs=100000",
     ) as processes:
-        processes.await_rows(workdir, 4)
+        processes.await_rows(workdir, 7)  # two epochs
         processes.processes[0].kill()
         killed = time.monotonic()
         processes.wait()
@@ -176,6 +176,17 @@ def test_when_one_is_killed_the_other_says_so(tmp_path, data_dir):
     assert processes.processes[1].returncode == 1
     assert "error: parallel: another process ended" in text
     assert "Traceback" not in text
+    done = int(read_rows(workdir / "metrics.jsonl")[-1]["step"])
+    with Pair(
+        workdir,
+        data_dir,
+        *settings,
+        "--config.batch_size=100",
+        "--config.num_epochs=100000",
+        f"--config.num_train_steps={done + 15}",
+    ) as processes:
+        assert processes.wait() == [0, 0], processes.texts()
+        assert "resuming  at step" in processes.texts()[0]
 
 
 def test_processes_that_disagree(tmp_path, data_dir):
