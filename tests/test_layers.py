@@ -130,6 +130,32 @@ def test_max_pools(size):
     np.testing.assert_array_equal(max_pool(jnp.asarray(x)), expected[:, :full, :full])
 
 
+@pytest.mark.parametrize("pool", [max_pool, max_pool_ceil])
+@pytest.mark.parametrize("size", [3, 4, 7, 12])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
+    """Ties included: half of the units are 0, as after ReLU."""
+    x = nn.relu(noise(2, size, size + 1, 3)).astype(dtype)
+    padding = [(0, 0), (0, 0)]
+    if pool is max_pool_ceil:
+        padding = [ceil_padding(length, 3, 2) for length in x.shape[1:3]]
+
+    def plain(x):
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+
+    y, backward = jax.vjp(pool, x)
+    expected, expected_backward = jax.vjp(plain, x)
+    np.testing.assert_array_equal(y, expected)
+    gradient = noise(*y.shape, seed=1).astype(dtype)
+    got, wanted = (
+        np.asarray(way(gradient)[0], np.float32)
+        for way in (backward, expected_backward)
+    )
+    near = 1e-6 if dtype == "float32" else 4e-2  # the order of sums
+    np.testing.assert_allclose(got, wanted, atol=near)
+    np.testing.assert_array_equal(got != 0, wanted != 0)
+
+
 def test_average_pools():
     x = noise(2, 6, 6, 3)
     expected = x.reshape(2, 3, 2, 3, 2, 3).mean((2, 4))

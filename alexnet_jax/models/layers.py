@@ -4,7 +4,9 @@ Layers without parameters are plain functions where they need no settings, so th
 `layer_summary` names them as d2l does.
 """
 
+import itertools
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -112,7 +114,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
     Source: Krizhevsky et al. 2012, §3.4.
     """
-    return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+    return _max_pool(x, ((0, 0), (0, 0)))
 
 
 def max_pool_ceil(x: jax.Array) -> jax.Array:
@@ -127,8 +129,71 @@ def max_pool_ceil(x: jax.Array) -> jax.Array:
 
     Source: Caffe `pooling_layer.cpp`; cuda-convnet `layer.py`.
     """
-    padding = [ceil_padding(size, 3, 2) for size in x.shape[1:3]]
+    return _max_pool(x, tuple(ceil_padding(size, 3, 2) for size in x.shape[1:3]))
+
+
+Padding = tuple[tuple[int, int], ...]
+
+
+def _plain_max_pool(x: jax.Array, padding: Padding) -> jax.Array:
     return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x: jax.Array, padding: Padding) -> jax.Array:
+    """`_plain_max_pool`, whose gradient on a CPU is quick.
+
+    XLA's puts back one unit at a time. Here each of a window's nine places is compared
+    with the maximum, all windows at once, and the first that equals it has the
+    gradient, as with XLA: a quarter of the time on two cores (0.68 s to 0.15 s for
+    pool1 at batch 128).
+    """
+    return _plain_max_pool(x, padding)
+
+
+def _pool_forward(
+    x: jax.Array, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    y = _plain_max_pool(x, padding)
+    return y, (x, y)
+
+
+def _pool_backward(
+    padding: Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array]:
+    def by_xla(x: jax.Array, y: jax.Array, gradient: jax.Array) -> jax.Array:
+        _, backward = jax.vjp(lambda x: _plain_max_pool(x, padding), x)
+        return backward(gradient)[0]
+
+    def by_places(x: jax.Array, y: jax.Array, gradient: jax.Array) -> jax.Array:
+        (top, bottom), (left, right) = padding
+        zero, lowest = (jnp.asarray(value, x.dtype) for value in (0, -jnp.inf))
+        edges = ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
+        extended = lax.pad(x, lowest, edges)
+        batch, height, width, channels = extended.shape
+        rows, columns = (2 * (size - 1) + 1 for size in y.shape[1:3])
+        total = jnp.zeros_like(extended)
+        taken = jnp.zeros(y.shape, bool)
+        for i, j in itertools.product(range(3), repeat=2):
+            limits = (batch, i + rows, j + columns, channels)
+            place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
+            here = (place == y) & ~taken
+            taken |= here
+            back = (
+                (0, 0, 0),
+                (i, height - i - rows, 1),
+                (j, width - j - columns, 1),
+                (0, 0, 0),
+            )
+            total += lax.pad(jnp.where(here, gradient, zero), zero, back)
+        kept = slice(top, height - bottom), slice(left, width - right)
+        return total[:, *kept]
+
+    result = lax.platform_dependent(*saved, gradient, cpu=by_places, default=by_xla)
+    return (result,)
+
+
+_max_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def avg_pool(x: jax.Array) -> jax.Array:
