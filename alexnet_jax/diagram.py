@@ -1,14 +1,15 @@
 """Draws which tower computes what, and where the towers talk."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models import create_model
+from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.models.anatomy import LayerRow
-from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth, ReadBothAlike
+from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth
 from alexnet_jax.tables import Summary
 
 _TOWERS = ("tower a", "tower b")
@@ -40,9 +41,9 @@ def stages(summary: Summary) -> list[Stage]:
     )
     layers = tower.bind({}).net.layers
     readers = {
-        layer.reader: "alike" if isinstance(layer, ReadBothAlike) else "both"
+        layer.reader: "alike" if layer.alike else "both"
         for layer in layers
-        if isinstance(layer, ReadBoth | ReadBothAlike)
+        if isinstance(layer, ReadBoth)
     }
     halos = _halos(layers)
     found: list[Stage] = []
@@ -83,8 +84,7 @@ def draw_towers(summary: Summary, path: Path) -> None:
     Raises:
       InputError: The network has one tower.
     """
-    model = create_model(summary.name)
-    if getattr(model, "towers", 1) != 2:
+    if MODELS[summary.name].towers != 2:
         raise InputError(f"--picture wants a network with towers; got {summary.name}")
     columns = stages(summary)
     figure = Figure(figsize=(1.75 * len(columns) + 1.2, 4.2))
@@ -92,7 +92,7 @@ def draw_towers(summary: Summary, path: Path) -> None:
     axes.set_xlim(-0.9, len(columns) - 0.45)
     axes.set_ylim(-0.75, 1.85)
     axes.axis("off")
-    sent = [0, *(_own_numbers(stage) for stage in columns)]
+    sent = [0, *(math.prod(stage.output) // 2 for stage in columns)]
     for place, stage in enumerate(columns):
         _draw_stage(axes, place, stage)
         _draw_arrows(axes, place, stage, sent[place])
@@ -104,13 +104,6 @@ def draw_towers(summary: Summary, path: Path) -> None:
         fontsize=10,
     )
     figure.savefig(path, dpi=150, bbox_inches="tight")
-
-
-def _own_numbers(stage: Stage) -> int:
-    numbers = 1
-    for length in stage.output:
-        numbers *= length
-    return numbers // 2
 
 
 def _draw_stage(axes: Any, place: int, stage: Stage) -> None:

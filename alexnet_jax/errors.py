@@ -3,6 +3,10 @@
 Any other exception is a fault of the program and keeps its traceback.
 """
 
+import argparse
+import sys
+from typing import NoReturn
+
 
 class InputError(ValueError):
     """What the user gave cannot be used.
@@ -16,3 +20,11 @@ class RunError(RuntimeError):
 
     Its text is one line: what happened, what is kept, what to do.
     """
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments that answers a mistake with a line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leaves with it."""
+        sys.exit(f"error: {message}")

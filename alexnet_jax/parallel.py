@@ -128,9 +128,9 @@ def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parall
       InputError: The network cannot be cut so, more devices are asked for than there
         are, or they cannot share a batch.
     """
-    towers = getattr(MODELS.get(name), "towers", 1)
+    towers = MODELS[name].towers
     if model not in (1, towers):
-        able = [other for other, kind in MODELS.items() if _towers(kind) == model]
+        able = [other for other, kind in MODELS.items() if kind.towers == model]
         hint = f"; those that can be cut in {model}: {', '.join(able)}" if able else ""
         raise InputError(
             f"parallel.model must be {' or '.join(map(str, sorted({1, towers})))} with "
@@ -158,7 +158,3 @@ def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parall
         )
     grid = np.asarray(devices[: count * model]).reshape(count, model)
     return MeshParallel(Mesh(grid, (DATA, MODEL)))
-
-
-def _towers(network: type[Classifier]) -> int:
-    return getattr(network, "towers", 1)

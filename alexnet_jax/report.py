@@ -3,16 +3,14 @@
 python -m alexnet_jax.report WORKDIR [WORKDIR ...] --output=FILE.png
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, Parser
 from alexnet_jax.writer import Row, read_rows
 
 
@@ -99,14 +97,9 @@ def read_run(workdir: Path) -> list[Row]:
     return rows
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        sys.exit(f"error: {message}")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Draws the runs that the arguments name."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m alexnet_jax.report", description="Draws runs over each other."
     )
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")

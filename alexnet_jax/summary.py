@@ -20,12 +20,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import jax
 from rich.console import Console
 
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, Parser
 from alexnet_jax.models import MODELS
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.tables import (
@@ -41,11 +40,6 @@ from alexnet_jax.tables import (
 from alexnet_jax.traffic import describe_traffic
 
 _MAX_SIDE_BY_SIDE = 4
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        sys.exit(f"error: {message}")
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
@@ -108,7 +102,7 @@ def _print_traffic(
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints what the arguments ask for."""
     lines = (__doc__ or "").splitlines()
-    parser = _Parser(
+    parser = Parser(
         prog="python -m alexnet_jax.summary",
         description=lines[0],
         epilog=f"Networks: {', '.join(MODELS)}.",

@@ -240,7 +240,7 @@ def describe_traffic(
       num_classes: Number of logits.
     """
     lowered = lower_step(parallel, name, input_shape, num_classes)
-    automatic, rows = None, 1
+    automatic = None
     if isinstance(parallel, MeshParallel):
         one_device = lower_step(
             parallel, name, input_shape, num_classes, automatic=True

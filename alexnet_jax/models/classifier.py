@@ -57,6 +57,8 @@ class Classifier(nn.Module):
     author_initializer: ClassVar[str | None] = None
     # What the author fed it: a key of `augment.SCALES`.
     author_scale: ClassVar[str] = "unit"
+    # Parts that can lie on devices of their own.
+    towers: ClassVar[int] = 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps images `(B, H, W, C)` to logits `(B, num_classes)`."""

@@ -19,49 +19,36 @@ from alexnet_jax.models.normalization import LocalResponseNorm
 
 @dataclass(frozen=True)
 class ReadBoth:
-    """Puts the maps of all towers beside each other, for a layer split over towers.
+    """Puts the maps of all towers beside each other, for a layer that reads both.
 
-    Each tower computes other outputs from them, so a map's gradient is the sum of what
-    the towers send back: a reduce-scatter, the gather's transpose.
-
-    Attributes:
-      axis: The devices' axis.
-      reader: The layer that reads.
-    """
-
-    axis: str
-    reader: str
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`(..., C / towers)` → `(..., C)`."""
-        with jax.named_scope(f"to_{self.reader}"):
-            return lax.all_gather(x, self.axis, axis=x.ndim - 1, tiled=True)
-
-
-@dataclass(frozen=True)
-class ReadBothAlike:
-    """`ReadBoth` for a layer that every tower computes alike: fc8 and the loss.
-
-    The gradient that comes back is the same on every tower, so each takes its part of
-    it; to sum would count the loss once a tower.
+    Where each tower computes other outputs from them, a map's gradient is the sum of
+    what the towers send back: a reduce-scatter, the gather's transpose. Where every
+    tower computes alike (fc8 and the loss), the gradient that comes back is the same on
+    each, which takes its part of it; to sum would count the loss once a tower.
 
     Attributes:
       axis: The devices' axis.
       reader: The layer that reads.
+      alike: Whether every tower computes that layer alike.
     """
 
     axis: str
     reader: str
+    alike: bool = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`(..., C / towers)` → `(..., C)`."""
         with jax.named_scope(f"to_{self.reader}"):
-            return _gather_alike(x, self.axis)
+            return (_gather_alike if self.alike else _gather)(x, self.axis)
+
+
+def _gather(x: jax.Array, axis: str) -> jax.Array:
+    return lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gather_alike(x: jax.Array, axis: str) -> jax.Array:
-    return lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
+    return _gather(x, axis)
 
 
 def _forward(x: jax.Array, axis: str) -> tuple[jax.Array, None]:

@@ -1,7 +1,6 @@
 """What all AlexNets share: their fields and the layers that they are made of."""
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import flax.linen as nn
 
@@ -9,7 +8,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.layers import Conv, MaskDropout, flatten
 from alexnet_jax.models.normalization import LocalResponseNorm
-from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth, ReadBothAlike
+from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth
 
 Layer = Callable
 
@@ -29,8 +28,6 @@ class Variant(Classifier):
     dropout_rate: float = 0.5
     width: float = 1.0
     tower_axis: str | None = None
-
-    towers: ClassVar[int] = 1
 
     @nn.nowrap
     def stack(self, *blocks: list[Layer]) -> nn.Sequential:
@@ -85,9 +82,14 @@ class Variant(Classifier):
         )
 
     @nn.nowrap
-    def read_both(self, reader: str) -> list[Layer]:
-        """Returns what a layer that reads the maps of all towers wants before it."""
-        return [ReadBoth(self.tower_axis, reader)] if self.tower_axis else []
+    def read_both(self, reader: str, *, alike: bool = False) -> list[Layer]:
+        """Returns what a layer that reads the maps of all towers wants before it.
+
+        Args:
+          reader: The layer's name.
+          alike: Whether every tower computes it alike.
+        """
+        return [ReadBoth(self.tower_axis, reader, alike)] if self.tower_axis else []
 
     @nn.nowrap
     def norm(self, convention: str, *, crosses: bool = False) -> Layer:
@@ -126,13 +128,12 @@ class Variant(Classifier):
           mask: Whether dropout is that of 2012.
         """
         hidden = self.own(units)
-        axis = self.tower_axis
         return [
             *(*self.read_both("fc6"), flatten),
             *(nn.Dense(hidden, name="fc6"), nn.relu, self.dropout(mask=mask)),
             *self.read_both("fc7"),
             *(nn.Dense(hidden, name="fc7"), nn.relu, self.dropout(mask=mask)),
-            *([ReadBothAlike(axis, "fc8")] if axis else []),
+            *self.read_both("fc8", alike=True),
             nn.Dense(self.num_classes, name="fc8"),
         ]
 
