@@ -29,6 +29,7 @@ that folder ends.
 """
 
 import itertools
+import os
 import shlex
 import statistics
 import sys
@@ -123,9 +124,18 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
-    """Trains once; see `train.train_and_evaluate`."""
+    """Trains once; see `train.train_and_evaluate`.
+
+    What is compiled is kept in `~/.cache/alexnet_jax` for the next start, unless
+    `JAX_COMPILATION_CACHE_DIR` names another folder.
+    """
+    import jax
+
     from alexnet_jax.train import train_and_evaluate
 
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(caches / "alexnet_jax"))
     return train_and_evaluate(config, workdir)
 
 

@@ -101,6 +101,7 @@ class Trainer:
         self._init_key, step_key = jax.random.split(key)
         self._step_key = parallel.share(step_key)
         self._rows = parallel.rows(config.batch_size)
+        self._test_rows = parallel.rows(test.batch_size)
         # Processes on CPUs lock up if one runs ahead of the other's collectives.
         several = jax.process_count() > 1
         self._waits = several and jax.default_backend() == "cpu"
@@ -119,7 +120,8 @@ class Trainer:
         eval_step = make_eval_step(
             local, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
         )
-        self._eval_step = parallel.compile_eval(eval_step)
+        self._evaluation: Any = parallel.compile_eval(eval_step)
+        self._eval_step: Callable = self._evaluation  # until it is compiled ahead
 
     def draw(self) -> TrainState:
         """Draws a fresh state, by the run's seed."""
@@ -148,15 +150,15 @@ class Trainer:
         return state.replace(**weights)
 
     def evaluate(self, state: TrainState) -> Row:
-        """Returns `test/loss` and `test/top1`, every test example counted once."""
-        total: dict[str, float] = {}
-        rows = self._parallel.rows(self._test.batch_size)
+        """Returns `test/loss`, `test/top1` and `eval_s`, each test example once."""
+        start, total = time.perf_counter(), dict[str, float]()
         for step in range(len(self._test)):
-            batch = self._parallel.split(self._test.batch(step, rows))
+            batch = self._parallel.split(self._test.batch(step, self._test_rows))
             sums = self._eval_step(state.params, state.model_state, batch)
             for name, value in jax.device_get(sums).items():
                 total[name] = total.get(name, 0.0) + float(value)
-        return {f"test/{name}": value for name, value in means(total).items()}
+        row = {f"test/{name}": value for name, value in means(total).items()}
+        return row | {"eval_s": time.perf_counter() - start}
 
     def _due(self, step: int) -> Due:
         """Says what comes after the step, counted from 1."""
@@ -193,13 +195,16 @@ class Trainer:
         return row | self.evaluate(state) if due.evaluate else row
 
     def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
-        """Compiles the training step ahead, so that no speed contains it."""
+        """Compiles both steps ahead, so that no speed contains it."""
         start = time.perf_counter()
         # To look at the layers, the state before the step is needed.
         donate = not self._config.debug.nans
         wrapped: Any = self._parallel.compile_train(self._train_step, donate=donate)
         batch = self._parallel.split(self._train.batch(step, self._rows))
         compiled = wrapped.lower(state, batch, self._step_key).compile()
+        test = self._parallel.split(self._test.batch(0, self._test_rows))
+        traced = self._evaluation.lower(state.params, state.model_state, test)
+        self._eval_step = traced.compile()
         return compiled, time.perf_counter() - start
 
     def fit(
@@ -231,9 +236,9 @@ class Trainer:
           RunError: The loss is not finite, or a checkpoint cannot be written.
         """
         start = int(state.step)
-        began = time.perf_counter() - seconds
         train_step, compile_s = self._compile(state, start)
         say(f"compiled  in {compile_s:.1f} s")
+        began = time.perf_counter() - seconds
         meter, save_s = Meter(), 0.0
         epoch_mark = window_mark = meter.mark()
         progress = Progress(start, self.num_steps)

@@ -2,6 +2,7 @@ import gzip
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tensorflow_datasets.core.download import checksums
 
 from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches, create_data, digits, fashion_mnist
-from alexnet_jax.data.builder import resolve_data_dir
+from alexnet_jax.data.builder import decode, resolve_data_dir
 from alexnet_jax.errors import InputError
 
 
@@ -245,3 +246,26 @@ class TestFashionMnist:
 def hashes(images, labels):
     rows = np.concatenate([images.reshape(len(images), -1), labels[:, None]], axis=1)
     return sorted(hash(row.astype(np.uint8).tobytes()) for row in rows)
+
+
+def test_the_decoded_copy(tmp_path):
+    """It is read in place of the records, unless it is damaged or another's."""
+    builder = digits.load(tmp_path)
+    kept = Path(builder.data_path) / "test-decoded.npz"
+    image, label = decode(builder, "test")
+    assert kept.exists()
+    with np.load(kept) as file:
+        np.savez(kept, image=file["image"] ^ 1, label=file["label"])
+    np.testing.assert_array_equal(decode(builder, "test")[0], image ^ 1)
+    for damaged in (b"", kept.read_bytes()[:-3000], kept.read_bytes()[:3000] * 2):
+        kept.write_bytes(damaged)
+        again = decode(builder, "test")
+        np.testing.assert_array_equal(again[0], image)
+        np.testing.assert_array_equal(again[1], label)
+    np.savez(kept, image=image[:-1], label=label[:-1])
+    assert len(decode(builder, "test")[1]) == len(label)
+    # Where it cannot be laid, the records serve.
+    kept.unlink()
+    kept.mkdir()
+    np.testing.assert_array_equal(decode(builder, "test")[0], image)
+    assert not list(kept.parent.glob("*.part"))

@@ -3,16 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
-from alexnet_jax.errors import InputError
+from alexnet_jax.models.convolution import ceil_padding
 from alexnet_jax.models.layers import (
-    CEIL,
-    Conv,
     MaskDropout,
     adaptive_avg_pool,
     avg_pool,
-    ceil_padding,
     max_pool,
     max_pool_ceil,
 )
@@ -20,95 +16,6 @@ from alexnet_jax.models.layers import (
 
 def noise(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
-
-
-@pytest.mark.parametrize(
-    ("size", "window", "stride", "after", "count"),
-    [(224, 11, 4, 3, 55), (227, 11, 4, 0, 55), (27, 3, 2, 0, 13), (54, 3, 2, 1, 27)],
-)
-def test_ceil_padding(size, window, stride, after, count):
-    assert ceil_padding(size, window, stride) == (0, after)
-    assert (size + after - window) // stride + 1 == count
-
-
-class TestConv:
-    def test_ceil_is_valid_on_the_canvas_of_227(self):
-        image = noise(2, 224, 224, 3)
-        ceil = Conv(8, (11, 11), strides=4, padding=CEIL, name="conv1")
-        valid = nn.Conv(8, (11, 11), strides=4, padding="VALID")
-        variables = ceil.init(jax.random.key(1), image)
-        made = ceil.apply(variables, image)
-        assert made.shape == (2, 55, 55, 8)
-        canvas = jnp.pad(image, ((0, 0), (0, 3), (0, 3), (0, 0)))
-        np.testing.assert_array_equal(made, valid.apply(variables, canvas))
-        # Only the last row and column see the zeros.
-        inner = valid.apply(variables, image)
-        np.testing.assert_allclose(made[:, :54, :54], inner, atol=1e-5)
-
-    @pytest.mark.parametrize("groups", [2, 3])
-    def test_groups_are_linens(self, groups):
-        x = noise(2, 9, 7, 12)
-        ours, linens = (
-            kind(24, (5, 5), padding=2, feature_group_count=groups)
-            for kind in (Conv, nn.Conv)
-        )
-        variables = ours.init(jax.random.key(1), x)
-        kernel = variables["params"]["kernel"]
-        assert kernel.shape == (5, 5, 12 // groups, 24)
-
-        def loss(layer):
-            def of(variables, x):
-                y = layer.apply(variables, x)
-                return (y * jnp.cos(y)).sum(), y
-
-            return jax.jit(jax.value_and_grad(of, argnums=(0, 1), has_aux=True))
-
-        (_, y), grads = loss(ours)(variables, x)
-        (_, expected), expected_grads = loss(linens)(variables, x)
-        np.testing.assert_allclose(y, expected, atol=1e-5)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-            grads,
-            expected_grads,
-        )
-
-    def test_groups_are_two_towers_side_by_side(self):
-        x = noise(1, 8, 8, 6)
-        conv = Conv(4, (3, 3), feature_group_count=2)
-        variables = conv.init(jax.random.key(1), x)
-        kernel = variables["params"]["kernel"]
-        towers = [
-            lax.conv_general_dilated(
-                x[..., 3 * t : 3 * t + 3],
-                kernel[..., 2 * t : 2 * t + 2],
-                (1, 1),
-                "SAME",
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
-            for t in range(2)
-        ]
-        both = jnp.concatenate(towers, axis=-1)
-        np.testing.assert_allclose(conv.apply(variables, x), both, atol=1e-5)
-
-    def test_one_convolution_a_group_on_the_cpu_and_one_in_all_elsewhere(self):
-        conv = Conv(4, (3, 3), feature_group_count=2)
-        x = jnp.zeros((1, 8, 8, 6))
-        variables = conv.init(jax.random.key(1), x)
-        counts = {}
-        for platform in ("cpu", "cuda"):
-            traced = jax.jit(conv.apply).trace(variables, x)
-            text = traced.lower(lowering_platforms=(platform,)).as_text()
-            counts[platform] = text.count("stablehlo.convolution")
-        assert counts == {"cpu": 2, "cuda": 1}
-
-    @pytest.mark.parametrize(
-        ("channels", "features", "what"), [(5, 4, "in"), (4, 5, "out")]
-    )
-    def test_groups_that_do_not_divide(self, channels, features, what):
-        conv = Conv(features, (3, 3), feature_group_count=2, name="conv2")
-        line = f"conv2: channels {what} must be a multiple of its 2 groups; got 5"
-        with pytest.raises(InputError, match=line):
-            conv.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
 
 
 @pytest.mark.parametrize("size", [3, 4, 5, 6, 13, 54])

@@ -24,6 +24,8 @@ SMALL = (
 def main(*arguments, **environment):
     environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
     environment.pop("FASHION_MNIST_DIR", None)
+    if "XDG_CACHE_HOME" in environment:
+        del environment["JAX_COMPILATION_CACHE_DIR"]
     return subprocess.run(
         [sys.executable, "-m", "alexnet_jax.main", *arguments],
         cwd=ROOT,
@@ -88,9 +90,16 @@ def test_help_names_the_keys_that_people_change():
 
 def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     command = (DIGITS, *SMALL, f"--workdir={tmp_path}/run")
-    first = main(*command, TFDS_DATA_DIR=str(data_dir))
+    first = main(
+        *command,
+        TFDS_DATA_DIR=str(data_dir),
+        XDG_CACHE_HOME=str(tmp_path),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    )
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
+    compiled = {path.name.split("-")[0] for path in tmp_path.glob("alexnet_jax/*")}
+    assert {"jit_init", "jit_train_step", "jit_eval_step"} <= compiled
     assert "finished  test top-1 " in first.stdout
     (go_on,) = [line for line in first.stdout.splitlines() if line.startswith("go on")]
     again = main(*command, TFDS_DATA_DIR=str(data_dir))

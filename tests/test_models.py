@@ -180,7 +180,9 @@ def multiply_adds(model, input_shape):
     """Counts them in the traced forward pass."""
     image = jax.ShapeDtypeStruct(input_shape, jnp.float32)
     variables = {"params": shapes_of(model, input_shape)}
-    return count(jax.make_jaxpr(model.apply)(variables, image).jaxpr)
+    # As defined, not as Winograd saves them.
+    with jax.default_matmul_precision("highest"):
+        return count(jax.make_jaxpr(model.apply)(variables, image).jaxpr)
 
 
 def count(jaxpr):

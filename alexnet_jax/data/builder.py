@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from alexnet_jax.errors import InputError
 
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 _CHUNK = 5_000  # records read at a time: what is held undecoded stays small
 
 
@@ -98,6 +100,9 @@ def decode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a split of PNG images into memory.
 
+    The first time a decoded copy is laid beside the records, where it can be: later
+    starts read that in a moment.
+
     Args:
       builder: A prepared builder with features `image` and `label`.
       split: `train` or `test`.
@@ -108,14 +113,29 @@ def decode(
     source = builder.as_data_source(
         split=split, decoders={"image": tfds.decode.SkipDecoding()}
     )
-    shape = builder.info.features["image"].shape
-    images = np.empty((len(source), *shape), np.uint8)
+    shape = (len(source), *builder.info.features["image"].shape)
+    kept = Path(builder.data_path) / f"{split}-decoded.npz"
+    if kept.exists():
+        with contextlib.suppress(*_UNREADABLE):
+            with np.load(kept) as file:
+                images, labels = file["image"], file["label"]
+            if images.shape == shape and labels.shape == shape[:1]:
+                return images, labels
+    images = np.empty(shape, np.uint8)
     labels = np.empty(len(source), np.int32)
     for start in range(0, len(source), _CHUNK):
         indices = range(start, min(start + _CHUNK, len(source)))
         examples: list[dict[str, Any]] = source.__getitems__(list(indices))
         for index, example in zip(indices, examples, strict=True):
             png = Image.open(io.BytesIO(example["image"]))
-            images[index] = np.asarray(png).reshape(shape)
+            images[index] = np.asarray(png).reshape(shape[1:])
             labels[index] = example["label"]
+    part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, image=images, label=labels)
+        part.replace(kept)
+    except OSError:  # a read-only folder, a full disk: the next start decodes again
+        with contextlib.suppress(OSError):
+            part.unlink()
     return images, labels

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from alexnet_jax.models.classifier import Classifier
+from alexnet_jax.models.convolution import CEIL
 from alexnet_jax.models.layers import (
-    CEIL,
     MaskDropout,
     adaptive_avg_pool,
     avg_pool,

@@ -9,7 +9,8 @@ from typing import ClassVar
 from flax.linen import relu
 
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import CEIL, max_pool_ceil
+from alexnet_jax.models.convolution import CEIL
+from alexnet_jax.models.layers import max_pool_ceil
 from alexnet_jax.models.normalization import MapNorm
 from alexnet_jax.models.variant import Layer, Variant
 

@@ -1,13 +1,11 @@
-"""What linen lacks: convolution, pooling and dropout as AlexNet's frameworks had them.
+"""What linen lacks: pooling and dropout as AlexNet's frameworks had them.
 
 Layers without parameters are plain functions where they need no settings, so that
 `layer_summary` names them as d2l does.
 """
 
 import itertools
-from dataclasses import field
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,92 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from alexnet_jax.errors import InputError
-
-CEIL = "CEIL"  # padding as cuda-convnet has it: zeros after the end, where wanted
-
-
-def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:
-    """Returns what to add before and after, so that windows cover all of an axis.
-
-    The count of windows is rounded up: 1 + ceil((size - window) / stride). For a
-    224-pixel axis, 11-pixel windows and stride 4 that is `(0, 3)`, and 55 windows.
-
-    Source: cuda-convnet `layer.py`, pooling and convolution alike; Caffe's pooling.
-    """
-    count = 1 - (size - window) // -stride
-    return 0, max((count - 1) * stride + window - size, 0)
-
-
-def grouped_convolution(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    window_strides: tuple[int, int],
-    padding: str | tuple[tuple[int, int], ...],
-    feature_group_count: int = 1,
-    **settings: Any,
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated` with `CEIL` padding and quick groups on the CPU.
-
-    There XLA takes ten times longer for two groups than for two convolutions.
-
-    Args:
-      lhs: `(B, H, W, C)`.
-      rhs: `(h, w, C / groups, features)`.
-      window_strides: Of height and width, in pixels.
-      padding: As `jax.lax` takes it, or `CEIL`.
-      feature_group_count: Groups of channels that see only each other.
-      **settings: The rest of `conv_general_dilated`'s arguments.
-    """
-    if padding == CEIL:
-        padding = tuple(
-            ceil_padding(*axis)
-            for axis in zip(lhs.shape[1:3], rhs.shape[:2], window_strides, strict=True)
-        )
-
-    def convolve(lhs: jax.Array, rhs: jax.Array, groups: int) -> jax.Array:
-        return lax.conv_general_dilated(
-            lhs, rhs, window_strides, padding, feature_group_count=groups, **settings
-        )
-
-    def one_by_one(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        parts = zip(
-            jnp.split(lhs, feature_group_count, axis=-1),
-            jnp.split(rhs, feature_group_count, axis=-1),
-            strict=True,
-        )
-        return jnp.concatenate([convolve(*part, 1) for part in parts], axis=-1)
-
-    def at_once(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        return convolve(lhs, rhs, feature_group_count)
-
-    if feature_group_count == 1:
-        return at_once(lhs, rhs)
-    return lax.platform_dependent(lhs, rhs, cpu=one_by_one, default=at_once)
-
-
-class Conv(nn.Conv):
-    """`nn.Conv` that knows `CEIL` padding and is quick with groups on the CPU.
-
-    The kernel has linen's shape, `(h, w, C / groups, features)`, and its groups'
-    order.
-
-    Raises:
-      InputError: `feature_group_count` does not divide the channels.
-    """
-
-    conv_general_dilated: Any = field(default_factory=lambda: grouped_convolution)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(B, H, W, C)` to `(B, H', W', features)`."""
-        groups = self.feature_group_count
-        for what, channels in (("in", x.shape[-1]), ("out", self.features)):
-            if channels % groups:
-                raise InputError(
-                    f"{self.name}: channels {what} must be a multiple of its {groups} "
-                    f"groups; got {channels}"
-                )
-        return super().__call__(x)
+from alexnet_jax.models.convolution import ceil_padding
+from alexnet_jax.models.winograd import Padding
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -130,9 +44,6 @@ def max_pool_ceil(x: jax.Array) -> jax.Array:
     Source: Caffe `pooling_layer.cpp`; cuda-convnet `layer.py`.
     """
     return _max_pool(x, tuple(ceil_padding(size, 3, 2) for size in x.shape[1:3]))
-
-
-Padding = tuple[tuple[int, int], ...]
 
 
 def _plain_max_pool(x: jax.Array, padding: Padding) -> jax.Array:

@@ -6,7 +6,8 @@ import flax.linen as nn
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier
-from alexnet_jax.models.layers import Conv, MaskDropout, flatten
+from alexnet_jax.models.convolution import Conv
+from alexnet_jax.models.layers import MaskDropout, flatten
 from alexnet_jax.models.normalization import LocalResponseNorm
 from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth
 
@@ -69,7 +70,7 @@ class Variant(Classifier):
           features: Maps to put out, before `width`.
           size: Height and width of the kernel.
           stride: In pixels.
-          pad: Zeros on each side, or `layers.CEIL`.
+          pad: Zeros on each side, or `convolution.CEIL`.
           groups: Groups of maps that do not see each other: the towers.
         """
         return Conv(

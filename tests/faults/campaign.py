@@ -158,7 +158,7 @@ class Campaign:
 
 def metrics(workdir: Path) -> list[dict[str, float]]:
     """Returns the rows of a run without what depends on the clock."""
-    clock = ("images_per_s", "time_s", "save_s")
+    clock = ("images_per_s", "time_s", "save_s", "eval_s")
     rows = read_rows(workdir / "metrics.jsonl")
     return [{k: v for k, v in row.items() if k not in clock} for row in rows]
 

@@ -1,0 +1,47 @@
+"""The shortest way to a given test accuracy on Fashion-MNIST at 224×224.
+
+  python -m alexnet_jax.main --config=experiments/speedrun.py[:VARIANT] --seeds=0,1,2
+
+The network and its images are `fashion.py`'s; first weights, batch and schedule are
+free. `time_s` of the last row of `metrics.jsonl` counts from after the compilation and
+holds every evaluation; only the end is evaluated and saved.
+
+`gpu` (the default): `alexnet_d2l` to a mean of 0.91, the fewest seconds. Not yet run.
+`cpu`: `alexnet_half` to a mean of 0.90, the fewest epochs. Not yet run.
+"""
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import default_config
+from alexnet_jax.errors import InputError
+
+VARIANTS = ("gpu", "cpu")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config of a variant; "" is `gpu`."""
+    variant = variant or VARIANTS[0]
+    if variant not in VARIANTS:
+        raise InputError(
+            f"speedrun.py: variant must be one of {VARIANTS}; got {variant!r}"
+        )
+    config = default_config()
+    config.name = f"speedrun-{variant}"
+    config.data.scale = "standard"
+    config.model.init = "he"
+    config.optim.momentum = 0.9
+    config.optim.weight_decay = 5e-4
+    config.optim.schedule = "cosine"
+    config.optim.learning_rate = 0.02
+    config.optim.warmup_steps = 50
+    config.num_epochs = 3
+    if variant == "gpu":
+        config.dtype = "bfloat16"
+        config.batch_size = 256
+        config.num_epochs = 8
+    else:
+        config.model.name = "alexnet_half"
+        config.batch_size = 64
+    config.eval.every_epochs = config.checkpoint.every_epochs = config.num_epochs
+    config.log.tensorboard = False
+    return config
