@@ -48,7 +48,7 @@ format: install ## Mend style and format
 type: install ## Check types
 	$(BIN)/mypy
 
-bench: install ## Time the training step beside PyTorch's (installs PyTorch)
+bench: install ## Time both steps beside PyTorch's, in 8 minutes (installs PyTorch)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks.step
 

@@ -60,7 +60,7 @@ def default_config() -> ConfigDict:
     config.optim.decay_rate = 0.1  # ... the rate is multiplied by this
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 500
+    config.eval.batch_size = 250
     config.eval.every_epochs = 1
 
     config.checkpoint = ConfigDict()

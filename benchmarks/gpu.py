@@ -126,7 +126,7 @@ def train(options: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     """Prints a line a measurement and writes them all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="alexnet_d2l", help=f"of {tuple(SIZES)}")
+    parser.add_argument("--model", default="alexnet_d2l", choices=tuple(SIZES))
     parser.add_argument("--batch-sizes", default="128,512,2048")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--manual-dir", help="the four files of Fashion-MNIST")

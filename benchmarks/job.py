@@ -47,10 +47,10 @@ def measure(flags: list[str], workdir: Path, caches: Path) -> dict[str, Any]:
     rest = time.perf_counter() - start - first_step
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    batch_size = json.loads((workdir / "config.json").read_text())["batch_size"]
+    config = json.loads((workdir / "config.json").read_text())["config"]
     steps = evaluation = done = 0.0
     for row in rows:
-        steps += (row["step"] - done) * batch_size / row["images_per_s"]
+        steps += (row["step"] - done) * config["batch_size"] / row["images_per_s"]
         done = row["step"]
         evaluation += row.get("eval_s", 0.0)
     rest -= steps + evaluation

@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--modes", default=",".join(MODES), help=f"of {MODES}")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1, help="a repeat")
+    parser.add_argument("--steps", type=int, default=2, help="a repeat")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     models, modes = options.models.split(","), options.modes.split(",")

@@ -139,7 +139,7 @@ class TestWinograd:
     @pytest.mark.parametrize("road", ROADS)
     def test_agrees_with_xla(self, monkeypatch, road):
         """Value and gradients, 2 images of 5 at a time: the last part is padded."""
-        monkeypatch.setattr(winograd, "_at_a_time", lambda *_: 2)
+        monkeypatch.setattr(winograd, "_parts", lambda *_: 3)
         shape, kernel, stride, padding, groups = ROADS[road]
         x = noise(5, *shape)
         conv = Conv(
@@ -154,11 +154,17 @@ class TestWinograd:
         wanted = value_and_gradients(exact, variables, x)
         jax.tree.map(lambda *pair: assert_close(*pair, share=1e-4), got, wanted)
 
-    def test_parts_of_nearly_one_size(self):
-        assert [winograd._at_a_time(128, 10**6 * each) for each in (1, 3, 300)] == [
-            *(128, 64, 1)
-        ]
-        assert winograd._at_a_time(1, 1) == 1
+    def test_parts_fit_the_workspace(self):
+        mega = 10**6
+        sizes = ((128, 1), (128, 3), (3, 300), (0, 1))
+        counts = [winograd._parts(batch, mega * each) for batch, each in sizes]
+        assert counts == [1, 2, 3, 1]
+
+    def test_no_image(self):
+        x = noise(0, 9, 9, 16)
+        conv = Conv(16, (3, 3))
+        variables = conv.init(jax.random.key(1), x)
+        assert conv.apply(variables, x).shape == (0, 9, 9, 16)
 
     @pytest.mark.parametrize(
         ("outputs", "size", "step"),

@@ -117,7 +117,7 @@ def decode(
     kept = Path(builder.data_path) / f"{split}-decoded.npz"
     if kept.exists():
         with contextlib.suppress(*_UNREADABLE):
-            with np.load(kept) as file:
+            with kept.open("rb") as opened, np.load(opened) as file:
                 images, labels = file["image"], file["label"]
             if images.shape == shape and labels.shape == shape[:1]:
                 return images, labels
