@@ -102,9 +102,9 @@ class Trainer:
         self._step_key = parallel.share(step_key)
         self._rows = parallel.rows(config.batch_size)
         self._test_rows = parallel.rows(test.batch_size)
-        # Processes on CPUs lock up if one runs ahead of the other's collectives.
-        several = jax.process_count() > 1
-        self._waits = several and jax.default_backend() == "cpu"
+        # On CPUs steps queued ahead gain nothing; each holds its workspace, and
+        # processes lock up if one runs ahead of the other's collectives.
+        self._waits = jax.default_backend() == "cpu"
         scale = config.data.scale
         scale = model.author_scale if scale == "author" else scale
         self._prepare = make_prepare(scale, train.image, size)
