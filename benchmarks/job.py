@@ -2,8 +2,9 @@
 
   .venv/bin/python -m benchmarks.job -- --config=experiments/fashion.py
 
-All after `--` goes to `alexnet_jax.main`. The first start finds no compiled code and no
-decoded images, the second has those of the first.
+All after `--` goes to `alexnet_jax.main`. The first start finds no compiled code, the
+second has that of the first. So with the decoded images (`*-decoded.npz`), if there
+were none in the data's folder.
 """
 
 import argparse

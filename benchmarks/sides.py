@@ -60,7 +60,6 @@ def take_turns(
 
 def _serve(side: str, work: dict[str, Any], pipe: Connection) -> None:
     """Answers each number of steps with the seconds that they took; 0 ends it."""
-    start = time.perf_counter()
     if side == "ours":
         run, wait, compile_s = jax_step(**work)
         run()

@@ -99,11 +99,10 @@ class TestConv:
         conv = Conv(4, (3, 3), feature_group_count=2)
         x = jnp.zeros((1, 8, 8, 6))
         variables = conv.init(jax.random.key(1), x)
-        counts = {}
-        for platform in ("cpu", "cuda"):
-            traced = jax.jit(conv.apply).trace(variables, x)
-            text = traced.lower(lowering_platforms=(platform,)).as_text()
-            counts[platform] = text.count("stablehlo.convolution")
+        counts = {
+            platform: convolutions(conv, variables, x, platform=platform)
+            for platform in ("cpu", "cuda")
+        }
         assert counts == {"cpu": 2, "cuda": 1}
 
     @pytest.mark.parametrize(

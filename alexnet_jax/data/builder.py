@@ -110,26 +110,16 @@ def decode(
     Returns:
       Images `(N, h, w, C) uint8` and labels `(N,) int32`, in the builder's order.
     """
-    source = builder.as_data_source(
-        split=split, decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    shape = (len(source), *builder.info.features["image"].shape)
+    info = builder.info
+    shape = (info.splits[split].num_examples, *info.features["image"].shape)
     kept = Path(builder.data_path) / f"{split}-decoded.npz"
-    if kept.exists():
-        with contextlib.suppress(*_UNREADABLE):
-            with kept.open("rb") as opened, np.load(opened) as file:
-                images, labels = file["image"], file["label"]
-            if images.shape == shape and labels.shape == shape[:1]:
-                return images, labels
-    images = np.empty(shape, np.uint8)
-    labels = np.empty(len(source), np.int32)
-    for start in range(0, len(source), _CHUNK):
-        indices = range(start, min(start + _CHUNK, len(source)))
-        examples: list[dict[str, Any]] = source.__getitems__(list(indices))
-        for index, example in zip(indices, examples, strict=True):
-            png = Image.open(io.BytesIO(example["image"]))
-            images[index] = np.asarray(png).reshape(shape[1:])
-            labels[index] = example["label"]
+    with contextlib.suppress(*_UNREADABLE):
+        with kept.open("rb") as opened, np.load(opened) as arrays:
+            images, labels = arrays["image"], arrays["label"]
+        if images.shape == shape and labels.shape == shape[:1]:
+            return images, labels
+    images, labels = _decode_records(builder, split, shape)
+    # Named by process: several may decode at once.
     part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -138,4 +128,22 @@ def decode(
     except OSError:  # a read-only folder, a full disk: the next start decodes again
         with contextlib.suppress(OSError):
             part.unlink()
+    return images, labels
+
+
+def _decode_records(
+    builder: tfds.core.GeneratorBasedBuilder, split: str, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    source = builder.as_data_source(
+        split=split, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    images = np.empty(shape, np.uint8)
+    labels = np.empty(shape[0], np.int32)
+    for start in range(0, len(source), _CHUNK):
+        indices = range(start, min(start + _CHUNK, len(source)))
+        examples: list[dict[str, Any]] = source.__getitems__(list(indices))
+        for index, example in zip(indices, examples, strict=True):
+            png = Image.open(io.BytesIO(example["image"]))
+            images[index] = np.asarray(png).reshape(shape[1:])
+            labels[index] = example["label"]
     return images, labels
