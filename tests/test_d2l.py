@@ -282,7 +282,7 @@ trainer.fit(model, data)
 
 
 USERS_LENET = """
-import resource
+from pathlib import Path
 from flax import linen as nn
 from alexnet_jax import d2l
 class LeNet(d2l.Classifier):
@@ -305,7 +305,8 @@ class LeNet(d2l.Classifier):
 trainer = d2l.Trainer(max_epochs=1)
 trainer.fit(LeNet(), d2l.FashionMNIST(batch_size=256))
 print(trainer.board.data["val_acc"][-1][1])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+status = Path("/proc/self/status").read_text()
+print(float(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
 
 
@@ -325,12 +326,15 @@ def run_script(code, folder, data_dir, **environment):
 
 
 def test_a_users_lenet_on_fashion_mnist(fashion_files, tmp_path, data_dir):
-    """One epoch of the original files passes 0.75, far below d2l's 12 GB."""
+    """One epoch of the original files passes 0.75, far below d2l's 12 GB.
+
+    The peak is the kernel's own: `ru_maxrss` of a child begins at its parent's.
+    """
     files = str(fashion_files)
     lines = run_script(USERS_LENET, tmp_path, data_dir, FASHION_MNIST_DIR=files)
     accuracy, peak = map(float, lines[-2:])
     assert accuracy > 0.75
-    assert peak < 2e9  # 1.0e9 when nothing else runs
+    assert peak < 1.2e9  # 0.9e9 was measured
 
 
 @pytest.mark.parametrize("data", ["FashionMNIST", "Digits"])
