@@ -54,10 +54,14 @@ def default_config() -> ConfigDict:
     config.optim.momentum = 0.0
     config.optim.weight_decay = 0.0  # 'sgd': of all parameters; 'sgd_2012': of kernels
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
-    config.optim.schedule = "constant"
+    config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
-    config.optim.decay_epochs = ()  # schedule 'step': after these epochs ...
-    config.optim.decay_rate = 0.1  # ... the rate is multiplied by this
+    config.optim.decay_rate = 0.1  # 'step', 'plateau': the rate is multiplied by this
+    config.optim.decay_epochs = ()  # 'step': after these epochs ...
+    config.optim.decay_steps = ()  # ... or after these steps
+    config.optim.patience = 5  # 'plateau': after so many epochs in a row ...
+    config.optim.min_delta = 0.001  # ... whose test error fell by no more than this,
+    config.optim.max_drops = 3  # at most so often
 
     config.eval = ConfigDict()
     config.eval.batch_size = 250
@@ -93,6 +97,12 @@ def _integer(value: Any, low: int) -> bool:
 def _real(value: Any, low: float, below: float = math.inf) -> bool:
     # A comparison with NaN is false, so NaN is refused as well.
     return isinstance(value, int | float) and low <= value < below
+
+
+def _increasing(values: Any) -> bool:
+    return all(_integer(value, 1) for value in values) and list(values) == sorted(
+        set(values)
+    )
 
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -132,18 +142,24 @@ _RULES: dict[str, Rule] = {
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,
     "optim.clip_norm": _RATE,
-    "optim.schedule": _one_of("constant", "step", "cosine"),
+    "optim.schedule": _one_of(
+        "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
+    ),
     "optim.warmup_steps": (
         lambda value: _integer(value, 0),
         "an integer of at least 0",
     ),
     "optim.decay_epochs": (
-        lambda value: (
-            all(_integer(epoch, 1) for epoch in value)
-            and list(value) == sorted(set(value))
-        ),
+        _increasing,
         "a tuple of increasing epochs, such as '(30, 60)'",
     ),
+    "optim.decay_steps": (
+        _increasing,
+        "a tuple of increasing steps, such as '(100_000, 200_000)'",
+    ),
+    "optim.patience": _COUNT,
+    "optim.min_delta": _SHARE,
+    "optim.max_drops": _COUNT,
     "optim.decay_rate": (
         lambda value: _real(value, 0.0) and 0 < value <= 1,
         "in (0, 1]",
@@ -197,15 +213,27 @@ def validate(config: ConfigDict) -> None:
             "debug.nans looks at layers in one process; got it with "
             "parallel.distributed=True"
         )
-    if config.optim.schedule == "step" and not config.optim.decay_epochs:
+    _validate_schedule(config.optim, config.eval.every_epochs)
+
+
+def _validate_schedule(config: ConfigDict, eval_every_epochs: int) -> None:
+    epochs, steps = config.decay_epochs, config.decay_steps
+    if config.schedule == "step" and bool(epochs) == bool(steps):
         raise InputError(
             "optim.decay_epochs must name the epochs after which optim.schedule "
-            "'step' lowers the rate, such as '(30, 60)'; got ()"
+            "'step' lowers the rate, such as '(30, 60)', or optim.decay_steps the "
+            f"steps; got {epochs!r} and {steps!r}"
         )
-    if config.optim.schedule != "step" and config.optim.decay_epochs:
+    for key in ("decay_epochs", "decay_steps"):
+        if config.schedule != "step" and config[key]:
+            raise InputError(
+                f"optim.{key} is read by optim.schedule 'step' alone; "
+                f"got {config[key]!r} with {config.schedule!r}"
+            )
+    if config.schedule == "plateau" and eval_every_epochs != 1:
         raise InputError(
-            "optim.decay_epochs is read by optim.schedule 'step' alone; "
-            f"got {config.optim.decay_epochs!r} with {config.optim.schedule!r}"
+            "eval.every_epochs must be 1 with optim.schedule 'plateau', which looks at "
+            f"the test error of every epoch; got {eval_every_epochs}"
         )
 
 

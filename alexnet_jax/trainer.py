@@ -18,6 +18,7 @@ from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import Parallel
+from alexnet_jax.plateau import heed
 from alexnet_jax.processes import is_primary, largest
 from alexnet_jax.progress import Meter, Progress, epoch_line
 from alexnet_jax.signals import Stopped, StopSignal
@@ -271,6 +272,15 @@ class Trainer:
                     epoch_mark = meter.mark()
                     progress.clear()
                     say(epoch_line(row, self._config.num_epochs))
+                    state = state.replace(
+                        opt_state=heed(
+                            state.opt_state,
+                            row,
+                            self._config.optim,
+                            place=self._parallel.place,
+                            say=say,
+                        )
+                    )
                 stopping = self._stopping(stop, step)
                 if checkpoints and (due.save or stopping is not None):
                     check_finite(state, self._model.lr)

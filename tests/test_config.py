@@ -29,6 +29,10 @@ BAD = {
     "optim.schedule": ["cosin"],
     "optim.warmup_steps": [-1],
     "optim.decay_epochs": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
+    "optim.decay_steps": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
+    "optim.patience": [0],
+    "optim.min_delta": [-0.1, 1.0, math.nan],
+    "optim.max_drops": [0],
     "optim.decay_rate": [0.0, 1.5, math.nan],
     "eval.batch_size": [0],
     "eval.every_epochs": [0],
@@ -83,6 +87,16 @@ def test_keys_that_go_together():
     config = default_config()
     config.optim.schedule = "step"
     with pytest.raises(InputError, match="decay_epochs must name the epochs"):
+        validate(config)
+    config.optim.decay_epochs, config.optim.decay_steps = (3,), (100,)
+    with pytest.raises(InputError, match=r"or optim.decay_steps .* got .3,. and"):
+        validate(config)
+    config.optim.schedule, config.optim.decay_epochs = "2012", ()
+    with pytest.raises(InputError, match="decay_steps is read by .* got .* '2012'"):
+        validate(config)
+    config.optim.schedule, config.optim.decay_steps = "plateau", ()
+    config.eval.every_epochs = 2
+    with pytest.raises(InputError, match="every_epochs must be 1 with .* 'plateau'"):
         validate(config)
     config.debug.nans = config.parallel.distributed = True
     with pytest.raises(InputError, match="debug.nans looks at layers in one process"):
