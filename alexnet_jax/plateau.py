@@ -68,7 +68,7 @@ def after_epoch(state: PlateauState, error: float, config: ConfigDict) -> Platea
         best, waited = error, 0
     else:
         waited += 1
-    if waited >= config.patience and drops < config.max_drops:
+    if drops < config.max_drops and waited >= config.patience:
         waited, drops = 0, drops + 1
     return PlateauState(np.float32(best), np.int32(waited), np.int32(drops))
 

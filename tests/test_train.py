@@ -343,8 +343,10 @@ def test_every_key_is_read(config, tmp_path, monkeypatch):
     monkeypatch.setattr("alexnet_jax.data.DATA_SETS", {"digits": read_folders})
     config.model.name = "alexnet_half"  # which has dropout
     config.data.image_size = 67
+    config.model.width = 1 / 8
+    config.batch_size = 1_500  # so that the step is an epoch, which a plateau heeds
     config.num_train_steps = 1
-    config.optim.schedule, config.optim.decay_epochs = "step", (1,)
+    config.optim.schedule = "plateau"
     seen = set()
     train_and_evaluate(Recorder(config, seen), tmp_path)
     assert set(flatten_config(config)) == seen
