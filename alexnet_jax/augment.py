@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
 # (B, h, w, C) uint8, or floating in [0, 1] -> (B, size, size, C) float32
@@ -42,12 +43,14 @@ SCALES = {
 }
 
 
-def make_prepare(scale: str, image: np.ndarray, size: int) -> Prepare:
+def make_prepare(
+    scale: str, statistics: Callable[[], Statistics], size: int
+) -> Prepare:
     """Returns what makes a network's input of stored images, in float32.
 
     Args:
       scale: A key of `SCALES`.
-      image: The training set, `(N, h, w, C) uint8`, or floating in [0, 1].
+      statistics: Gives those of the training set, where `scale` needs them.
       size: Height and width that the network sees, in pixels.
 
     Raises:
@@ -59,29 +62,19 @@ def make_prepare(scale: str, image: np.ndarray, size: int) -> Prepare:
         )
     if scale == "unit":
         return lambda image: scale_and_resize(image, size)
-    full = 255.0 if image.dtype == np.uint8 else 1.0
+    found = statistics()
     if scale == "pixels":
-        mean, factor = image.mean(axis=0, keepdims=True), np.array(255.0)
+        mean, factor = found.mean_image, np.array(255.0)
     else:
-        mean, deviation = _mean_and_deviation(image)
         # A channel that never varies comes out as 0.
-        factor = full / np.where(deviation > 1e-6 * full, deviation, full)
-    mean, factor = (array.astype(np.float32) for array in (mean / full, factor))
+        varies = found.deviation > 1e-6 * 255
+        mean = found.mean.reshape(1, 1, -1)
+        factor = 255.0 / np.where(varies, found.deviation, 255.0)
+        factor = factor.reshape(1, 1, 1, -1)
+    mean, factor = (array.astype(np.float32) for array in (mean[None] / 255.0, factor))
 
     def prepare(image: jax.Array) -> jax.Array:
         centre = scale_and_resize(jnp.asarray(mean), size)  # a constant
         return (scale_and_resize(image, size) - centre) * factor
 
     return prepare
-
-
-def _mean_and_deviation(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns both by channel, `(1, 1, 1, C) float64`."""
-    total = square = np.zeros(())
-    for part in np.array_split(image, -(-len(image) // 1000)):  # never all as floats
-        wide, axes = part.astype(np.float64), (0, 1, 2)
-        total = total + wide.sum(axes, keepdims=True)
-        square = square + np.square(wide).sum(axes, keepdims=True)
-    count = image[..., 0].size
-    mean = total / count
-    return mean, np.sqrt(np.maximum(square / count - mean**2, 0.0))

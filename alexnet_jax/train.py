@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import processes
 from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.config import validate
-from alexnet_jax.data import Batches, DataInfo, create_data
+from alexnet_jax.data import DataInfo, Split, create_data
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import MODELS, Classifier, create_model
 from alexnet_jax.parallel import Parallel, create_parallel
@@ -83,7 +83,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
         config.model.name,
     )
 
-    def open_data() -> tuple[Batches, Batches, DataInfo]:
+    def open_data() -> tuple[Split, Split, DataInfo]:
         with processes.primary_first():
             data = create_data(
                 config.data,
@@ -222,7 +222,7 @@ def _announce(
     config: ConfigDict,
     parallel: Parallel,
     state: TrainState,
-    data: tuple[Batches, Batches, DataInfo],
+    data: tuple[Split, Split, DataInfo],
     workdir: Path,
 ) -> None:
     """Prints what is about to run: device, model, data and folder, a line each."""
@@ -232,9 +232,9 @@ def _announce(
     print(f"device    {parallel.describe()}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
     print(
-        f"data      {info.name}, {len(train.label):,} train and {len(test.label):,} "
-        f"test images, {height}×{width}×{channels} shown at {config.data.image_size}×"
-        f"{config.data.image_size}, from {info.folder}"
+        f"data      {info.name}, {train.num_examples:,} train and "
+        f"{test.num_examples:,} test images, {height}×{width}×{channels} shown at "
+        f"{config.data.image_size}×{config.data.image_size}, from {info.folder}"
     )
     memory = bytes_by_device(state)
     if len(memory) > 1:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.augment import make_prepare
 from alexnet_jax.checkpoint import Checkpoints, TakesPart
-from alexnet_jax.data import Batches
+from alexnet_jax.data import Split
 from alexnet_jax.diagnosis import check_finite, look_at_layers
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import means
@@ -51,8 +51,8 @@ class Trainer:
         self,
         config: ConfigDict,
         model: Classifier,
-        train: Batches,
-        test: Batches,
+        train: Split,
+        test: Split,
         parallel: Parallel,
         key: jax.Array | None = None,
     ) -> None:
@@ -70,9 +70,9 @@ class Trainer:
           InputError: The images are too small for the network or too few for a batch,
             or the network puts out something else than `num_classes` logits.
         """
-        if config.batch_size > len(train.label):
+        if config.batch_size > train.num_examples:
             raise InputError(
-                f"batch_size must be at most {len(train.label)}, the training images "
+                f"batch_size must be at most {train.num_examples}, the training images "
                 f"of {config.data.name}; got {config.batch_size}"
             )
         self.steps_per_epoch = len(train)
@@ -82,7 +82,7 @@ class Trainer:
         self._config, self._model, self._parallel = config, model, parallel
         self._train, self._test = train, test
         size = config.data.image_size
-        self._input_shape = (1, size, size, train.image.shape[-1])
+        self._input_shape = (1, size, size, train.image_shape[-1])
         *_, (last, shape) = model.layer_shapes(self._input_shape)
         if shape != (1, model.num_classes):
             raise InputError(
@@ -108,7 +108,7 @@ class Trainer:
         self._waits = jax.default_backend() == "cpu"
         scale = config.data.scale
         scale = model.author_scale if scale == "author" else scale
-        self._prepare = make_prepare(scale, train.image, size)
+        self._prepare = make_prepare(scale, train.statistics, size)
         self._train_step = make_train_step(
             local,
             self._tx,

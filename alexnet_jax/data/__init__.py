@@ -8,11 +8,11 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import digits, fashion_mnist
-from alexnet_jax.data.batches import Batches
+from alexnet_jax.data.batches import Batches, Split
 from alexnet_jax.data.builder import decode, resolve_data_dir
 from alexnet_jax.errors import InputError
 
-__all__ = ["DATA_SETS", "Batches", "DataInfo", "create_data"]
+__all__ = ["DATA_SETS", "Batches", "DataInfo", "Split", "create_data"]
 
 Loader = Callable[[Path, ConfigDict], tfds.core.GeneratorBasedBuilder]
 
@@ -43,7 +43,7 @@ class DataInfo:
 
 def create_data(
     config: ConfigDict, *, batch_size: int, eval_batch_size: int, seed: int
-) -> tuple[Batches, Batches, DataInfo]:
+) -> tuple[Split, Split, DataInfo]:
     """Opens a data set, prepared on first use, and decodes it into memory.
 
     Args:
