@@ -19,6 +19,7 @@ config can be set; the ones that people change most:
   --config.model.width=0.5         times an AlexNet's channels and hidden units
   --config.data.scale=pixels       what it is fed: author, unit, pixels, standard
   --config.optim.name=sgd_2012     the update of 2012; sgd is PyTorch's and Optax's
+  --config.optim.schedule=2012     constant, step, cosine, plateau, 2012, ...
   --config.seed=1
   --config.checkpoint.every_steps=500      save so often, besides at each epoch's end
   --config.checkpoint.init_from=WORKDIR    start from another run's weights
