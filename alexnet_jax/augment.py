@@ -21,8 +21,8 @@ from alexnet_jax.scales import Scale, create_scale
 # (B, h, w, C) uint8, or floating in [0, 1] -> (B, size, size, C) float32
 Prepare = Callable[[jax.Array], jax.Array]
 # The same with chance: image, typed key (), place of the first image in the global
-# batch () int32.
-Augment = Callable[[jax.Array, jax.Array, jax.Array | int], jax.Array]
+# batch () int32, epochs done () int32.
+Augment = Callable[[jax.Array, jax.Array, jax.Array | int, jax.Array | int], jax.Array]
 # Image -> what makes the view of an index () int32 < crops.NUM_VIEWS of it.
 Views = Callable[[jax.Array], Callable[[jax.Array], jax.Array]]
 
@@ -92,7 +92,11 @@ class Pipeline:
         return view
 
     def augmented(
-        self, image: jax.Array, key: jax.Array, place: jax.Array | int
+        self,
+        image: jax.Array,
+        key: jax.Array,
+        place: jax.Array | int,
+        epoch: jax.Array | int = 0,
     ) -> jax.Array:
         """Returns what training sees.
 
@@ -103,6 +107,7 @@ class Pipeline:
           image: `(B, h, w, C) uint8`, or floating in [0, 1].
           key: Typed PRNG key of the step, `()`.
           place: Of the first image in the global batch.
+          epoch: Epochs done; after `color_epochs` of them colour is left alone.
 
         Returns:
           `(B, size, size, C) float32`.
@@ -115,7 +120,11 @@ class Pipeline:
         if self.settings.mirror:
             flags = jax.vmap(jax.random.bernoulli)(keys(mirror_key, chunks))
             seen = jax.vmap(crops.mirror)(seen, flags)
-        return self._finish(seen, self._draw_colors(keys(color_key, places)))
+        color: jax.Array | float = self.settings.color
+        if self.settings.color_epochs is not None:
+            color = jnp.where(epoch < self.settings.color_epochs, color, 0.0)
+        shift = self._draw_colors(keys(color_key, places), color)
+        return self._finish(seen, shift, color)
 
     def check_channels(self, channels: int) -> None:
         """Refuses images of other channels than the figures are of.
@@ -162,17 +171,23 @@ class Pipeline:
         start = (self.canvas - self.size) // 2
         return source[:, start : start + self.size, start : start + self.size]
 
-    def _draw_colors(self, keys: jax.Array) -> jax.Array | None:
+    def _draw_colors(
+        self, keys: jax.Array, color: jax.Array | float
+    ) -> jax.Array | None:
         """Draws `(B, 1, 1, C)` to add to images in [0, 1]: one draw an image."""
         if self.colors is None:
             return None
         count = self.colors.shape[-1]
         alpha = jax.vmap(lambda key: jax.random.normal(key, (count,)))(keys)
         shift = jnp.matmul(alpha, self.colors.T, precision="highest")
-        shift = self.settings.color * shift
-        return shift[:, None, None, :]
+        return (color * shift)[:, None, None, :]
 
-    def _finish(self, seen: jax.Array, shift: jax.Array | None = None) -> jax.Array:
+    def _finish(
+        self,
+        seen: jax.Array,
+        shift: jax.Array | None = None,
+        color: jax.Array | float = 0.0,
+    ) -> jax.Array:
         """Scales images of the network's size, in 2012's order.
 
         Source: cuda-convnet2, `convdata.py`: the mean goes first, then colour is added;
@@ -182,7 +197,7 @@ class Pipeline:
         if self.scale.mean is not None and not self.scale.moves:
             seen = seen - self._centre(self._mean(self.canvas))
         if shift is not None:
-            seen = (seen + shift) / (1.0 + self.settings.color)
+            seen = (seen + shift) / (1.0 + color)
         seen = seen * self.scale.factor
         return seen[..., ::-1] if self.scale.reversed else seen
 

@@ -54,6 +54,7 @@ def default_config() -> ConfigDict:
     config.augment.crop = "none"  # 'random' from the canvas, or 'random_resized'
     config.augment.mirror = False  # left and right, of every other image
     config.augment.color = 0.0  # deviation of its draws; 0.1 in 2012
+    config.augment.color_epochs = config_dict.placeholder(int)  # none after so many
     config.augment.shared = 1  # images that share crop and mirror; 32 in 2012's code
 
     config.optim = ConfigDict()
@@ -149,6 +150,7 @@ _RULES: dict[str, Rule] = {
     "augment.canvas": _OPTIONAL_COUNT,
     "augment.crop": _one_of("none", "random", "random_resized"),
     "augment.color": _SHARE,
+    "augment.color_epochs": _OPTIONAL_COUNT,
     "augment.shared": _COUNT,
     "optim.name": _one_of("sgd", "sgd_2012"),
     "optim.learning_rate": _RATE,

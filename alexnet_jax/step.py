@@ -133,7 +133,12 @@ def make_train_step(
             dropout_key = jax.random.fold_in(dropout_key, tower)
         if augment:
             place = device * len(batch["image"])
-            image = augment(batch["image"], augmentation_key(key, state.step), place)
+            image = augment(
+                batch["image"],
+                augmentation_key(key, state.step),
+                place,
+                state.step // steps_per_epoch,
+            )
         else:
             image = prepare(batch["image"])
         image = image.astype(compute_dtype)

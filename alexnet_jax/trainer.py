@@ -268,6 +268,7 @@ class Trainer:
                         jnp.asarray(batch["image"]),
                         augmentation_key(self._step_key, step - 1),
                         0,
+                        (step - 1) // self.steps_per_epoch,
                     )
                     look_at_layers(self._model, self._config, before, state, image)
                 due, row = self._due(step), Row()

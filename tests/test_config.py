@@ -26,6 +26,7 @@ BAD = {
     "augment.canvas": [0],
     "augment.crop": ["centre"],
     "augment.color": [-0.1, 1.0, math.nan],
+    "augment.color_epochs": [0],
     "augment.shared": [0],
     "optim.name": ["adam"],
     "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
