@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.augment import make_prepare, scale_and_resize
+from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
 
 
@@ -57,7 +58,9 @@ class TestScales:
 
     def prepare(self, scale, size=6, dtype=np.uint8):
         image = self.images(dtype)
-        return np.asarray(make_prepare(scale, image, size)(jnp.asarray(image)))
+        return np.asarray(
+            make_prepare(scale, lambda: measure([image]), size)(jnp.asarray(image))
+        )
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
     def test_pixels_lose_their_mean_image(self, dtype):
@@ -86,9 +89,9 @@ class TestScales:
 
     def test_a_channel_that_never_varies_is_0(self):
         image = np.full((3, 4, 4, 1), 7, np.uint8)
-        made = make_prepare("standard", image, 4)(jnp.asarray(image))
+        made = make_prepare("standard", lambda: measure([image]), 4)(jnp.asarray(image))
         np.testing.assert_allclose(made, 0.0, atol=1e-2)
 
     def test_an_unknown_scale(self):
         with pytest.raises(InputError, match="data.scale must be one of .*'zscore'"):
-            make_prepare("zscore", self.images(), 6)
+            make_prepare("zscore", lambda: measure([self.images()]), 6)

@@ -8,13 +8,20 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet
-from alexnet_jax.data.batches import Batches
+from alexnet_jax.data.batches import Batches, Split
 from alexnet_jax.data.builder import decode, resolve_data_dir
 from alexnet_jax.data.order import Order
 from alexnet_jax.data.stream import Reader, Stream
 from alexnet_jax.errors import InputError
 
-__all__ = ["DATA_SETS", "Batches", "DataInfo", "create_data", "open_data_set"]
+__all__ = [
+    "DATA_SETS",
+    "Batches",
+    "DataInfo",
+    "Split",
+    "create_data",
+    "open_data_set",
+]
 
 Loader = Callable[[Path, ConfigDict], tfds.core.DatasetBuilder]
 
@@ -54,7 +61,7 @@ class DataInfo:
 
 def create_data(
     config: ConfigDict, *, batch_size: int, eval_batch_size: int, seed: int
-) -> tuple[Batches | Stream, Batches | Stream, DataInfo]:
+) -> tuple[Split, Split, DataInfo]:
     """Opens a data set, prepared on first use.
 
     Images of one size are decoded into memory; others are read from disk as they are
@@ -77,8 +84,8 @@ def create_data(
     features, splits = builder.info.features, builder.info.splits
     shape, folder = features["image"].shape, Path(builder.data_path)
     evaluated = "test" if "test" in splits else "validation"
-    train: Batches | Stream
-    test: Batches | Stream
+    train: Split
+    test: Split
     if None in shape:  # of any size: too large for memory, or at least not known
 
         def stream(split: str, batch_size: int, seed: int | None) -> Stream:

@@ -16,6 +16,7 @@ from absl import flags
 from alexnet_jax.data.jpeg import BrokenImage, decode
 from alexnet_jax.data.order import Order
 from alexnet_jax.data.sources import open_records
+from alexnet_jax.data.statistics import Statistics, kept_or_published
 from alexnet_jax.data.workers import count_cores, serve_parent
 from alexnet_jax.errors import InputError
 
@@ -138,6 +139,10 @@ class Stream:
                 following %= len(self)
             self._next = following, place[1]
         return self._kept[1]
+
+    def statistics(self) -> Statistics:
+        """Returns what was measured of the data set, else Krizhevsky's of ImageNet."""
+        return kept_or_published(self.reader.folder)
 
     def close(self) -> None:
         """Ends the workers."""
