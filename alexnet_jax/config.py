@@ -17,6 +17,8 @@ MAY_CHANGE = (
     "num_train_steps",
     "data.manual_dir",
     "data.data_dir",
+    "data.workers",
+    "data.on_broken",
     "eval.",
     "checkpoint.",
     "parallel.",
@@ -47,6 +49,10 @@ def default_config() -> ConfigDict:
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = 224
+    config.data.stored_size = 256  # of images that are streamed, as batches hold them
+    config.data.fit = "crop"  # how they come to it: short side, or 'warp' as Caffe
+    config.data.workers = 0  # processes that decode a split; 0: threads
+    config.data.on_broken = "fail"  # images; or 'skip': named, and count nowhere
     config.data.scale = "author"  # what the network's author fed it, or as scales.py
 
     config.augment = ConfigDict()
@@ -147,6 +153,13 @@ _RULES: dict[str, Rule] = {
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.image_size": _COUNT,
+    "data.stored_size": _COUNT,
+    "data.fit": _one_of("crop", "warp"),
+    "data.workers": (
+        lambda value: _integer(value, 0),
+        "an integer of at least 0",
+    ),
+    "data.on_broken": _one_of("fail", "skip"),
     "augment.canvas": _OPTIONAL_COUNT,
     "augment.crop": _one_of("none", "random", "random_resized"),
     "augment.color": _SHARE,

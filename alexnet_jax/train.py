@@ -98,6 +98,8 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
     with contextlib.ExitStack() as stack:
         together(lambda: _claim(stack, workdir, config) if primary else None)
         data = together(open_data)
+        for split in data[:2]:
+            stack.enter_context(closing(split))
         trainer = together(lambda: Trainer(config, model, *data[:2], parallel))
         stack.enter_context(_faults_named(workdir))
         checkpoints = together(lambda: _open_checkpoints(workdir, config))

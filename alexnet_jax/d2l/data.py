@@ -217,6 +217,9 @@ class _FromLoader:
             "mask": places < len(label),
         }
 
+    def close(self) -> None:
+        self._pairs = iter(())
+
 
 def to_batches(data: Any) -> tuple[Split, Split]:
     """Returns training and validation batches as the loop takes them.

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from alexnet_jax.data.order import Order
 from alexnet_jax.data.statistics import Statistics, measure
 
 Batch = dict[str, np.ndarray]
@@ -18,7 +19,9 @@ class Split(Protocol):
     batch lacks is filled up, the mask false.
     """
 
-    batch_size: int  # examples a batch, over all devices
+    @property
+    def batch_size(self) -> int:
+        """Examples a batch, over all devices."""
 
     @property
     def num_examples(self) -> int:
@@ -49,6 +52,9 @@ class Split(Protocol):
     def statistics(self) -> Statistics:
         """Returns the images' statistics; to measure them may take a while."""
 
+    def close(self) -> None:
+        """Ends what reads ahead, if anything does; a later batch starts it anew."""
+
 
 @dataclass
 class Batches:
@@ -69,8 +75,11 @@ class Batches:
     label: np.ndarray
     batch_size: int
     seed: int | None = None
-    _epoch: int = field(default=-1, init=False, repr=False)
-    _order: np.ndarray = field(init=False, repr=False)
+    _order: Order = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Notes how many examples there are."""
+        self._order = Order(len(self.label), self.batch_size, self.seed)
 
     @property
     def num_examples(self) -> int:
@@ -89,28 +98,20 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches in an epoch, the padded last one included."""
-        return -(-len(self.label) // self.batch_size)
+        return len(self._order)
 
     def count(self, step: int) -> int:
         """Returns how many true examples a step's batch holds."""
-        position = step % len(self)
-        return min(self.batch_size, len(self.label) - position * self.batch_size)
+        return self._order.count(step)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Returns the batch of a step; see `Split.batch`."""
-        epoch, position = divmod(step, len(self))
-        if epoch != self._epoch:
-            self._order = self._permutation(epoch)
-            self._epoch = epoch
-        places = position * self.batch_size + np.arange(self.batch_size)[rows]
-        indices = self._order[places % len(self.label)]
+        indices, mask = self._order.draw(step, rows)
         return {
             "image": self.image[indices],
             "label": self.label[indices],
-            "mask": places < len(self.label),
+            "mask": mask,
         }
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if self.seed is None:
-            return np.arange(len(self.label))
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.label))
+    def close(self) -> None:
+        """Nothing reads ahead."""
