@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet
+from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
 from alexnet_jax.data.batches import Batches, Split
 from alexnet_jax.data.builder import decode, resolve_data_dir
 from alexnet_jax.data.order import Order
@@ -39,6 +39,7 @@ DATA_SETS: dict[str, Loader] = {
     "imagenet2012_256": lambda data_dir, config: imagenet.load_256(
         data_dir, config.manual_dir, config.on_broken
     ),
+    "shapes": lambda data_dir, config: shapes.load(data_dir, config.on_broken),
 }
 
 

@@ -11,6 +11,7 @@ NAME is one of:
   image_folder       from train/CLASS/*.jpg and val/CLASS/*.jpg below --manual-dir
   fashion_mnist      from the four original files in --manual-dir, else downloaded
   digits             scikit-learn's; needs no files
+  shapes             drawn ones, as JPEG files in class folders; needs no files
 
 The tars are read in place and never unpacked; the room above is all that is taken. The
 same command goes on where a killed one ended. --data-dir is TFDS_DATA_DIR or
