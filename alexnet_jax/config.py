@@ -1,5 +1,6 @@
 """The config: every key with its default, and the one check at the door."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ MAY_CHANGE = (
     "num_train_steps",
     "data.manual_dir",
     "data.data_dir",
+    "data.workers",
+    "data.on_broken",
     "eval.",
     "checkpoint.",
     "parallel.",
@@ -46,7 +49,19 @@ def default_config() -> ConfigDict:
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = 224
-    config.data.scale = "author"  # what the network's author fed it, or as augment.py
+    config.data.stored_size = 256  # of images that are streamed, as batches hold them
+    config.data.fit = "crop"  # how they come to it: short side, or 'warp' as Caffe
+    config.data.workers = 0  # processes that decode a split; 0: threads
+    config.data.on_broken = "fail"  # images; or 'skip': named, and count nowhere
+    config.data.scale = "author"  # what the network's author fed it, or as scales.py
+
+    config.augment = ConfigDict()
+    config.augment.canvas = config_dict.placeholder(int)  # side that is cropped from
+    config.augment.crop = "none"  # 'random' from the canvas, or 'random_resized'
+    config.augment.mirror = False  # left and right, of every other image
+    config.augment.color = 0.0  # deviation of its draws; 0.1 in 2012
+    config.augment.color_epochs = config_dict.placeholder(int)  # none after so many
+    config.augment.shared = 1  # images that share crop and mirror; 32 in 2012's code
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
@@ -54,14 +69,19 @@ def default_config() -> ConfigDict:
     config.optim.momentum = 0.0
     config.optim.weight_decay = 0.0  # 'sgd': of all parameters; 'sgd_2012': of kernels
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
-    config.optim.schedule = "constant"
+    config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
-    config.optim.decay_epochs = ()  # schedule 'step': after these epochs ...
-    config.optim.decay_rate = 0.1  # ... the rate is multiplied by this
+    config.optim.decay_rate = 0.1  # 'step', 'plateau': the rate is multiplied by this
+    config.optim.decay_epochs = ()  # 'step': after these epochs ...
+    config.optim.decay_steps = ()  # ... or after these steps
+    config.optim.patience = 5  # 'plateau': after so many epochs in a row ...
+    config.optim.min_delta = 0.001  # ... whose test error fell by no more than this,
+    config.optim.max_drops = 3  # at most so often
 
     config.eval = ConfigDict()
     config.eval.batch_size = 250
     config.eval.every_epochs = 1
+    config.eval.views = 1  # of an image: its centre; or 10, averaged, as in 2012
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1
@@ -93,6 +113,12 @@ def _integer(value: Any, low: int) -> bool:
 def _real(value: Any, low: float, below: float = math.inf) -> bool:
     # A comparison with NaN is false, so NaN is refused as well.
     return isinstance(value, int | float) and low <= value < below
+
+
+def _increasing(values: Any) -> bool:
+    return all(_integer(value, 1) for value in values) and list(values) == sorted(
+        set(values)
+    )
 
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -127,29 +153,48 @@ _RULES: dict[str, Rule] = {
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.image_size": _COUNT,
+    "data.stored_size": _COUNT,
+    "data.fit": _one_of("crop", "warp"),
+    "data.workers": (
+        lambda value: _integer(value, 0),
+        "an integer of at least 0",
+    ),
+    "data.on_broken": _one_of("fail", "skip"),
+    "augment.canvas": _OPTIONAL_COUNT,
+    "augment.crop": _one_of("none", "random", "random_resized"),
+    "augment.color": _SHARE,
+    "augment.color_epochs": _OPTIONAL_COUNT,
+    "augment.shared": _COUNT,
     "optim.name": _one_of("sgd", "sgd_2012"),
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,
     "optim.clip_norm": _RATE,
-    "optim.schedule": _one_of("constant", "step", "cosine"),
+    "optim.schedule": _one_of(
+        "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
+    ),
     "optim.warmup_steps": (
         lambda value: _integer(value, 0),
         "an integer of at least 0",
     ),
     "optim.decay_epochs": (
-        lambda value: (
-            all(_integer(epoch, 1) for epoch in value)
-            and list(value) == sorted(set(value))
-        ),
+        _increasing,
         "a tuple of increasing epochs, such as '(30, 60)'",
     ),
+    "optim.decay_steps": (
+        _increasing,
+        "a tuple of increasing steps, such as '(100_000, 200_000)'",
+    ),
+    "optim.patience": _COUNT,
+    "optim.min_delta": _SHARE,
+    "optim.max_drops": _COUNT,
     "optim.decay_rate": (
         lambda value: _real(value, 0.0) and 0 < value <= 1,
         "in (0, 1]",
     ),
     "eval.batch_size": _COUNT,
     "eval.every_epochs": _COUNT,
+    "eval.views": (lambda value: value in (1, 10), "1 or 10"),
     "checkpoint.every_epochs": _COUNT,
     "checkpoint.every_steps": _OPTIONAL_COUNT,
     "checkpoint.keep": _COUNT,
@@ -192,21 +237,53 @@ def validate(config: ConfigDict) -> None:
     for key, (is_allowed, allowed) in _RULES.items():
         if not is_allowed(leaves[key]):
             raise InputError(f"{key} must be {allowed}; got {leaves[key]!r}")
+    _validate_canvas(config)
     if config.debug.nans and config.parallel.distributed:
         raise InputError(
             "debug.nans looks at layers in one process; got it with "
             "parallel.distributed=True"
         )
-    if config.optim.schedule == "step" and not config.optim.decay_epochs:
+    _validate_schedule(config.optim, config.eval.every_epochs)
+
+
+def _validate_schedule(config: ConfigDict, eval_every_epochs: int) -> None:
+    epochs, steps = config.decay_epochs, config.decay_steps
+    if config.schedule == "step" and bool(epochs) == bool(steps):
         raise InputError(
             "optim.decay_epochs must name the epochs after which optim.schedule "
-            "'step' lowers the rate, such as '(30, 60)'; got ()"
+            "'step' lowers the rate, such as '(30, 60)', or optim.decay_steps the "
+            f"steps; got {epochs!r} and {steps!r}"
         )
-    if config.optim.schedule != "step" and config.optim.decay_epochs:
+    for key in ("decay_epochs", "decay_steps"):
+        if config.schedule != "step" and config[key]:
+            raise InputError(
+                f"optim.{key} is read by optim.schedule 'step' alone; "
+                f"got {config[key]!r} with {config.schedule!r}"
+            )
+    if config.schedule == "plateau" and eval_every_epochs != 1:
         raise InputError(
-            "optim.decay_epochs is read by optim.schedule 'step' alone; "
-            f"got {config.optim.decay_epochs!r} with {config.optim.schedule!r}"
+            "eval.every_epochs must be 1 with optim.schedule 'plateau', which looks at "
+            f"the test error of every epoch; got {eval_every_epochs}"
         )
+
+
+def _validate_canvas(config: ConfigDict) -> None:
+    """Checks that there is something to crop from where something is to be cropped."""
+    canvas, size = config.augment.canvas, config.data.image_size
+    if canvas is not None and canvas < size:
+        raise InputError(
+            f"augment.canvas must be at least data.image_size, {size}; got {canvas}"
+        )
+    wants = {
+        "augment.crop 'random'": config.augment.crop == "random",
+        "eval.views 10": config.eval.views > 1,
+    }
+    for name, wanted in wants.items():
+        if wanted and (canvas is None or canvas == size):
+            raise InputError(
+                f"augment.canvas must be more than data.image_size, {size}, with "
+                f"{name}, such as {size * 8 // 7}; got {canvas}"
+            )
 
 
 def differences(
@@ -218,8 +295,11 @@ def differences(
       old: A config as a nested mapping, as `config.json` holds it.
       new: Likewise.
     """
+    # By way of JSON, so that a tuple equals the list that it was stored as.
+    defaults = flatten_config(json.loads(json.dumps(default_config().to_dict())))
     before, after = flatten_config(old), flatten_config(new)
     for key in sorted(before.keys() | after.keys()):
-        pair = before.get(key), after.get(key)
+        # Before a key was there, runs did what its default says.
+        pair = before.get(key, defaults.get(key)), after.get(key)
         if pair[0] != pair[1] and not key.startswith(MAY_CHANGE):
             yield key, *pair

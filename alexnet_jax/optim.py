@@ -1,6 +1,11 @@
-"""Schedules and optimizers."""
+"""Schedules and optimizers.
 
-from collections.abc import Callable
+A schedule gives each group of parameters its rate by step. `all` is every parameter
+that no narrower group names; `bias` is all biases, `conv1/kernel` one array. Most
+schedules have but the one group.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,41 +15,110 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from alexnet_jax.models.towers import is_split
+from alexnet_jax.plateau import divide_on_plateau
+
+Schedule = Mapping[str, optax.Schedule]
+
+# Factor of the rate from a moment of the run on, by group.
+Table = Mapping[str, Mapping[float, float]]
+
+# By epochs done. The notes count epochs from one and do not say where in an epoch a
+# rate was changed, so that each is right to within an epoch. conv1's frozen biases are
+# known from the rates that the file was left with.
+_CONFIGURATION_145: Table = {
+    "all": {0: 1.0, 25: 0.1, 51: 0.01, 79: 0.001},
+    "bias": {0: 1.0},
+    "conv1/kernel": {0: 1.0, 25: 0.1, 51: 0.01, 67: 0.001, 72: 0.0},
+    "conv1/bias": {0: 1.0, 72: 0.0},
+}
+
+# By shares of the run: four steps down to 1/250, and two of the biases down to 1/10.
+_ONE_WEIRD_TRICK: Table = {
+    "all": {step / 4: 250 ** (-step / 3) for step in range(4)},
+    "bias": {0: 1.0, 1 / 2: 0.1},
+}
 
 
 def create_schedule(
     config: ConfigDict, learning_rate: float, steps_per_epoch: int, num_epochs: int
-) -> optax.Schedule:
-    """Returns the learning rate as a function of the step.
+) -> Schedule:
+    """Returns the learning rates by group, each a function of the step.
+
+    `constant` stays, and so does `plateau`, which the optimizer divides; `step`
+    multiplies after the named epochs or steps, as torchvision and Caffe do; `cosine`
+    falls to 0 over the run. `2012` is configuration 145: the kernels' rate is divided
+    by 10 three times, conv1's sooner, until it is frozen at last, and the biases' rate
+    stays. `one_weird_trick` is cuda-convnet2's: four steps over the run for kernels,
+    two for biases.
 
     Args:
       config: `config.optim`.
       learning_rate: The rate after warm-up; taken from the model, its one owner.
       steps_per_epoch: Steps in an epoch, the padded last one included.
-      num_epochs: Length of the run; `cosine` reaches 0 at its end.
+      num_epochs: Length of the run, over which `cosine` and `one_weird_trick` stretch.
+
+    Source: cuda-convnet layer-params-145.cfg, with the notes at its end; cuda-convnet2
+    layer-params-imagenet-1gpu.cfg and lr.cu (`dexp`).
     """
-    warmup = config.warmup_steps
-    if config.schedule == "step":
-        rates = [
-            optax.constant_schedule(learning_rate * config.decay_rate**drops)
-            for drops in range(len(config.decay_epochs) + 1)
-        ]
-        drops_at = [epoch * steps_per_epoch - warmup for epoch in config.decay_epochs]
-        main = optax.join_schedules(rates, drops_at)
-    elif config.schedule == "cosine":
-        decay_steps = max(num_epochs * steps_per_epoch - warmup, 1)
-        main = optax.cosine_decay_schedule(learning_rate, decay_steps)
+    warmup, num_steps = config.warmup_steps, num_epochs * steps_per_epoch
+    if config.schedule == "cosine":
+        decay_steps = max(num_steps - warmup, 1)
+        mains = {"all": optax.cosine_decay_schedule(learning_rate, decay_steps)}
     else:
-        main = optax.constant_schedule(learning_rate)
+        table, unit = _table(config, steps_per_epoch, num_steps)
+        mains = {
+            group: optax.join_schedules(
+                [optax.constant_schedule(learning_rate * f) for f in factors.values()],
+                [_first_step(moment, unit) - warmup for moment in factors][1:],
+            )
+            for group, factors in table.items()
+        }
     if warmup:
         ramp = optax.linear_schedule(0.0, learning_rate, warmup)
-        main = optax.join_schedules([ramp, main], [warmup])
+        mains = {
+            group: optax.join_schedules([ramp, main], [warmup])
+            for group, main in mains.items()
+        }
+    return {group: _of_floats(main) for group, main in mains.items()}
+
+
+def _table(
+    config: ConfigDict, steps_per_epoch: int, num_steps: int
+) -> tuple[Table, int]:
+    """Returns a schedule's factors, and the steps in a unit of its moments."""
+    if config.schedule == "2012":
+        return _CONFIGURATION_145, steps_per_epoch
+    if config.schedule == "one_weird_trick":
+        return _ONE_WEIRD_TRICK, num_steps
+    # One of the two is empty, both are but with `step`.
+    moments = (0, *config.decay_epochs, *config.decay_steps)
+    factors = {moment: config.decay_rate**drops for drops, moment in enumerate(moments)}
+    return {"all": factors}, 1 if config.decay_steps else steps_per_epoch
+
+
+def _first_step(moment: float, unit: int) -> int:
+    return -int(-moment * unit // 1)  # rounded up
+
+
+def _of_floats(schedule: optax.Schedule) -> optax.Schedule:
     # Optax promotes the integer step implicitly; a float is exact up to 2**24 steps.
-    return lambda step: main(jnp.asarray(step, jnp.float32))
+    return lambda step: schedule(jnp.asarray(step, jnp.float32))
+
+
+def group_of(path: Sequence[Any], groups: Mapping[str, Any]) -> str:
+    """Returns the narrowest of a schedule's groups that an array belongs to.
+
+    Args:
+      path: Its keys in the parameters, or in what the optimizer keeps for them, as
+        `jax.tree_util.tree_map_with_path` gives them.
+      groups: By name.
+    """
+    names = [str(getattr(key, "key", "")) for key in path[-2:]]
+    return next((n for n in ("/".join(names), names[-1]) if n in groups), "all")
 
 
 def create_optimizer(
-    config: ConfigDict, schedule: optax.Schedule, tower_axis: str | None = None
+    config: ConfigDict, schedule: Schedule, tower_axis: str | None = None
 ) -> optax.GradientTransformation:
     """Returns stochastic gradient descent in one of two forms; both clip first.
 
@@ -56,9 +130,12 @@ def create_optimizer(
     *before* the velocity gathers them, so that after a drop the old rate coasts on for
     some ten steps; only kernels decay; biases learn at twice the rate.
 
+    A named group whose rate is 0 is frozen, in both forms: neither it nor its velocity
+    changes, for cuda-convnet skips the whole update of weights with `epsW=0`.
+
     Args:
       config: `config.optim`.
-      schedule: Learning rate by step.
+      schedule: From `create_schedule`.
       tower_axis: The axis of the devices that hold a tower each; None where one holds
         all.
 
@@ -69,16 +146,60 @@ def create_optimizer(
     if config.clip_norm:
         clip = optax.clip_by_global_norm(config.clip_norm)
         parts.append(_clip_over(config.clip_norm, tower_axis) if tower_axis else clip)
+    rate = _scale_by_rate(schedule)
+    if config.schedule == "plateau":
+        rate = optax.chain(rate, divide_on_plateau(config.decay_rate))
     if config.name == "sgd_2012":
         decay = optax.add_decayed_weights(config.weight_decay, mask=_named("kernel"))
         twice = optax.masked(optax.scale(2.0), _named("bias"))
-        rate = optax.scale_by_learning_rate(schedule)
         parts += [decay, twice, rate, optax.trace(config.momentum)]
     else:
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay))
-        parts.append(optax.sgd(schedule, momentum=config.momentum or None))
-    return optax.chain(*parts)
+        velocity = optax.trace(config.momentum) if config.momentum else optax.identity()
+        parts.append(optax.chain(velocity, rate))
+    tx = optax.chain(*parts)
+    return _freeze(tx, schedule) if len(schedule) > 1 else tx
+
+
+def _scale_by_rate(schedule: Schedule) -> optax.GradientTransformation:
+    """Returns `optax.scale_by_learning_rate` with a rate for each group."""
+
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        rates = {group: -rate(state.count) for group, rate in schedule.items()}
+
+        def scale(path: Any, leaf: jax.Array) -> jax.Array:
+            return jnp.asarray(rates[group_of(path, rates)], leaf.dtype) * leaf
+
+        scaled = jax.tree_util.tree_map_with_path(scale, updates)
+        return scaled, optax.ScaleByScheduleState(count=state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _freeze(
+    tx: optax.GradientTransformation, schedule: Schedule
+) -> optax.GradientTransformation:
+    """Returns the optimizer, held still for groups whose rate is 0."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        step = optax.tree_utils.tree_get(state, "count")
+        named = {group: schedule[group] for group in schedule if group != "all"}
+        moves = {group: rate(step) != 0 for group, rate in named.items()}
+
+        def hold(path: Any, new: jax.Array, old: jax.Array) -> jax.Array:
+            group = group_of(path, moves)
+            return jnp.where(moves[group], new, old) if group in moves else new
+
+        keep = jax.tree_util.tree_map_with_path
+        still = jax.tree.map(jnp.zeros_like, updates)
+        updates, new_state = tx.update(updates, state, params)
+        return keep(hold, updates, still), keep(hold, new_state, state)
+
+    return optax.GradientTransformation(tx.init, update)
 
 
 def _clip_over(norm: float, axis: str) -> optax.GradientTransformation:

@@ -30,7 +30,7 @@ _START_S = 120
 _LAST_WORDS_S = 1.0
 
 # What may differ from process to process.
-_OWN = ("parallel.process_id", "data.data_dir", "data.manual_dir")
+_OWN = ("parallel.process_id", "data.data_dir", "data.manual_dir", "data.workers")
 _TEXT_BYTES = 16_384
 
 

@@ -3,15 +3,15 @@
 import math
 import re
 from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import NamedSharding
 
-from alexnet_jax.augment import make_prepare
+from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.config import default_config
 from alexnet_jax.mesh import MeshParallel
 from alexnet_jax.models import create_model
@@ -174,7 +174,7 @@ def lower_step(
     """
     model = create_model(name, num_classes=num_classes)
     batch_size, *image_shape = input_shape
-    prepare = make_prepare("unit", np.zeros((1, *image_shape)), image_shape[0])
+    prepare = partial(scale_and_resize, size=image_shape[0])
     step = make_train_step(
         model if automatic else parallel.local(model),
         _optimizer(),

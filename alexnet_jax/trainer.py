@@ -11,17 +11,24 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.augment import make_prepare
 from alexnet_jax.checkpoint import Checkpoints, TakesPart
-from alexnet_jax.data import Batches
+from alexnet_jax.data import Split
 from alexnet_jax.diagnosis import check_finite, look_at_layers
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import Parallel
+from alexnet_jax.plateau import heed
 from alexnet_jax.processes import is_primary, largest
 from alexnet_jax.progress import Meter, Progress, epoch_line
 from alexnet_jax.signals import Stopped, StopSignal
-from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
+from alexnet_jax.step import (
+    TrainState,
+    augmentation_key,
+    create_state,
+    make_eval_step,
+    make_train_step,
+)
 from alexnet_jax.weights import check_same_arrays
 from alexnet_jax.writer import Row
 
@@ -50,8 +57,8 @@ class Trainer:
         self,
         config: ConfigDict,
         model: Classifier,
-        train: Batches,
-        test: Batches,
+        train: Split,
+        test: Split,
         parallel: Parallel,
         key: jax.Array | None = None,
     ) -> None:
@@ -69,9 +76,9 @@ class Trainer:
           InputError: The images are too small for the network or too few for a batch,
             or the network puts out something else than `num_classes` logits.
         """
-        if config.batch_size > len(train.label):
+        if config.batch_size > train.num_examples:
             raise InputError(
-                f"batch_size must be at most {len(train.label)}, the training images "
+                f"batch_size must be at most {train.num_examples}, the training images "
                 f"of {config.data.name}; got {config.batch_size}"
             )
         self.steps_per_epoch = len(train)
@@ -81,7 +88,7 @@ class Trainer:
         self._config, self._model, self._parallel = config, model, parallel
         self._train, self._test = train, test
         size = config.data.image_size
-        self._input_shape = (1, size, size, train.image.shape[-1])
+        self._input_shape = (1, size, size, train.image_shape[-1])
         *_, (last, shape) = model.layer_shapes(self._input_shape)
         if shape != (1, model.num_classes):
             raise InputError(
@@ -107,18 +114,24 @@ class Trainer:
         self._waits = jax.default_backend() == "cpu"
         scale = config.data.scale
         scale = model.author_scale if scale == "author" else scale
-        self._prepare = make_prepare(scale, train.image, size)
+        self._prepare = make_prepare(scale, train.statistics, size, config.augment)
+        self._prepare.check_channels(train.image_shape[-1])
         self._train_step = make_train_step(
             local,
             self._tx,
             self._prepare,
+            augment=self._prepare.augmented,
             dtype=config.dtype,
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
-            local, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
+            local,
+            self._prepare,
+            views=self._prepare.views if config.eval.views > 1 else None,
+            dtype=config.dtype,
+            axis_name=parallel.axis_name,
         )
         self._evaluation: Any = parallel.compile_eval(eval_step)
         self._eval_step: Callable = self._evaluation  # until it is compiled ahead
@@ -150,7 +163,7 @@ class Trainer:
         return state.replace(**weights)
 
     def evaluate(self, state: TrainState) -> Row:
-        """Returns `test/loss`, `test/top1` and `eval_s`, each test example once."""
+        """Returns `test/loss`, `/top1`, `/top5` and `eval_s`, each example once."""
         start, total = time.perf_counter(), dict[str, float]()
         for step in range(len(self._test)):
             batch = self._parallel.split(self._test.batch(step, self._test_rows))
@@ -251,7 +264,12 @@ class Trainer:
                 if self._waits:
                     jax.block_until_ready(state)
                 if self._config.debug.nans:
-                    image = self._prepare(jnp.asarray(batch["image"]))
+                    image = self._prepare.augmented(
+                        jnp.asarray(batch["image"]),
+                        augmentation_key(self._step_key, step - 1),
+                        0,
+                        (step - 1) // self.steps_per_epoch,
+                    )
                     look_at_layers(self._model, self._config, before, state, image)
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
@@ -270,7 +288,17 @@ class Trainer:
                 if due.epoch:
                     epoch_mark = meter.mark()
                     progress.clear()
-                    say(epoch_line(row, self._config.num_epochs))
+                    many = self._model.num_classes > 10
+                    say(epoch_line(row, self._config.num_epochs, top5=many))
+                    state = state.replace(
+                        opt_state=heed(
+                            state.opt_state,
+                            row,
+                            self._config.optim,
+                            place=self._parallel.place,
+                            say=say,
+                        )
+                    )
                 stopping = self._stopping(stop, step)
                 if checkpoints and (due.save or stopping is not None):
                     check_finite(state, self._model.lr)

@@ -88,10 +88,12 @@ def check_same_run(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> N
             "choose another --workdir, or the old values"
         )
     epochs = old["num_epochs"], config.num_epochs
-    if config.optim.schedule == "cosine" and epochs[0] != epochs[1]:
+    stretched = config.optim.schedule in ("cosine", "one_weird_trick")
+    if stretched and epochs[0] != epochs[1]:
         print(
             f"note      the run was to be {epochs[0]} epochs long and is now "
-            f"{epochs[1]}: from here on its learning rates are those of the new cosine"
+            f"{epochs[1]}: from here on its learning rates are those of the new "
+            f"{config.optim.schedule}"
         )
 
 

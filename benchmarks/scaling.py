@@ -14,13 +14,14 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from alexnet_jax.augment import make_prepare
+from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.config import default_config
 from alexnet_jax.mesh import MeshParallel
 from alexnet_jax.models import create_model
@@ -69,7 +70,7 @@ def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
     step = make_train_step(
         parallel.local(model),
         tx,
-        make_prepare("unit", image, size),
+        partial(scale_and_resize, size=size),
         dtype=options.dtype,
         steps_per_epoch=10**9,
         log_every_steps=10**9,

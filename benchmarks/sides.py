@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -88,7 +89,7 @@ def jax_step(
     import jax
     import numpy as np
 
-    from alexnet_jax.augment import make_prepare
+    from alexnet_jax.augment import scale_and_resize
     from alexnet_jax.config import default_config
     from alexnet_jax.models import create_model
     from alexnet_jax.optim import create_optimizer, create_schedule
@@ -108,7 +109,7 @@ def jax_step(
         "mask": np.ones(batch_size, bool),
     }
     batch, key = jax.device_put(batch), jax.random.key(1)
-    prepare = make_prepare("unit", image, size)
+    prepare = partial(scale_and_resize, size=size)
     start = time.perf_counter()
     if mode == "train":
         step = make_train_step(

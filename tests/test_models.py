@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from alexnet_jax.augment import make_prepare
+from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import MODELS, AlexNet, create_model
 from alexnet_jax.models.anatomy import describe
@@ -271,7 +272,7 @@ def test_it_trains_two_steps(name):
     }
     tx = optax.sgd(0.01)
     state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
-    prepare = make_prepare(model.author_scale, batch["image"], size)
+    prepare = make_prepare(model.author_scale, lambda: measure([batch["image"]]), size)
     step = jax.jit(
         make_train_step(model, tx, prepare, steps_per_epoch=9, log_every_steps=9)
     )

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 
 from alexnet_jax.augment import make_prepare
 from alexnet_jax.config import default_config
+from alexnet_jax.data.statistics import measure
 from alexnet_jax.diagram import stages
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import MODELS, create_model
@@ -62,7 +63,7 @@ def setup(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
     )
     local = parallel.local(model)
     tx = tx or optax.sgd(1.0)
-    prepare = make_prepare("standard", batch["image"], SIZE)
+    prepare = make_prepare("standard", lambda: measure([batch["image"]]), SIZE)
     step = make_train_step(
         local,
         tx,

@@ -11,7 +11,8 @@ from matplotlib import pyplot
 
 from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.config import default_config, validate
-from alexnet_jax.data import Batches, create_data
+from alexnet_jax.data import Split, create_data
+from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
 
 Pair = tuple[jax.Array, jax.Array]
@@ -20,7 +21,7 @@ Pair = tuple[jax.Array, jax.Array]
 class _Loader:
     """Iterates batches `(X, y)`, an epoch each time; as long as an epoch."""
 
-    def __init__(self, batches: Batches, size: int) -> None:
+    def __init__(self, batches: Split, size: int) -> None:
         self._batches, self._size = batches, size
         self._epochs = itertools.count()
         self._resize = jax.jit(scale_and_resize, static_argnums=1)
@@ -115,7 +116,8 @@ class _Prepared(DataModule):
             eval_batch_size=batch_size,
             seed=seed,
         )
-        self.train, self.val = ((b.image, b.label) for b in self.batches[:2])
+        held: Any = self.batches[:2]  # in memory
+        self.train, self.val = ((part.image, part.label) for part in held)
         self.labels = self.batches[2].class_names
         self._loaders = [_Loader(part, resize[0]) for part in self.batches[:2]]
 
@@ -188,13 +190,15 @@ class _FromLoader:
             raise InputError("data: the loader is empty; it must give pairs (X, y)")
         sizes = [size for _, size in shapes]
         self.batch_size, self._length, self._sizes = max(sizes), len(sizes), sizes
-        # The loop asks for the number of examples and the shape of one.
-        self.label = np.empty(sum(sizes), np.int32)
-        self.image = np.empty((0, *shapes[0][0][1:]), np.float32)
+        self.num_examples = sum(sizes)
+        self.image_shape: Any = shapes[0][0][1:]  # three numbers, if it is as it should
         self._pairs: Iterator[Pair] = iter(())
 
     def __len__(self) -> int:
         return self._length
+
+    def statistics(self) -> Statistics:
+        return measure(np.asarray(images) for images, _ in self._loader())
 
     def count(self, step: int) -> int:
         return self._sizes[step % self._length]
@@ -213,8 +217,11 @@ class _FromLoader:
             "mask": places < len(label),
         }
 
+    def close(self) -> None:
+        self._pairs = iter(())
 
-def to_batches(data: Any) -> tuple[Any, Any]:
+
+def to_batches(data: Any) -> tuple[Split, Split]:
     """Returns training and validation batches as the loop takes them.
 
     Raises:

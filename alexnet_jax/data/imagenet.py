@@ -1,0 +1,194 @@
+"""ImageNet 2012 as TFDS has it, prepared without TensorFlow; and at 256 pixels.
+
+Source: Russakovsky et al. 2015; TFDS `imagenet2012` 5.1.0; Krizhevsky et al. 2012, §2.
+"""
+
+import functools
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.datasets.imagenet2012 import (
+    imagenet2012_dataset_builder,
+    imagenet_common,
+)
+
+from alexnet_jax.data.builder import create_builder, is_prepared
+from alexnet_jax.data.jpeg import as_jpeg, shrink
+from alexnet_jax.data.shards import Recipe, write
+from alexnet_jax.data.sources import Files, ImageFile, Records, Source
+from alexnet_jax.errors import InputError
+
+Imagenet2012 = imagenet2012_dataset_builder.Builder  # TFDS's own
+
+TARS = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
+
+_SHORT_SIDE = 256
+_QUALITY = 85
+_IMAGE_BYTES = 22_000  # of five photographs so shrunk, 16 to 27 kB
+
+_AS_THEY_ARE = Recipe("JPEG as it is, all else as RGB JPEG", as_jpeg)
+_SHRUNK = Recipe(
+    f"JPEG of quality {_QUALITY}, short side {_SHORT_SIDE}",
+    functools.partial(shrink, short_side=_SHORT_SIDE, quality=_QUALITY),
+    _IMAGE_BYTES,
+)
+
+with tfds.core.registered.skip_registration():
+
+    class Imagenet2012Shrunk(tfds.core.GeneratorBasedBuilder):
+        """ImageNet 2012 with a short side of 256 pixels, as JPEG."""
+
+        name = "imagenet2012_256"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            names = imagenet_common.label_names_file()
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "label": tfds.features.ClassLabel(names_file=names),
+                    "file_name": tfds.features.Text(),
+                }
+            )
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"ILSVRC 2012. {_SHRUNK.words} pixels.",
+                features=features,
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> None:
+            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
+
+        def _generate_examples(self) -> None:
+            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
+
+
+def load(
+    data_dir: Path, manual_dir: str | None, on_broken: str
+) -> tfds.core.DatasetBuilder:
+    """Returns TFDS's builder, prepared; prepares it once.
+
+    Args:
+      data_dir: Folder of prepared data sets.
+      manual_dir: `config.data.manual_dir`, the folder with the two tars.
+      on_broken: What to do with a file that is no image, `fail` or `skip`.
+
+    Raises:
+      InputError: A tar is missing, incomplete or damaged, or the disk is full.
+    """
+    builder = create_builder(Imagenet2012, data_dir)
+    if not is_prepared(builder):
+        write(builder, list_tars(manual_dir), _AS_THEY_ARE, on_broken=on_broken)
+        builder = create_builder(Imagenet2012, data_dir)
+    return builder
+
+
+def load_256(
+    data_dir: Path, manual_dir: str | None, on_broken: str
+) -> tfds.core.DatasetBuilder:
+    """Returns the builder of the small images, prepared; prepares it once.
+
+    Args:
+      data_dir: Folder of prepared data sets. If `imagenet2012` lies there, it is made
+        from that.
+      manual_dir: `config.data.manual_dir`, else the folder with the two tars.
+      on_broken: What to do with a file that cannot be decoded, `fail` or `skip`.
+
+    Raises:
+      InputError: As of `load`.
+    """
+    builder = create_builder(Imagenet2012Shrunk, data_dir)
+    if is_prepared(builder):
+        return builder
+    large = create_builder(Imagenet2012, data_dir)
+    sources: Mapping[str, Source]
+    if is_prepared(large):
+        sources = {split: Records.of(large, split) for split in TARS}
+    else:
+        sources = list_tars(manual_dir)
+    write(builder, sources, _SHRUNK, on_broken=on_broken)
+    return create_builder(Imagenet2012Shrunk, data_dir)
+
+
+def list_tars(manual_dir: str | None) -> dict[str, Files]:
+    """Lists the images in the two tars, which are neither unpacked nor copied.
+
+    Args:
+      manual_dir: The folder that holds them.
+
+    Raises:
+      InputError: One is missing, cut short or lacks classes or images.
+    """
+    both = f"it must hold {' and '.join(TARS.values())}"
+    if manual_dir is None:
+        raise InputError(
+            f"data.manual_dir is not set, and ImageNet cannot be downloaded; {both}"
+        )
+    folder = Path(manual_dir).expanduser().absolute()
+    missing = [name for name in TARS.values() if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"data.manual_dir: {folder} lacks {' and '.join(missing)}; {both}"
+        )
+    print(f"listing   the images in {folder}", flush=True)
+    lists = {"train": _list_train, "validation": _list_validation}
+    files = {}
+    # The small one first: what is wrong with it is said soon.
+    for split in reversed(TARS):
+        path = folder / TARS[split]
+        try:
+            files[split] = Files.in_order(split, lists[split](path))
+        except (tarfile.TarError, OSError) as error:
+            raise InputError(
+                f"data.manual_dir: {path} is cut short or no tar ({error}); fetch it "
+                "again"
+            ) from error
+    return {split: files[split] for split in TARS}
+
+
+def _list_train(path: Path) -> Iterator[ImageFile]:
+    """Lists a tar of tars, one a class."""
+    expected = set(Path(imagenet_common.label_names_file()).read_text().split())
+    labels = set()
+    with tarfile.open(path, "r:") as outer:
+        for member in filter(tarfile.TarInfo.isfile, outer):
+            label, empty = Path(member.name).stem, True
+            with tarfile.open(fileobj=outer.extractfile(member), mode="r:") as inner:
+                for image in filter(tarfile.TarInfo.isfile, inner):
+                    offset, empty = member.offset_data + image.offset_data, False
+                    yield ImageFile(image.name, label, str(path), offset, image.size)
+            if empty:
+                raise InputError(
+                    f"data.manual_dir: class {label} in {path} holds no image; fetch "
+                    "it again"
+                )
+            labels.add(label)
+    if labels != expected:
+        raise InputError(
+            f"data.manual_dir: {path} must hold {len(expected)} classes; got "
+            f"{len(labels)} ({min(labels ^ expected)} is one too few or too many);"
+            " fetch it again"
+        )
+
+
+def _list_validation(path: Path) -> Iterator[ImageFile]:
+    """Lists a tar of images, whose labels TFDS knows in the order of their names."""
+    labels = validation_labels()
+    with tarfile.open(path, "r:") as tar:
+        images = sorted(filter(tarfile.TarInfo.isfile, tar), key=lambda m: m.name)
+    if len(images) != len(labels):
+        raise InputError(
+            f"data.manual_dir: {path} must hold {len(labels):,} images; got "
+            f"{len(images):,}; fetch it again"
+        )
+    for image, label in zip(images, labels, strict=True):
+        yield ImageFile(image.name, label, str(path), image.offset_data, image.size)
+
+
+def validation_labels() -> list[str]:
+    """Returns the labels of the validation images, sorted by these' file names."""
+    folder = Path(imagenet_common.label_names_file()).parent
+    return (folder / "validation_labels.txt").read_text().split()

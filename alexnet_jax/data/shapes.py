@@ -1,0 +1,92 @@
+"""Drawn shapes: a few JPEG files by which ImageNet's road can be walked anywhere.
+
+They are files in class folders, of many sizes, and are prepared, streamed, cropped and
+judged as photographs would be; only their number is small.
+"""
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from alexnet_jax.data import image_folder
+from alexnet_jax.errors import InputError
+
+_PER_CLASS = {"train": 64, "val": 16}
+_SIDES = 64, 160  # pixels; height and width are drawn each for itself
+
+# Where a shape is, by distances from its middle in halves of its size.
+_SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "checks": lambda x, y: (np.floor(3 * x) + np.floor(3 * y)) % 2 == 0,
+    "cross": lambda x, y: (np.minimum(abs(x), abs(y)) < 0.2) & (abs(x + y) < 1.2),
+    "disk": lambda x, y: np.hypot(x, y) < 0.8,
+    "stripes": lambda x, y: np.floor(4 * x) % 2 == 0,
+}
+
+
+def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
+    """Returns the builder of the shapes, drawn and prepared; does both once.
+
+    Args:
+      data_dir: Folder of prepared data sets; the files are drawn into `shapes/` there.
+      on_broken: What to do with a file that is no image, `fail` or `skip`.
+
+    Raises:
+      InputError: `data_dir` cannot be written.
+    """
+    folder = data_dir / "shapes"
+    if not folder.exists():
+        print(f"drawing   shapes as JPEG files, once, in {folder}", flush=True)
+        try:
+            _draw_all(folder)
+        except OSError as error:
+            raise InputError(
+                f"data.data_dir: {folder} cannot be written "
+                f"({error.strerror or error}); choose another data.data_dir"
+            ) from error
+    return image_folder.load(data_dir, str(folder), on_broken)
+
+
+def _draw_all(folder: Path) -> None:
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # what a killed run left
+    generator = np.random.default_rng(0)
+    for split, number in _PER_CLASS.items():
+        for name in _SHAPES:
+            place = part / split / name
+            place.mkdir(parents=True)
+            for index in range(number):
+                image = Image.fromarray(draw(name, generator))
+                image.save(place / f"{index:03}.jpg", quality=90)
+    part.rename(folder)
+
+
+def draw(name: str, generator: np.random.Generator) -> np.ndarray:
+    """Draws a shape somewhere, turned, in one colour on another.
+
+    Args:
+      name: Of the shape.
+      generator: Chooses all of it.
+
+    Returns:
+      `(h, w, 3) uint8`.
+    """
+    height, width = generator.integers(*_SIDES, 2, endpoint=True)
+    half = min(height, width) / 2 * generator.uniform(0.6, 1.0)
+    down, right = np.indices((height, width)).astype(np.float64)
+    down -= height * generator.uniform(0.4, 0.6)
+    right -= width * generator.uniform(0.4, 0.6)
+    angle = generator.uniform(0, 2 * math.pi)
+    x = (math.cos(angle) * right + math.sin(angle) * down) / half
+    y = (math.cos(angle) * down - math.sin(angle) * right) / half
+    inside = _SHAPES[name](x, y) & (np.maximum(abs(x), abs(y)) < 1)
+    colour, ground = generator.uniform(0, 110, 3), generator.uniform(145, 255, 3)
+    if generator.integers(2):
+        colour, ground = ground, colour
+    image = np.where(inside[..., None], colour, ground)
+    image += generator.normal(0, 8, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)

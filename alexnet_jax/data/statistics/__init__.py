@@ -1,0 +1,139 @@
+"""What the images of a data set have in common: mean image, deviations, colours.
+
+  python -m alexnet_jax.data.statistics NAME
+
+measures a data set in one pass and keeps the figures beside it.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_jax.errors import InputError
+
+FILE_NAME = "statistics.npz"  # in a data set's folder
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile)
+_PART = 1000  # images that are held as float64 at a time
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Figures of a training set, float64, in grey levels of 0 to 255.
+
+    Attributes:
+      mean_image: `(h, w, C)`, of the images as batches hold them.
+      mean: `(C,)`, over all pixels.
+      deviation: `(C,)`, standard deviations over all pixels.
+      color_deviations: `(C,)`, square roots of the eigenvalues of the colours'
+        covariance over all pixels, ascending.
+      color_directions: `(C, C)`, its eigenvectors, as columns.
+    """
+
+    mean_image: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    color_deviations: np.ndarray
+    color_directions: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Writes the figures as `.npz`, whole at every moment."""
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.savez(file, **asdict(self))
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Reads what `save` wrote.
+
+        Raises:
+          InputError: The file is missing or damaged.
+        """
+        try:
+            with path.open("rb") as file, np.load(file) as arrays:
+                return cls(**arrays)
+        except _UNREADABLE as error:
+            raise InputError(
+                f"statistics: {path} cannot be read ({type(error).__name__}); remove "
+                "it, or write it anew by python -m alexnet_jax.data.statistics NAME"
+            ) from error
+
+
+def measure(parts: Iterable[np.ndarray]) -> Statistics:
+    """Measures images in one pass; sums of bytes are exact in any order.
+
+    Args:
+      parts: Images `(n, h, w, C) uint8`, or floating in [0, 1], of one shape.
+    """
+    count, image, product = 0, np.zeros(()), np.zeros(())
+    for whole in parts:
+        for part in np.array_split(whole, -(-len(whole) // _PART)):
+            wide = part.astype(np.float64)
+            if part.dtype != np.uint8:
+                wide *= 255.0
+            pixels = wide.reshape(-1, wide.shape[-1])
+            image, product = image + wide.sum(0), product + pixels.T @ pixels
+            count += len(part)
+    pixels_each = image[..., 0].size
+    mean = image.sum((0, 1)) / (count * pixels_each)
+    covariance = product / (count * pixels_each) - np.outer(mean, mean)
+    values, directions = np.linalg.eigh(covariance)
+    return Statistics(
+        mean_image=image / count,
+        mean=mean,
+        # A variance of 0 may come out as a little less.
+        deviation=np.sqrt(np.maximum(np.diag(covariance), 0.0)),
+        color_deviations=np.sqrt(np.maximum(values, 0.0)),
+        color_directions=directions,
+    )
+
+
+def kept_or_published(folder: Path) -> Statistics:
+    """Returns what was measured of a data set, else Krizhevsky's figures of ImageNet.
+
+    Args:
+      folder: Where the data set lies prepared.
+
+    Raises:
+      InputError: What was kept there is damaged.
+    """
+    path = folder / FILE_NAME
+    return Statistics.load(path) if path.exists() else KRIZHEVSKY
+
+
+def _krizhevsky() -> Statistics:
+    deviations = np.array([19.72083305, 37.09388853, 121.78006099])
+    directions = np.array(
+        [
+            [0.41795513, -0.71257945, -0.56351045],  # red
+            [-0.81698062, -0.02354167, -0.5761844],
+            [0.39731118, 0.70119634, -0.59200296],
+        ]
+    )
+    mean = np.array([127.305, 119.715, 104.913])
+    central = np.array([127.226, 118.587, 103.448])  # of the inner 224²
+    inner = (224 / 256) ** 2
+    image = np.broadcast_to((mean - inner * central) / (1 - inner), (256, 256, 3))
+    image = image.copy()
+    image[16:240, 16:240] = central
+    return Statistics(
+        mean_image=image,
+        mean=mean,
+        deviation=np.sqrt(np.square(directions) @ np.square(deviations)),
+        color_deviations=deviations,
+        color_directions=directions,
+    )
+
+
+# Of ImageNet's training images at 256², RGB. His mean image itself is not at hand: this
+# one has its two published averages, that of the central window and that of the whole.
+# Source: cuda-convnet2, `make-data/input_meta`.
+KRIZHEVSKY = _krizhevsky()
+
+# ImageNet's, RGB, by channel. Source: torchvision, `references/classification`.
+TORCHVISION_MEAN = np.array([0.485, 0.456, 0.406]) * 255
+TORCHVISION_DEVIATION = np.array([0.229, 0.224, 0.225]) * 255

@@ -1,0 +1,204 @@
+"""Batches from disk, read by Grain: each is a function of (seed, step)."""
+
+import dataclasses
+import functools
+import math
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from alexnet_jax.data.jpeg import BrokenImage, decode
+from alexnet_jax.data.order import Order
+from alexnet_jax.data.sources import open_records
+from alexnet_jax.data.statistics import Statistics, kept_or_published
+from alexnet_jax.data.workers import count_cores, serve_parent
+from alexnet_jax.errors import InputError
+
+Batch = dict[str, np.ndarray]
+Place = tuple[int, tuple[int, int, int]]  # a step, and the rows of its batch
+
+_FOREVER = 2**40  # steps
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the batch of a step; travels to the processes that do so.
+
+    Attributes:
+      folder: Where the data set lies prepared.
+      split: Such as `train`.
+      order: Which examples a batch holds.
+      size: Height and width of images, in pixels.
+      fit: How they are brought to that; see `jpeg.decode`.
+      rows: Which part of a batch is read.
+    """
+
+    folder: Path
+    split: str
+    order: Order
+    size: int
+    fit: str
+    rows: slice
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        """Returns a batch, and as `broken` the names of images that are.
+
+        Such an image is black and its mask false.
+        """
+        indices, mask = self.order.draw(step, self.rows)
+        examples = _records(self.folder, self.split).__getitems__(indices.tolist())
+        image = np.zeros((len(indices), self.size, self.size, 3), np.uint8)
+        broken = []
+        for row, example in enumerate(examples):
+            try:
+                image[row] = decode(example["image"], self.size, self.fit)
+            except BrokenImage as error:
+                mask[row] = False
+                broken.append(f"{example['file_name'].decode()} ({error})")
+        label = np.array([example["label"] for example in examples], np.int32)
+        return {"image": image, "label": label, "mask": mask, "broken": broken}
+
+
+@functools.lru_cache
+def _records(folder: Path, split: str) -> Any:
+    """Opens a split, once in each process."""
+    return open_records(folder, split)
+
+
+@dataclass
+class Stream:
+    """A split on disk, decoded by several cores ahead of the steps that take it.
+
+    Which batches come does not depend on who reads them: a run goes on at any step,
+    with any number of workers and processes.
+
+    Attributes:
+      reader: Reads a batch.
+      workers: Processes that do so; 0 for threads of this process.
+      on_broken: `fail`, or `skip` to go on without broken images, naming them.
+      broken: Those that were skipped.
+    """
+
+    reader: Reader
+    workers: int
+    on_broken: str
+    broken: set[str] = field(default_factory=set, init=False)
+    _ahead: Any = field(default=None, init=False, repr=False)
+    _next: Place | None = field(default=None, init=False, repr=False)
+    _kept: tuple[Place, Batch] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def batch_size(self) -> int:
+        """Examples a batch, over all devices."""
+        return self.reader.order.batch_size
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in an epoch."""
+        return self.reader.order.num_examples
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(h, w, C)` as batches hold them."""
+        return self.reader.size, self.reader.size, 3
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the padded last one included."""
+        return len(self.reader.order)
+
+    def count(self, step: int) -> int:
+        """Returns how many examples a step's batch holds, broken ones included."""
+        return self.reader.order.count(step)
+
+    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+        """Returns the batch of a step; see `Split.batch`.
+
+        Steps in a row are read ahead; any other step takes a moment.
+
+        Raises:
+          InputError: An image is broken, and `on_broken` is `fail`.
+        """
+        if self.reader.order.seed is None:
+            step %= len(self)  # every epoch is the same
+        place = step, rows.indices(self.batch_size)
+        if self._kept is None or self._kept[0] != place:
+            if place != self._next:
+                self._read_from(step, rows)
+            batch = next(self._ahead)
+            self._report(batch.pop("broken"))
+            self._kept = place, batch
+            following = step + 1
+            if self.reader.order.seed is None:
+                following %= len(self)
+            self._next = following, place[1]
+        return self._kept[1]
+
+    def statistics(self) -> Statistics:
+        """Returns what was measured of the data set, else Krizhevsky's of ImageNet."""
+        return kept_or_published(self.reader.folder)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = self._next = self._kept = None
+
+    def _read_from(self, step: int, rows: slice) -> None:
+        """Starts reading at a step."""
+        self.close()
+        reader = dataclasses.replace(self.reader, rows=rows)
+        threads = 0 if self.workers else count_cores()
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+        batches = grain.MapDataset.range(step, _FOREVER).map(reader)
+        ahead = batches.to_iter_dataset(options)
+        if self.workers:
+            self._check_shared_memory(rows)
+            if not flags.FLAGS.is_parsed():  # in a notebook; Grain asks them
+                flags.FLAGS.mark_as_parsed()
+            ahead = ahead.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=self.workers),
+                worker_init_fn=_start_worker,
+            )
+        self._ahead = iter(ahead)
+
+    def _check_shared_memory(self, rows: slice) -> None:
+        """Checks that batches can be handed over; else a worker dies of a signal."""
+        if not _SHARED_MEMORY.is_dir():
+            return
+        examples = len(range(self.batch_size)[rows])
+        # Each worker has one in the making, one handed over and one waiting.
+        needed = 3 * self.workers * examples * math.prod(self.image_shape)
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+        if needed > free:
+            raise InputError(
+                f"data.workers: {self.workers} processes hand over up to "
+                f"{needed / 1e6:.0f} MB through {_SHARED_MEMORY}, where "
+                f"{free / 1e6:.0f} MB are free; take fewer, or 0 for threads, or make "
+                "room (docker run --shm-size)"
+            )
+
+    def _report(self, broken: list[str]) -> None:
+        for image in broken:
+            if self.on_broken == "fail":
+                raise InputError(
+                    f"data.on_broken: image {image} in {self.reader.folder} is broken; "
+                    "set data.on_broken=skip to go on without such images"
+                )
+            if image not in self.broken:
+                self.broken.add(image)
+                print(
+                    f"broken    {image}: skipped, {len(self.broken)} so far",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+
+def _start_worker(index: int, count: int) -> None:
+    serve_parent()
