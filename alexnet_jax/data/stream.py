@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grain
 import numpy as np
 from absl import flags
 
@@ -152,6 +151,8 @@ class Stream:
 
     def _read_from(self, step: int, rows: slice) -> None:
         """Starts reading at a step."""
+        import grain  # late: processes that prepare data need neither it nor JAX
+
         self.close()
         reader = dataclasses.replace(self.reader, rows=rows)
         threads = 0 if self.workers else count_cores()
