@@ -53,13 +53,13 @@ class Reader:
         """
         indices, mask = self.order.draw(step, self.rows)
         examples = _records(self.folder, self.split).__getitems__(indices.tolist())
-        image = np.zeros((len(indices), self.size, self.size, 3), np.uint8)
+        image = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         broken = []
         for row, example in enumerate(examples):
             try:
                 image[row] = decode(example["image"], self.size, self.fit)
             except BrokenImage as error:
-                mask[row] = False
+                image[row], mask[row] = 0, False
                 broken.append(f"{example['file_name'].decode()} ({error})")
         label = np.array([example["label"] for example in examples], np.int32)
         return {"image": image, "label": label, "mask": mask, "broken": broken}
