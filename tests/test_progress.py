@@ -34,3 +34,6 @@ def test_epoch_line():
     row |= {"epoch": 3.25, "test/loss": 0.4, "test/top1": 0.9}
     assert "epoch 3.25/10 | " in epoch_line(row, 10)
     assert "test loss 0.4000 top-1 0.9000" in epoch_line(row, 10)
+    row |= {"test/top5": 0.95}
+    assert "top-5" not in epoch_line(row, 10)
+    assert "top-1 0.9000 top-5 0.9500 | " in epoch_line(row, 10, top5=True)

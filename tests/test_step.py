@@ -9,14 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from alexnet_jax.augment import scale_and_resize
+from alexnet_jax.augment import make_prepare, scale_and_resize
+from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches
+from alexnet_jax.data.statistics import measure
 from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.models.layers import flatten
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
 SIZE = 28
+GREY = measure([np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)])
+ALL = {"canvas": 32, "crop": "random", "mirror": True, "color": 0.1, "shared": 3}
 
 
 class UserNet(Classifier):
@@ -35,8 +39,26 @@ class UserNet(Classifier):
         )
 
 
-def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32", size=SIZE):
+class LinearNet(Classifier):
+    """Sees every pixel as it is."""
+
+    def setup(self):
+        self.net = nn.Sequential([flatten, nn.Dense(self.num_classes)])
+
+
+def setup(
+    model,
+    devices,
+    *,
+    rate=1.0,
+    log_every_steps=100,
+    dtype="float32",
+    size=SIZE,
+    leaves=None,
+):
     """Returns a fresh state and the compiled steps, with plain SGD.
+
+    With `leaves` of `config.augment` training is augmented, and tested on ten views.
 
     At rate 1 the change of the parameters is the negative gradient.
     """
@@ -44,16 +66,24 @@ def setup(model, devices, *, rate=1.0, log_every_steps=100, dtype="float32", siz
     tx = optax.sgd(rate)
     common = {"dtype": dtype, "axis_name": parallel.axis_name}
     prepare = partial(scale_and_resize, size=size)
+    augment = views = None
+    if leaves:
+        settings = default_config().augment
+        settings.update(leaves)
+        prepare = make_prepare("unit", lambda: GREY, size, settings)
+        augment, views = prepare.augmented, prepare.views
     train_step = make_train_step(
         model,
         tx,
         prepare,
+        augment=augment,
         steps_per_epoch=3,
         log_every_steps=log_every_steps,
         **common,
     )
     train_step = parallel.compile_train(train_step)
-    eval_step = parallel.compile_eval(make_eval_step(model, prepare, **common))
+    eval_step = make_eval_step(model, prepare, views=views, **common)
+    eval_step = parallel.compile_eval(eval_step)
     state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
     state = parallel.place(state)
 
@@ -97,6 +127,48 @@ def test_gradients_on_several_devices(devices, full, padded):
     many, train_many, eval_many = setup(model, devices)
     compare(train_one(one, padded), train_many(many, padded))
     compare(eval_one(one, padded), eval_many(many, padded))
+
+
+def test_devices_draw_the_same_crops_and_colors(padded):
+    """Chunks that share a crop lie across the devices' shares."""
+    padded["mask"][:] = True
+    model = LinearNet()
+    one, train_one, eval_one = setup(model, 1, leaves=ALL)
+    many, train_many, eval_many = setup(model, 4, leaves=ALL)
+    compare(eval_one(one, padded), eval_many(many, padded))
+    first, plain = train_one(one, padded), setup(model, 1)[1](one, padded)
+    compare(first, train_many(many, padded))
+    with pytest.raises(AssertionError):  # and they do matter
+        compare(first.params, plain.params, rtol=1e-2)
+    second = train_one(first.replace(params=one.params), padded)
+    with pytest.raises(AssertionError):  # drawn anew in each step
+        compare(first.params, second.params, rtol=1e-2)
+
+
+def test_ten_views_average_probabilities(padded):
+    """Of seven classes, so that top-5 is no certainty; label by label."""
+    model = LinearNet(num_classes=7)
+    state, _, evaluate = setup(model, 1, leaves={"canvas": 32})
+    # Sharp and various, so that the mean of logits is something else.
+    params = jax.tree.map(lambda leaf: leaf * 4, state.params)
+    state = state.replace(params=params)
+    settings = default_config().augment
+    settings.canvas = 32
+    image = jnp.asarray(padded["image"])
+    view = make_prepare("unit", lambda: GREY, SIZE, settings).views(image)
+    apply = jax.jit(model.clone(training=False).apply)
+    logits = np.stack([apply({"params": params}, view(index)) for index in range(10)])
+    probability = np.asarray(jax.nn.softmax(logits)).mean(0)
+    of_logits = np.asarray(jax.nn.softmax(logits.mean(0)))
+    assert np.abs(probability - of_logits).max() > 1e-2
+    label = padded["label"] = padded["label"] % 7
+    padded["mask"][:] = True
+    sums = jax.device_get(evaluate(state, padded))
+    own = probability[np.arange(16), label]
+    assert sums["loss"] == pytest.approx(-np.log(own).sum(), rel=1e-5)
+    better = (probability > own[:, None]).sum(axis=1)
+    assert (sums["top1"], sums["top5"]) == ((better < 1).sum(), (better < 5).sum())
+    assert 0 < sums["top5"] < 16
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

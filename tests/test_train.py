@@ -18,7 +18,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.writer import read_rows
-from tests.test_step import UserNet
+from tests.test_step import ALL, UserNet
 
 
 def load(workdir, step):
@@ -55,6 +55,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     if devices == 1:
         user_net.optim.name, user_net.optim.weight_decay = "sgd_2012", 5e-4
         user_net.data.scale = "standard"
+    else:
+        user_net.augment.update(ALL)
+        user_net.eval.views = 10
     user_net.log.every_steps = 3
     for workdir, stops in (("whole", (7,)), ("parts", (2, 6, 7))):
         for user_net.num_train_steps in stops:
@@ -66,7 +69,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     whole, parts = (rows_of(tmp_path / name, *names) for name in ("whole", "parts"))
     # The stops left rows of their own; all others are the same.
     assert [row for row in parts if row[0] not in (2, 6)] == whole
-    assert result["test/top1"] > 0.5
+    assert result["test/top1"] > (0.5 if devices == 1 else 0.3)
 
 
 def test_losses_of_one_and_four_devices_agree(config, tmp_path):

@@ -6,6 +6,7 @@ measures a data set in one pass and keeps the figures beside it.
 """
 
 import os
+import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from alexnet_jax.errors import InputError
 
 FILE_NAME = "statistics.npz"  # in a data set's folder
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile)
 _PART = 1000  # images that are held as float64 at a time
 
 
@@ -54,7 +56,7 @@ class Statistics:
         try:
             with path.open("rb") as file, np.load(file) as arrays:
                 return cls(**arrays)
-        except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+        except _UNREADABLE as error:
             raise InputError(
                 f"statistics: {path} cannot be read ({type(error).__name__}); remove "
                 "it, or write it anew by python -m alexnet_jax.data.statistics NAME"
