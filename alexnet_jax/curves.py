@@ -66,11 +66,11 @@ def _draw_run(
     evaluated = [[row for row in rows if "test/loss" in row] for rows in seeds]
     windows = [[row for row in rows if "test/loss" not in row] for rows in seeds]
     of_train, of_test = colors
-    thin = {"linewidth": 1.0, "alpha": 0.6, "color": of_train}
+    thin: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "color": of_train}
     _draw_mean(axes, windows, f"train/{name}", unit, spread=0.0, **thin)
-    marked = {"marker": "o", "markersize": 4.0}
+    marked: dict[str, Any] = {"marker": "o", "markersize": 4.0}
     if alone or not any(windows):
-        style = {"linestyle": "-" if alone else "--", **marked}
+        style: dict[str, Any] = {"linestyle": "-" if alone else "--", **marked}
         _draw_mean(axes, evaluated, f"train/{name}", unit, color=of_train, **style)
     marked["marker"] = "s"
     _draw_mean(axes, evaluated, f"test/{name}", unit, color=of_test, **marked)
