@@ -1,5 +1,6 @@
 """The config: every key with its default, and the one check at the door."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +47,14 @@ def default_config() -> ConfigDict:
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = 224
-    config.data.scale = "author"  # what the network's author fed it, or as augment.py
+    config.data.scale = "author"  # what the network's author fed it, or as scales.py
+
+    config.augment = ConfigDict()
+    config.augment.canvas = config_dict.placeholder(int)  # side that is cropped from
+    config.augment.crop = "none"  # 'random' from the canvas, or 'random_resized'
+    config.augment.mirror = False  # left and right, of every other image
+    config.augment.color = 0.0  # deviation of its draws; 0.1 in 2012
+    config.augment.shared = 1  # images that share crop and mirror; 32 in 2012's code
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
@@ -62,6 +70,7 @@ def default_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.batch_size = 250
     config.eval.every_epochs = 1
+    config.eval.views = 1  # of an image: its centre; or 10, averaged, as in 2012
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1
@@ -127,6 +136,10 @@ _RULES: dict[str, Rule] = {
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.image_size": _COUNT,
+    "augment.canvas": _OPTIONAL_COUNT,
+    "augment.crop": _one_of("none", "random", "random_resized"),
+    "augment.color": _SHARE,
+    "augment.shared": _COUNT,
     "optim.name": _one_of("sgd", "sgd_2012"),
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
@@ -150,6 +163,7 @@ _RULES: dict[str, Rule] = {
     ),
     "eval.batch_size": _COUNT,
     "eval.every_epochs": _COUNT,
+    "eval.views": (lambda value: value in (1, 10), "1 or 10"),
     "checkpoint.every_epochs": _COUNT,
     "checkpoint.every_steps": _OPTIONAL_COUNT,
     "checkpoint.keep": _COUNT,
@@ -192,6 +206,7 @@ def validate(config: ConfigDict) -> None:
     for key, (is_allowed, allowed) in _RULES.items():
         if not is_allowed(leaves[key]):
             raise InputError(f"{key} must be {allowed}; got {leaves[key]!r}")
+    _validate_canvas(config)
     if config.debug.nans and config.parallel.distributed:
         raise InputError(
             "debug.nans looks at layers in one process; got it with "
@@ -209,6 +224,25 @@ def validate(config: ConfigDict) -> None:
         )
 
 
+def _validate_canvas(config: ConfigDict) -> None:
+    """Checks that there is something to crop from where something is to be cropped."""
+    canvas, size = config.augment.canvas, config.data.image_size
+    if canvas is not None and canvas < size:
+        raise InputError(
+            f"augment.canvas must be at least data.image_size, {size}; got {canvas}"
+        )
+    wants = {
+        "augment.crop 'random'": config.augment.crop == "random",
+        "eval.views 10": config.eval.views > 1,
+    }
+    for name, wanted in wants.items():
+        if wanted and (canvas is None or canvas == size):
+            raise InputError(
+                f"augment.canvas must be more than data.image_size, {size}, with "
+                f"{name}, such as {size * 8 // 7}; got {canvas}"
+            )
+
+
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
@@ -218,8 +252,11 @@ def differences(
       old: A config as a nested mapping, as `config.json` holds it.
       new: Likewise.
     """
+    # By way of JSON, so that a tuple equals the list that it was stored as.
+    defaults = flatten_config(json.loads(json.dumps(default_config().to_dict())))
     before, after = flatten_config(old), flatten_config(new)
     for key in sorted(before.keys() | after.keys()):
-        pair = before.get(key), after.get(key)
+        # Before a key was there, runs did what its default says.
+        pair = before.get(key, defaults.get(key)), after.get(key)
         if pair[0] != pair[1] and not key.startswith(MAY_CHANGE):
             yield key, *pair

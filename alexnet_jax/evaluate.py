@@ -1,6 +1,6 @@
 """Measures a checkpoint on a split of its data: loss, top-1, top-5, each class.
 
-python -m alexnet_jax.evaluate CHECKPOINT [--split=test] [--json]
+python -m alexnet_jax.evaluate CHECKPOINT [--split=test] [--views=10] [--json]
 
 CHECKPOINT is a run's workdir, whose newest intact checkpoint is taken, or
 WORKDIR/checkpoints/STEP.
@@ -80,6 +80,7 @@ def evaluate(network: Network, split: Any, name: str) -> dict[str, Any]:
         "data": network.inputs.data,
         "split": name,
         "examples": len(label),
+        "views": network.views,
         **measure(logits, label),
         "classes": classes,
     }
@@ -89,7 +90,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     width = max(len("class"), *(len(one["class"]) for one in found["classes"]))
     lines = [
         f"checkpoint  {found['workdir']}, step {found['step']:,}",
-        f"data        {found['data']}, {found['split']}: {found['examples']:,} images",
+        f"data        {found['data']}, {found['split']}: {found['examples']:,} images, "
+        f"{found['views']} view{'s' * (found['views'] > 1)} of each",
         f"loss        {found['loss']:.4f} nats",
         f"top-1       {100 * found['top1']:.2f} %",
         f"top-5       {100 * found['top5']:.2f} %",
@@ -125,12 +127,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--split", choices=("test", "train"), default="test")
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=(1, 10),
+        help="of each image, averaged; as the run did if not given",
+    )
     parser.add_argument("--json", action="store_true", help="print an object")
     add_data_arguments(parser)
     options = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax tells each of its steps
     try:
-        network = Network(options.checkpoint)
+        network = Network(options.checkpoint, options.views)
         for line in network.passed_over:
             print(f"warning: {line}; passed over", file=sys.stderr)
         split = network.open_split(options.split, options.data_dir, options.manual_dir)

@@ -17,7 +17,13 @@ config can be set; the ones that people change most:
   --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
   --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
   --config.model.width=0.5         times an AlexNet's channels and hidden units
-  --config.data.scale=pixels       what it is fed: author, unit, pixels, standard
+  --config.data.scale=pixels       what it is fed: author, unit, pixels, standard,
+                                   caffe, torchvision
+  --config.augment.canvas=256      images are resized to that; the network sees crops
+  --config.augment.crop=random     from anywhere in it, or random_resized parts
+  --config.augment.mirror=True     left and right exchanged, of every other image
+  --config.augment.color=0.1       the colours' noise of 2012
+  --config.eval.views=10           average over 2012's ten views
   --config.optim.name=sgd_2012     the update of 2012; sgd is PyTorch's and Optax's
   --config.seed=1
   --config.checkpoint.every_steps=500      save so often, besides at each epoch's end

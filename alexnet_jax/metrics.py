@@ -35,11 +35,27 @@ def classification_sums(logits: jax.Array, label: jax.Array, mask: jax.Array) ->
     }
 
 
+def top5_sum(logits: jax.Array, label: jax.Array, mask: jax.Array) -> jax.Array:
+    """Counts examples whose label is among the five largest logits.
+
+    Args:
+      logits: `(B, num_classes) float32`; of fewer classes than five every label is.
+      label: `(B,) int32`.
+      mask: `(B,) bool`; false for padding.
+
+    Returns:
+      `() float32`.
+    """
+    _, best = jax.lax.top_k(logits, min(5, logits.shape[-1]))
+    hit = (best == label[:, None]).any(axis=-1)
+    return (hit & mask).sum().astype(jnp.float32)
+
+
 def means(sums: Mapping[str, jax.Array | float]) -> dict[str, float]:
     """Divides the other sums by `count`; waits for the device.
 
     Returns:
-      `loss` (nats) and `top1` (a fraction in [0, 1]) as Python floats.
+      `loss` (nats) and `top1`, perhaps `top5` (fractions in [0, 1]), Python floats.
     """
     sums = jax.device_get(sums)
     count = float(sums["count"])

@@ -18,6 +18,7 @@ from alexnet_jax.data.inputs import Inputs
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
 from alexnet_jax.models.classifier import layer_name
+from alexnet_jax.step import make_forward
 from alexnet_jax.weights import check_same_arrays, find_checkpoint, load_weights
 
 
@@ -69,17 +70,19 @@ class Network:
       config: The run's.
       inputs: What it was fed.
       model: The network, `training=False`.
-      params: Its parameters, NumPy arrays.
+      weights: `params` and `model_state`, NumPy arrays.
+      views: Of an image; the probabilities' mean over them is the answer.
       passed_over: Newer checkpoints that are damaged, and how; a line each.
     """
 
-    def __init__(self, source: str | Path, views: int = 1) -> None:
+    def __init__(self, source: str | Path, views: int | None = None) -> None:
         """Opens a checkpoint.
 
         Args:
           source: `WORKDIR`, whose newest intact checkpoint is taken, or
             `WORKDIR/checkpoints/STEP`.
-          views: Of an image; the probabilities' mean over them counts.
+          views: As `config.eval.views`; the run's if not given. A run without
+            `augment.canvas` has its ten views from one of 8 / 7 the image's size.
 
         Raises:
           InputError: No intact checkpoint of this config's network lies there.
@@ -92,41 +95,40 @@ class Network:
         self.model = create_configured(config).clone(training=False)
         size = config.data.image_size
         self.input_shape = (1, size, size, self.inputs.image_shape[-1])
-        weights = load_weights(folder)
-        self._check(weights, folder)
-        self.params = weights["params"]
-        variables = {"params": self.params, **weights["model_state"]}
-        self._variables = jax.device_put(variables)
+        self.weights = load_weights(folder)
+        self._check(folder)
+        self._on_device = jax.device_put(self.weights)
+        self.views = config.eval.views if views is None else views
+        if self.views > 1 and config.augment.canvas in (None, size):
+            config.augment.canvas = size * 8 // 7
         scale = config.data.scale
         scale = self.model.author_scale if scale == "author" else scale
-        self._prepare = make_prepare(scale, lambda: self.inputs.statistics, size)
-        self._forward = jax.jit(self._make_forward())
+        self._prepare = make_prepare(
+            scale, lambda: self.inputs.statistics, size, config.augment
+        )
+        self._forward = jax.jit(
+            make_forward(
+                self.model,
+                self._prepare,
+                views=self._prepare.views if self.views > 1 else None,
+                dtype=config.dtype,
+            )
+        )
         self.batch_size = config.eval.batch_size
 
-    def _check(self, weights: dict[str, Any], folder: Path) -> None:
+    def _check(self, folder: Path) -> None:
         def init() -> dict[str, Any]:
             keys = {name: jax.random.key(0) for name in ("params", "dropout")}
             state = dict(self.model.init(keys, jnp.zeros(self.input_shape)))
             return {"params": state.pop("params"), "model_state": state}
 
-        check_same_arrays(weights, jax.eval_shape(init), f"checkpoint {folder}")
-        for path, array in traverse_util.flatten_dict(weights["params"]).items():
+        check_same_arrays(self.weights, jax.eval_shape(init), f"checkpoint {folder}")
+        for path, array in traverse_util.flatten_dict(self.weights["params"]).items():
             if not np.isfinite(array).all():
                 raise InputError(
                     f"checkpoint {folder}: {'/'.join(path)} holds NaN or inf; take an "
                     "earlier one"
                 )
-
-    def _make_forward(self) -> Any:
-        dtype = jnp.dtype(self.config.dtype)
-
-        def forward(variables: dict[str, Any], image: jax.Array) -> jax.Array:
-            params = jax.tree.map(lambda a: a.astype(dtype), variables["params"])
-            inputs = self._prepare(image).astype(dtype)
-            logits: Any = self.model.apply({**variables, "params": params}, inputs)
-            return logits.astype(jnp.float32)
-
-        return forward
 
     def logits(self, image: np.ndarray) -> np.ndarray:
         """Asks the network, at most `batch_size` images at a time.
@@ -146,7 +148,9 @@ class Network:
             part = image[start : start + size]
             # The last is filled up, so that nothing is compiled anew.
             full = part[np.arange(size) % len(part)]
-            parts.append(np.asarray(self._forward(self._variables, full))[: len(part)])
+            parts.append(
+                np.asarray(self._forward(**self._on_device, image=full))[: len(part)]
+            )
         logits = np.concatenate(parts)
         if not np.isfinite(logits).all():
             raise InputError(
@@ -166,8 +170,10 @@ class Network:
             made = {layer_name(layer): y for layer, y in model.layer_outputs(x)}
             return {name: y[0] for name, y in made.items() if name.startswith("conv")}
 
+        params, state = self._on_device["params"], self._on_device["model_state"]
+        variables = {"params": params, **state}
         prepared = self._prepare(jnp.asarray(image[None]))
-        maps: Any = self.model.apply(self._variables, prepared, method=trace)
+        maps: Any = self.model.apply(variables, prepared, method=trace)
         return {name: np.asarray(layer) for name, layer in maps.items()}
 
     def open_split(

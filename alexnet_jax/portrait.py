@@ -40,7 +40,7 @@ class Drawn(NamedTuple):
 
 def draw_network(network: Network) -> Iterator[Drawn]:
     """Yields what can be drawn of a network without its data: the first filters."""
-    kernel = network.params["conv1"]["kernel"]
+    kernel = network.weights["params"]["conv1"]["kernel"]
     *size, count = kernel.shape
     towers = network.model.towers
     beside = f", {count // towers} of each of its {towers} towers" if towers > 1 else ""

@@ -101,8 +101,14 @@ class Progress:
             self._bar.clear()
 
 
-def epoch_line(row: Row, num_epochs: int) -> str:
-    """Formats a row of the metrics for reading."""
+def epoch_line(row: Row, num_epochs: int, *, top5: bool = False) -> str:
+    """Formats a row of the metrics for reading.
+
+    Args:
+      row: Of an epoch.
+      num_epochs: Length of the run.
+      top5: Whether to show top-5, which of ten classes says little.
+    """
     whole = row["epoch"] == int(row["epoch"])
     epoch = f"{row['epoch']:.0f}" if whole else f"{row['epoch']:.2f}"
     parts = [
@@ -111,5 +117,7 @@ def epoch_line(row: Row, num_epochs: int) -> str:
     ]
     if "test/loss" in row:
         parts.append(f"test loss {row['test/loss']:.4f} top-1 {row['test/top1']:.4f}")
+        if top5:
+            parts[-1] += f" top-5 {row['test/top5']:.4f}"
     parts.append(f"{row['images_per_s']:,.0f} images/s")
     return " | ".join(parts)

@@ -3,6 +3,7 @@
 On several devices each runs on its share of the batch and sums over `axis_name`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,14 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from alexnet_jax.augment import Prepare
-from alexnet_jax.metrics import Sums, classification_sums, zero_sums
+from alexnet_jax.augment import Augment, Prepare, Views
+from alexnet_jax.crops import NUM_VIEWS
+from alexnet_jax.metrics import Sums, classification_sums, top5_sum, zero_sums
 from alexnet_jax.models import Classifier
 
 Batch = dict[str, jax.Array]
+
+_NO_STEP = 2**32 - 1  # keeps the augmentation's keys apart from the steps' own
 
 
 class TrainState(struct.PyTreeNode):
@@ -82,11 +86,17 @@ def _cast(tree: Any, dtype: jnp.dtype) -> Any:
     return jax.tree.map(lambda array: array.astype(dtype), tree)
 
 
+def augmentation_key(key: jax.Array, step: jax.Array | int) -> jax.Array:
+    """Returns the key of a step's augmentation, from the key that steps are given."""
+    return jax.random.fold_in(jax.random.fold_in(key, _NO_STEP), step)
+
+
 def make_train_step(
     model: Classifier,
     tx: optax.GradientTransformation,
     prepare: Prepare,
     *,
+    augment: Augment | None = None,
     dtype: str = "float32",
     steps_per_epoch: int,
     log_every_steps: int,
@@ -101,6 +111,7 @@ def make_train_step(
       model: The network, `training=True`, or a tower of it.
       tx: The optimizer.
       prepare: Makes the network's input of stored images.
+      augment: Does so instead, with chance.
       dtype: `float32`, or `bfloat16` for activations and gradients; parameters, logits
         and loss stay float32.
       steps_per_epoch: After so many steps `epoch_sums` start anew.
@@ -120,7 +131,12 @@ def make_train_step(
         if tower_axis:
             tower = jax.lax.axis_index(tower_axis)
             dropout_key = jax.random.fold_in(dropout_key, tower)
-        image = prepare(batch["image"]).astype(compute_dtype)
+        if augment:
+            place = device * len(batch["image"])
+            image = augment(batch["image"], augmentation_key(key, state.step), place)
+        else:
+            image = prepare(batch["image"])
+        image = image.astype(compute_dtype)
         count = all_sum(batch["mask"].sum().astype(jnp.float32))
 
         def loss_fn(params: Any) -> tuple[Any, tuple[Sums, Any]]:
@@ -180,31 +196,74 @@ def _add(total: Sums, sums: Sums, restart: jax.Array) -> Sums:
     return {name: jnp.where(restart, 0.0, total[name]) + sums[name] for name in sums}
 
 
+def make_forward(
+    model: Classifier,
+    prepare: Prepare,
+    *,
+    views: Views | None = None,
+    dtype: str = "float32",
+) -> Callable[[Any, dict, jax.Array], jax.Array]:
+    """Returns `forward(params, model_state, image) -> logits`, float32.
+
+    Args:
+      model: The network; it answers with `training=False`.
+      prepare: Makes the network's input of stored images.
+      views: Makes ten of each, over which probabilities are averaged, instead of one.
+      dtype: As in `make_train_step`.
+    """
+    compute_dtype = jnp.dtype(dtype)
+    network = model.clone(training=False)
+
+    def forward(params: Any, model_state: dict, image: jax.Array) -> jax.Array:
+        variables = {"params": _cast(params, compute_dtype), **model_state}
+
+        def logits_of(image: jax.Array) -> jax.Array:
+            logits: Any = network.apply(variables, image.astype(compute_dtype))
+            return logits.astype(jnp.float32)
+
+        if views:
+            return _log_mean_probability(logits_of, views(image))
+        return logits_of(prepare(image))
+
+    return forward
+
+
 def make_eval_step(
     model: Classifier,
     prepare: Prepare,
     *,
+    views: Views | None = None,
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> Callable[[Any, dict, Batch], Sums]:
     """Returns `eval_step(params, model_state, batch) -> sums` over all devices.
 
     Args:
-      model: The network; it is evaluated with `training=False`.
-      prepare: Makes the network's input of stored images.
+      model: The network.
+      prepare: As in `make_forward`.
+      views: As in `make_forward`.
       dtype: As in `make_train_step`.
       axis_name: The devices' axis; None on one device.
     """
-    compute_dtype = jnp.dtype(dtype)
-    network = model.clone(training=False)
+    forward = make_forward(model, prepare, views=views, dtype=dtype)
 
     def eval_step(params: Any, model_state: dict, batch: Batch) -> Sums:
-        image = prepare(batch["image"]).astype(compute_dtype)
-        variables = {"params": _cast(params, compute_dtype), **model_state}
-        logits: Any = network.apply(variables, image)
-        sums = classification_sums(
-            logits.astype(jnp.float32), batch["label"], batch["mask"]
-        )
+        logits = forward(params, model_state, batch["image"])
+        sums = classification_sums(logits, batch["label"], batch["mask"])
+        sums["top5"] = top5_sum(logits, batch["label"], batch["mask"])
         return jax.lax.psum(sums, axis_name) if axis_name else sums
 
     return eval_step
+
+
+def _log_mean_probability(
+    logits_of: Prepare, view: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """Returns `(B, num_classes)`; as logits they stand for the mean probabilities.
+
+    One view after the other, so that they need the memory of one.
+    """
+    log_probability = jax.lax.map(
+        lambda index: jax.nn.log_softmax(logits_of(view(index))), jnp.arange(NUM_VIEWS)
+    )
+    return jax.nn.logsumexp(log_probability, axis=0) - math.log(NUM_VIEWS)

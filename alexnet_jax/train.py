@@ -37,7 +37,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
         `curves.png`, `checkpoints/` and `tensorboard/` come to lie in it.
 
     Returns:
-      `step`, `test/loss` and `test/top1` of the end, `best/top1` and `best/epoch`.
+      `step`, `test/loss`, `test/top1` and, of more than ten classes, `test/top5` of
+      the end; `best/top1` and `best/epoch`.
 
     Raises:
       InputError: A value cannot be used; nothing was changed.
@@ -108,14 +109,14 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
         finished = start >= trainer.num_steps
         together(lambda: _keep_inputs(workdir, data, finished) if primary else None)
         if finished:
-            return _report_finished(workdir, start) if primary else {}
+            return _report_finished(config, workdir, start) if primary else {}
         state = together(lambda: _start(config, trainer, checkpoints, start))
         state = trainer.place(processes.from_primary(state))
         _announce(config, parallel, state, data, workdir)
         rows = _fit(config, trainer, state, checkpoints, workdir, stop)
     if not primary:
         return {}
-    result = _result(rows, workdir)
+    result = _result(rows, workdir, config.model.num_classes)
     print(f"finished  {_describe(result)}")
     return result
 
@@ -203,9 +204,10 @@ def _print_now(text: str) -> None:
     print(text, flush=True)  # a pipe, too, shows it as it comes
 
 
-def _report_finished(workdir: Path, step: int) -> Row:
+def _report_finished(config: ConfigDict, workdir: Path, step: int) -> Row:
     """Says what came of a run that had ended before."""
-    result = _result(read_rows(workdir / "metrics.jsonl"), workdir)
+    rows = read_rows(workdir / "metrics.jsonl")
+    result = _result(rows, workdir, config.model.num_classes)
     print(f"finished  before, at step {step:,}: {_describe(result)}")
     print(f"workdir   {workdir}, left as it is")
     return result
@@ -231,12 +233,14 @@ def _announce(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     train, test, info = data
     height, width, channels = info.image_shape
+    size, canvas = config.data.image_size, config.augment.canvas
+    shown = f"{size}×{size}" + (f" of {canvas}×{canvas}" if canvas else "")
     print(f"device    {parallel.describe()}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
     print(
         f"data      {info.name}, {train.num_examples:,} train and "
         f"{test.num_examples:,} test images, {height}×{width}×{channels} shown at "
-        f"{config.data.image_size}×{config.data.image_size}, from {info.folder}"
+        f"{shown}, from {info.folder}"
     )
     memory = bytes_by_device(state)
     if len(memory) > 1:
@@ -248,7 +252,7 @@ def _announce(
     print(f"workdir   {workdir}", flush=True)
 
 
-def _result(rows: list[Row], workdir: Path) -> Row:
+def _result(rows: list[Row], workdir: Path, num_classes: int) -> Row:
     evaluated = [row for row in rows if "test/top1" in row]
     if not evaluated:
         raise InputError(
@@ -256,12 +260,16 @@ def _result(rows: list[Row], workdir: Path) -> Row:
             "start afresh in another --workdir"
         )
     best = max(evaluated, key=lambda row: row["test/top1"])
-    last = {name: evaluated[-1][name] for name in ("step", "test/loss", "test/top1")}
+    names = ["step", "test/loss", "test/top1"]
+    if num_classes > 10:  # of fewer, top-5 says little
+        names.append("test/top5")
+    last = {name: evaluated[-1][name] for name in names}
     return last | {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
 
 
 def _describe(result: Row) -> str:
+    top5 = f"top-5 {result['test/top5']:.4f}, " if "test/top5" in result else ""
     return (
-        f"test top-1 {result['test/top1']:.4f}, "
+        f"test top-1 {result['test/top1']:.4f}, {top5}"
         f"best {result['best/top1']:.4f} at epoch {result['best/epoch']:.4g}"
     )

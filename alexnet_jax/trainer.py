@@ -21,7 +21,13 @@ from alexnet_jax.parallel import Parallel
 from alexnet_jax.processes import is_primary, largest
 from alexnet_jax.progress import Meter, Progress, epoch_line
 from alexnet_jax.signals import Stopped, StopSignal
-from alexnet_jax.step import TrainState, create_state, make_eval_step, make_train_step
+from alexnet_jax.step import (
+    TrainState,
+    augmentation_key,
+    create_state,
+    make_eval_step,
+    make_train_step,
+)
 from alexnet_jax.weights import check_same_arrays
 from alexnet_jax.writer import Row
 
@@ -107,18 +113,24 @@ class Trainer:
         self._waits = jax.default_backend() == "cpu"
         scale = config.data.scale
         scale = model.author_scale if scale == "author" else scale
-        self._prepare = make_prepare(scale, train.statistics, size)
+        self._prepare = make_prepare(scale, train.statistics, size, config.augment)
+        self._prepare.check_channels(train.image_shape[-1])
         self._train_step = make_train_step(
             local,
             self._tx,
             self._prepare,
+            augment=self._prepare.augmented,
             dtype=config.dtype,
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
-            local, self._prepare, dtype=config.dtype, axis_name=parallel.axis_name
+            local,
+            self._prepare,
+            views=self._prepare.views if config.eval.views > 1 else None,
+            dtype=config.dtype,
+            axis_name=parallel.axis_name,
         )
         self._evaluation: Any = parallel.compile_eval(eval_step)
         self._eval_step: Callable = self._evaluation  # until it is compiled ahead
@@ -150,7 +162,7 @@ class Trainer:
         return state.replace(**weights)
 
     def evaluate(self, state: TrainState) -> Row:
-        """Returns `test/loss`, `test/top1` and `eval_s`, each test example once."""
+        """Returns `test/loss`, `/top1`, `/top5` and `eval_s`, each example once."""
         start, total = time.perf_counter(), dict[str, float]()
         for step in range(len(self._test)):
             batch = self._parallel.split(self._test.batch(step, self._test_rows))
@@ -251,7 +263,11 @@ class Trainer:
                 if self._waits:
                     jax.block_until_ready(state)
                 if self._config.debug.nans:
-                    image = self._prepare(jnp.asarray(batch["image"]))
+                    image = self._prepare.augmented(
+                        jnp.asarray(batch["image"]),
+                        augmentation_key(self._step_key, step - 1),
+                        0,
+                    )
                     look_at_layers(self._model, self._config, before, state, image)
                 due, row = self._due(step), Row()
                 if due.epoch or due.window:
@@ -270,7 +286,8 @@ class Trainer:
                 if due.epoch:
                     epoch_mark = meter.mark()
                     progress.clear()
-                    say(epoch_line(row, self._config.num_epochs))
+                    many = self._model.num_classes > 10
+                    say(epoch_line(row, self._config.num_epochs, top5=many))
                 stopping = self._stopping(stop, step)
                 if checkpoints and (due.save or stopping is not None):
                     check_finite(state, self._model.lr)

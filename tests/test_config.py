@@ -1,3 +1,5 @@
+import copy
+import json
 import math
 
 import pytest
@@ -21,6 +23,10 @@ BAD = {
     "model.dropout_rate": [-0.1, 1.0, math.nan],
     "model.width": [0.0, -1.0, 17.0, math.nan],
     "data.image_size": [0],
+    "augment.canvas": [0],
+    "augment.crop": ["centre"],
+    "augment.color": [-0.1, 1.0, math.nan],
+    "augment.shared": [0],
     "optim.name": ["adam"],
     "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
     "optim.momentum": [-0.1, 1.0, math.nan],
@@ -32,6 +38,7 @@ BAD = {
     "optim.decay_rate": [0.0, 1.5, math.nan],
     "eval.batch_size": [0],
     "eval.every_epochs": [0],
+    "eval.views": [0, 5, 11],
     "checkpoint.every_epochs": [0],
     "checkpoint.every_steps": [0],
     "checkpoint.keep": [0],
@@ -48,6 +55,7 @@ ANY = {
     "data.manual_dir",
     "data.data_dir",
     "checkpoint.init_from",
+    "augment.mirror",
     "log.tensorboard",
     "debug.nans",
     "parallel.distributed",
@@ -93,6 +101,24 @@ def test_keys_that_go_together():
         validate(config)
 
 
+def test_crops_want_something_to_be_cut_from():
+    config = default_config()
+    config.augment.canvas = 200
+    with pytest.raises(InputError, match="canvas must be at least .* 224; got 200"):
+        validate(config)
+    expected = "canvas must be more than .*, 224, with {}, such as 256; got "
+    config.augment.canvas, config.augment.crop = 224, "random"
+    with pytest.raises(InputError, match=expected.format("augment.crop 'random'")):
+        validate(config)
+    config.augment.canvas, config.augment.crop = None, "random_resized"
+    validate(config)
+    config.eval.views = 10
+    with pytest.raises(InputError, match=expected.format("eval.views 10")):
+        validate(config)
+    config.augment.canvas = 256
+    validate(config)
+
+
 def test_unknown_keys_and_types_are_refused():
     config = default_config()
     with pytest.raises(AttributeError, match="batchsize"):
@@ -105,5 +131,12 @@ def test_differences():
     old, new = default_config(), default_config()
     new.optim.momentum, new.num_epochs, new.log.every_steps = 0.9, 20, 1
     assert list(differences(old, new)) == [("optim.momentum", 0.0, 0.9)]
+    # A run from before there was such a key did what the default says.
+    now = json.loads(json.dumps(default_config().to_dict()))
+    before = copy.deepcopy(now)
+    del before["augment"], before["optim"]["decay_epochs"]
+    assert list(differences(before, now)) == []
+    now["augment"]["mirror"] = True
+    assert list(differences(before, now)) == [("augment.mirror", False, True)]
     # A key that one of two versions does not know.
     assert list(differences({"seed": 0, "gone": 1}, {"seed": 0})) == [("gone", 1, None)]

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from alexnet_jax.evaluate import confusion, main, measure
+from alexnet_jax.models import create_configured
+from alexnet_jax.network import Network
+from alexnet_jax.parallel import create_parallel
 from alexnet_jax.seal import SEAL
+from alexnet_jax.trainer import Trainer
 from alexnet_jax.writer import read_rows
 
 
@@ -65,7 +69,7 @@ def test_classes_add_up(trained, capsys):
 def test_text(trained, capsys):
     main([str(trained)])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "data        digits 1.0.0, test: 297 images"
+    assert lines[1] == "data        digits 1.0.0, test: 297 images, 1 view of each"
     assert lines[6] == "class  images  top-1, %  most often taken for"
     assert len(lines) == 17
 
@@ -151,3 +155,21 @@ def test_weights_that_are_not_finite(copy, monkeypatch):
 def test_wrong_arguments(trained):
     refused([trained, "--split=validation"], "argument --split: invalid choice")
     refused([], "the following arguments are required: CHECKPOINT")
+
+
+def test_ten_views(trained, capsys):
+    """As the loop's own evaluation, which has a canvas to crop from."""
+    found = measured(capsys, trained, "--views=10", "--json")
+    network = Network(trained)
+    config = network.config
+    config.augment.canvas, config.eval.views = 32, 10
+    config.batch_size = 297
+    test = network.open_split("test")
+    parallel = create_parallel(1, 1, config.batch_size, config.model.name)
+    loop = Trainer(config, create_configured(config), test, test, parallel)
+    state = loop.draw().replace(params=network.weights["params"])
+    row = loop.evaluate(state)
+    assert found["views"] == 10
+    for name in ("loss", "top1", "top5"):
+        assert found[name] == pytest.approx(row[f"test/{name}"], rel=1e-5)
+    assert found["loss"] != measured(capsys, trained, "--json")["loss"]

@@ -213,7 +213,7 @@ def test_filters_lie_by_their_tower():
     assert shape == (11, 11, 3, 12)
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     params = {"conv1": {"kernel": kernel}}
-    network = SimpleNamespace(params=params, model=model, step=3)
+    network = SimpleNamespace(weights={"params": params}, model=model, step=3)
     (drawn,) = draw_network(network)
     first, second = drawn.figure.axes
     assert first.get_title() == "tower 1: filters 0 to 5"

@@ -55,7 +55,7 @@ class Classifier(nn.Module):
     reference: ClassVar[Reference | None] = None
     # The scheme behind `author`; None: what the layers themselves declare.
     author_initializer: ClassVar[str | None] = None
-    # What the author fed it: a key of `augment.SCALES`.
+    # What the author fed it: a key of `scales.SCALES`.
     author_scale: ClassVar[str] = "unit"
     # Parts that can lie on devices of their own.
     towers: ClassVar[int] = 1

@@ -1,0 +1,107 @@
+"""Where a network's view lies in an image: drawn in training, fixed in tests.
+
+Functions of one image; `jax.vmap` makes them functions of many.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NUM_VIEWS = 10
+_AREA = (0.08, 1.0)  # of the image
+_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))  # of width to height
+_TRIES = 10
+
+
+def draw_offset(key: jax.Array, margin: int) -> jax.Array:
+    """Draws the upper left corner of a crop, uniformly.
+
+    Args:
+      key: Typed PRNG key, `()`.
+      margin: By how many pixels the image is larger than the crop.
+
+    Returns:
+      `(2,) int32`, row and column, each 0 … margin inclusive: 33×33 places of 224
+      pixels in 256. Source: cuda-convnet2, `convdata.py` (2012's text has 32×32).
+    """
+    return jax.random.randint(key, (2,), 0, margin + 1)
+
+
+def cut(image: jax.Array, offset: jax.Array, size: int) -> jax.Array:
+    """Cuts `(size, size, C)` out of `(h, w, C)`; `offset` is row and column."""
+    start = (offset[0], offset[1], 0)
+    return jax.lax.dynamic_slice(image, start, (size, size, image.shape[-1]))
+
+
+def mirror(image: jax.Array, flag: jax.Array) -> jax.Array:
+    """Exchanges left and right of `(h, w, C)` where `flag` is true."""
+    return jnp.where(flag, image[:, ::-1], image)
+
+
+def draw_box(key: jax.Array, height: int, width: int) -> jax.Array:
+    """Draws a part of an image by its area and its ratio of sides.
+
+    Area uniform in 8 to 100 %, ratio in 3/4 to 4/3, uniform in its logarithm, place
+    uniform. What does not fit is drawn anew, ten times; then all of it is taken.
+
+    Args:
+      key: Typed PRNG key, `()`.
+      height: The image's, in pixels.
+      width: Likewise.
+
+    Returns:
+      `(4,) int32`: row, column, height, width.
+
+    Source: torchvision, `transforms.RandomResizedCrop`.
+    """
+    area_key, ratio_key, place_key = jax.random.split(key, 3)
+    low, high = _AREA
+    area = jax.random.uniform(area_key, (_TRIES,), minval=low, maxval=high)
+    low, high = _LOG_RATIO
+    ratio = jnp.exp(jax.random.uniform(ratio_key, (_TRIES,), minval=low, maxval=high))
+    area = area * float(height * width)
+    sides = jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)], axis=1)
+    sides = jnp.round(sides).astype(jnp.int32)
+    whole = jnp.array([height, width], jnp.int32)
+    fits = ((sides > 0) & (sides <= whole[None])).all(axis=1)
+    sides = jnp.where(fits.any(), sides[fits.argmax()], whole)
+    corner = jax.random.randint(place_key, (2,), 0, whole - sides + 1)
+    return jnp.concatenate([corner, sides])
+
+
+def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
+    """Resizes a part of an image bilinearly, with antialiasing where it shrinks.
+
+    At the part's border pixels beyond it are seen, where there are any; torchvision
+    cuts first.
+
+    Args:
+      image: `(h, w, C) float32`.
+      box: `(4,) int32`, from `draw_box`.
+      size: Height and width to come out.
+    """
+    scale = size / box[2:].astype(jnp.float32)
+    return jax.image.scale_and_translate(
+        image,
+        (size, size, image.shape[-1]),
+        (0, 1),
+        scale,
+        -scale * box[:2].astype(jnp.float32),
+        "bilinear",
+    )
+
+
+def fixed_views(margin: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns 2012's ten views: four corners, the centre, and the same mirrored.
+
+    Args:
+      margin: As in `draw_offset`.
+
+    Returns:
+      Offsets `(10, 2) int32` and whether each is mirrored, `(10,) bool`.
+    """
+    half = margin // 2
+    five = [(0, 0), (0, margin), (half, half), (margin, 0), (margin, margin)]
+    return np.array(2 * five, np.int32), np.arange(NUM_VIEWS) >= len(five)

@@ -1,0 +1,72 @@
+"""What numbers a network is fed for the pixels of an image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from alexnet_jax.data.statistics import (
+    TORCHVISION_DEVIATION,
+    TORCHVISION_MEAN,
+    Statistics,
+)
+from alexnet_jax.errors import InputError
+
+SCALES = {
+    "unit": "in [0, 1]",
+    "pixels": "0 to 255 less the training set's mean image, as in 2012",
+    "standard": "mean 0 and deviation 1 by channel over the training set",
+    "caffe": "as pixels, the mean image moving with the crop; blue, green, red",
+    "torchvision": "ImageNet's published mean and deviation by channel",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers for images in [0, 1]: `(image - mean) * factor`.
+
+    Attributes:
+      mean: `(1, h, w, C)` or `(1, 1, 1, C) float32`; None subtracts nothing.
+      factor: `()` or `(1, 1, 1, C) float32`.
+      moves: Whether the mean image is cropped and mirrored with the image. In 2012 it
+        was not: its central window was subtracted from whatever crop.
+      reversed: Whether blue comes first in what the network sees.
+    """
+
+    mean: np.ndarray | None
+    factor: np.ndarray
+    moves: bool = False
+    reversed: bool = False
+
+
+def create_scale(name: str, statistics: Callable[[], Statistics]) -> Scale:
+    """Returns the numbers of a scale.
+
+    Args:
+      name: A key of `SCALES`.
+      statistics: Gives those of the training set, where they are needed.
+
+    Raises:
+      InputError: `name` is unknown.
+    """
+    if name not in SCALES:
+        raise InputError(
+            f"data.scale must be one of {('author', *SCALES)}; got {name!r}"
+        )
+    if name == "unit":
+        return Scale(None, np.array(1.0, np.float32))
+    if name in ("pixels", "caffe"):
+        mean = (statistics().mean_image[None] / 255.0).astype(np.float32)
+        caffe = name == "caffe"
+        return Scale(mean, np.array(255.0, np.float32), moves=caffe, reversed=caffe)
+    mean, deviation = TORCHVISION_MEAN, TORCHVISION_DEVIATION
+    if name == "standard":
+        found = statistics()
+        # A channel that never varies comes out as 0.
+        varies = found.deviation > 1e-6 * 255
+        mean, deviation = found.mean, np.where(varies, found.deviation, 255.0)
+    mean, factor = (
+        array.reshape(1, 1, 1, -1).astype(np.float32)
+        for array in (mean / 255.0, 255.0 / deviation)
+    )
+    return Scale(mean, factor)
