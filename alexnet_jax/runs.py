@@ -49,7 +49,7 @@ class Run:
         """Says what else to know: runs cut short, losses that are not finite."""
         notes = []
         for folder, rows in zip(self.workdirs, self.rows, strict=True):
-            last, end = rows[-1], self._end(rows[-1])
+            last, end = rows[-1], self.end(rows[-1])
             if end is not None and last["step"] < end:
                 notes.append(
                     f"{folder.name} is not finished: it ends at step "
@@ -64,7 +64,8 @@ class Run:
             notes.append(f"{self.name} holds no test result.")
         return notes
 
-    def _end(self, row: Row) -> int | None:
+    def end(self, row: Row) -> int | None:
+        """Returns the step that the run was to end at, by one of its rows."""
         config = self.record.get("config", {})
         if "num_epochs" not in config or not row["epoch"]:
             return None

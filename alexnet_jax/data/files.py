@@ -94,8 +94,8 @@ def read_picture(path: Path, inputs: Inputs, invert: bool = False) -> Picture:
         whose range is not known.
     """
     dark = has_dark_ground(inputs.statistics.mean_image)
-    picture, notes = _open(path, black=dark)
     height, width, channels = inputs.image_shape
+    picture, notes = _open(path, black=dark, least=(4 * width, 4 * height))
     picture = picture.convert("L" if channels == 1 else "RGB")
     if dark:
         picture = _pad(picture, width / height)
@@ -115,8 +115,16 @@ def read_picture(path: Path, inputs: Inputs, invert: bool = False) -> Picture:
     return Picture(image, tuple(notes))
 
 
-def _open(path: Path, black: bool) -> tuple[Image.Image, list[str]]:
-    """Opens and decodes a file, upright, with 8 bits and no transparency."""
+def _open(
+    path: Path, black: bool, least: tuple[int, int]
+) -> tuple[Image.Image, list[str]]:
+    """Opens and decodes a file, upright, with 8 bits and no transparency.
+
+    Args:
+      path: The file.
+      black: Whether transparent parts become black; else white.
+      least: Width and height that are wanted at least, where there is a choice.
+    """
     notes: list[str] = []
     try:
         with warnings.catch_warnings():
@@ -128,6 +136,8 @@ def _open(path: Path, black: bool) -> tuple[Image.Image, list[str]]:
                 frames = getattr(opened, "n_frames", 1)
                 if frames > 1:
                     notes.append(f"it has {frames} frames; the first was taken")
+                # A JPEG's blocks can be decoded at an eighth, in a tenth of the time.
+                opened.draft(None, least)
                 opened.load()
                 picture = ImageOps.exif_transpose(opened)
     except InputError:
