@@ -45,7 +45,7 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
     loss.set_ylabel("cross-entropy (nats)")
     loss.set_ylim(bottom=0)
     accuracy.set_ylabel("top-1 accuracy")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles = _handles(runs)
     columns = min(len(handles), 4 if len(runs) == 1 else _MAX_LEGEND_COLUMNS)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
