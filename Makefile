@@ -9,7 +9,7 @@ DRIVER := $(shell versions=$$(nvidia-smi --query-gpu=driver_version \
 EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train summary test test-slow lint format type bench clean
+.PHONY: help install quickstart train summary results test test-slow lint format type bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ train: install ## Train AlexNet on Fashion-MNIST, as d2l does
 
 summary: install ## List the networks
 	@$(BIN)/python -m alexnet_jax.summary --list
+
+results: install ## Write README's table of results from results/
+	$(BIN)/python -m alexnet_jax.results
 
 test: install ## Run the tests, two at a time
 	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal

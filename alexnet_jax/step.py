@@ -201,6 +201,38 @@ def _add(total: Sums, sums: Sums, restart: jax.Array) -> Sums:
     return {name: jnp.where(restart, 0.0, total[name]) + sums[name] for name in sums}
 
 
+def make_forward(
+    model: Classifier,
+    prepare: Prepare,
+    *,
+    views: Views | None = None,
+    dtype: str = "float32",
+) -> Callable[[Any, dict, jax.Array], jax.Array]:
+    """Returns `forward(params, model_state, image) -> logits`, float32.
+
+    Args:
+      model: The network; it answers with `training=False`.
+      prepare: Makes the network's input of stored images.
+      views: Makes ten of each, over which probabilities are averaged, instead of one.
+      dtype: As in `make_train_step`.
+    """
+    compute_dtype = jnp.dtype(dtype)
+    network = model.clone(training=False)
+
+    def forward(params: Any, model_state: dict, image: jax.Array) -> jax.Array:
+        variables = {"params": _cast(params, compute_dtype), **model_state}
+
+        def logits_of(image: jax.Array) -> jax.Array:
+            logits: Any = network.apply(variables, image.astype(compute_dtype))
+            return logits.astype(jnp.float32)
+
+        if views:
+            return _log_mean_probability(logits_of, views(image))
+        return logits_of(prepare(image))
+
+    return forward
+
+
 def make_eval_step(
     model: Classifier,
     prepare: Prepare,
@@ -212,26 +244,16 @@ def make_eval_step(
     """Returns `eval_step(params, model_state, batch) -> sums` over all devices.
 
     Args:
-      model: The network; it is evaluated with `training=False`.
-      prepare: Makes the network's input of stored images.
-      views: Makes ten of each, over which probabilities are averaged, instead of one.
+      model: The network.
+      prepare: As in `make_forward`.
+      views: As in `make_forward`.
       dtype: As in `make_train_step`.
       axis_name: The devices' axis; None on one device.
     """
-    compute_dtype = jnp.dtype(dtype)
-    network = model.clone(training=False)
+    forward = make_forward(model, prepare, views=views, dtype=dtype)
 
     def eval_step(params: Any, model_state: dict, batch: Batch) -> Sums:
-        variables = {"params": _cast(params, compute_dtype), **model_state}
-
-        def logits_of(image: jax.Array) -> jax.Array:
-            logits: Any = network.apply(variables, image.astype(compute_dtype))
-            return logits.astype(jnp.float32)
-
-        if views:
-            logits = _log_mean_probability(logits_of, views(batch["image"]))
-        else:
-            logits = logits_of(prepare(batch["image"]))
+        logits = forward(params, model_state, batch["image"])
         sums = classification_sums(logits, batch["label"], batch["mask"])
         sums["top5"] = top5_sum(logits, batch["label"], batch["mask"])
         return jax.lax.psum(sums, axis_name) if axis_name else sums

@@ -11,17 +11,18 @@ from ml_collections import ConfigDict
 from alexnet_jax import processes
 from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.config import validate
+from alexnet_jax.curves import draw_curves
 from alexnet_jax.data import DataInfo, Split, create_data
+from alexnet_jax.data.inputs import Inputs
 from alexnet_jax.errors import InputError, RunError
-from alexnet_jax.models import MODELS, Classifier, create_model
+from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel
-from alexnet_jax.report import draw_curves
 from alexnet_jax.seal import set_damaged_aside, step_folders
 from alexnet_jax.signals import StopSignal, noted_signals
 from alexnet_jax.step import TrainState
 from alexnet_jax.traffic import bytes_by_device
 from alexnet_jax.trainer import Trainer
-from alexnet_jax.weights import load_weights
+from alexnet_jax.weights import find_checkpoint, load_weights
 from alexnet_jax.writer import Row, RunWriter, check_same_run, claimed, read_rows
 
 
@@ -76,7 +77,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
     """Does so in each process; other ones than the primary return nothing."""
     processes.check_same_config(config)
     primary, together = processes.is_primary(), processes.together
-    model = _create_model(config)
+    model = create_configured(config)
     parallel = create_parallel(
         config.parallel.data,
         config.parallel.model,
@@ -107,7 +108,9 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
         stop = stack.enter_context(noted_signals())
         stack.enter_context(closing(checkpoints))
         start = processes.largest(checkpoints.latest_step() or 0)
-        if start >= trainer.num_steps:
+        finished = start >= trainer.num_steps
+        together(lambda: _keep_inputs(workdir, data, finished) if primary else None)
+        if finished:
             return _report_finished(config, workdir, start) if primary else {}
         state = together(lambda: _start(config, trainer, checkpoints, start))
         state = trainer.place(processes.from_primary(state))
@@ -124,6 +127,19 @@ def _claim(stack: contextlib.ExitStack, workdir: Path, config: ConfigDict) -> No
     """Keeps other runs out of the folder, if it is this config's or empty."""
     stack.enter_context(claimed(workdir))
     check_same_run(workdir, config, bool(step_folders(workdir / "checkpoints")))
+
+
+def _keep_inputs(
+    workdir: Path, data: tuple[Split, Split, DataInfo], finished: bool
+) -> None:
+    """Leaves what predictions need; a run that has it and is finished is left alone."""
+    train, _, info = data
+    if finished:
+        with contextlib.suppress(InputError):
+            Inputs.load(workdir)
+            return
+    inputs = Inputs(info.name, info.class_names, train.image_shape, train.statistics())
+    inputs.save(workdir)
 
 
 def _open_checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints | TakesPart:
@@ -147,8 +163,12 @@ def _start(
         print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
         return trainer.restore(checkpoints, step)
     if config.checkpoint.init_from:
-        print(f"weights   from {config.checkpoint.init_from}")
-        return trainer.start_from(load_weights(config.checkpoint.init_from))
+        source = config.checkpoint.init_from
+        print(f"weights   from {source}")
+        folder, passed_over = find_checkpoint(source, "checkpoint.init_from")
+        for line in passed_over:
+            print(f"warning   {line}; passed over")
+        return trainer.start_from(load_weights(folder))
     return trainer.draw()
 
 
@@ -177,7 +197,8 @@ def _fit(
             )
         finally:
             if writer.rows:
-                draw_curves(writer.rows, workdir / "curves.png", config.name)
+                curves = draw_curves({config.name: [writer.rows]}, config.name)
+                curves.savefig(workdir / "curves.png")
     return writer.rows
 
 
@@ -192,25 +213,6 @@ def _report_finished(config: ConfigDict, workdir: Path, step: int) -> Row:
     print(f"finished  before, at step {step:,}: {_describe(result)}")
     print(f"workdir   {workdir}, left as it is")
     return result
-
-
-def _create_model(config: ConfigDict) -> Classifier:
-    fields = {
-        "lr": config.optim.learning_rate,
-        "num_classes": config.model.num_classes,
-        "initializer": config.model.init,
-    }
-    network = MODELS.get(config.model.name)
-    if hasattr(network, "dropout_rate"):
-        fields["dropout_rate"] = config.model.dropout_rate
-    if hasattr(network, "width"):
-        fields["width"] = config.model.width
-    elif network is not None and config.model.width != 1:
-        raise InputError(
-            f"model.width must be 1 with {config.model.name}, which has one width; "
-            f"got {config.model.width}"
-        )
-    return create_model(config.model.name, **fields)
 
 
 def _check_classes(config: ConfigDict, info: DataInfo) -> None:

@@ -53,33 +53,49 @@ def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return {path: leaf for path, leaf in leaves.items() if leaf is not None}
 
 
-def load_weights(source: str | Path) -> dict[str, Any]:
-    """Loads what a network needs from a run's folder, or from one of its checkpoints.
+def find_checkpoint(
+    source: str | Path, what: str = "checkpoint"
+) -> tuple[Path, list[str]]:
+    """Finds a run's newest intact checkpoint, or looks at the one that is named.
 
     Args:
-      source: `WORKDIR` (its newest intact checkpoint is taken) or
-        `WORKDIR/checkpoints/STEP`.
+      source: `WORKDIR` or `WORKDIR/checkpoints/STEP`.
+      what: What an error calls it.
 
     Returns:
-      `params` and `model_state`, nested dicts of NumPy arrays.
+      Its folder, absolute, and what is wrong with newer ones, a line each.
 
     Raises:
       InputError: No intact checkpoint lies there.
     """
     path = Path(source).expanduser().absolute()
     steps = step_folders(path / "checkpoints")
-    candidates = [path] if path.name.isdigit() else list(reversed(steps.values()))
-    for folder in candidates:
-        if folder.is_dir() and find_fault(folder) is None:
-            options = ocp.CheckpointManagerOptions(
-                read_only=True, multiprocessing_options=alone()
-            )
-            with ocp.CheckpointManager(folder.parent, options=options) as manager:
-                state = manager.restore(
-                    int(folder.name), args=ocp.args.StandardRestore()
-                )
-            return {name: state.get(name) or {} for name in ("params", "model_state")}
+    is_one = not steps and path.name.isdigit() and path.is_dir()
+    faults: list[str] = []
+    for folder in [path] if is_one else reversed(steps.values()):
+        fault = find_fault(folder)
+        if fault is None:
+            return folder, faults
+        faults.append(f"checkpoint of step {folder.name}: {fault}")
+    listed = f" ({'; '.join(faults)})" if faults else ""
     raise InputError(
-        f"checkpoint.init_from: {path} holds no intact checkpoint; give a run's "
-        "workdir, or WORKDIR/checkpoints/STEP"
+        f"{what}: {path} holds no intact checkpoint{listed}; give a run's workdir, "
+        "or WORKDIR/checkpoints/STEP"
     )
+
+
+def load_weights(folder: Path) -> dict[str, Any]:
+    """Loads what a network needs of a checkpoint.
+
+    Args:
+      folder: From `find_checkpoint`.
+
+    Returns:
+      `params` and `model_state`, nested dicts of NumPy arrays.
+    """
+    options = ocp.CheckpointManagerOptions(
+        read_only=True, multiprocessing_options=alone()
+    )
+    with ocp.CheckpointManager(folder.parent, options=options) as manager:
+        state = manager.restore(int(folder.name), args=ocp.args.StandardRestore())
+    return {name: state.get(name) or {} for name in ("params", "model_state")}

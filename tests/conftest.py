@@ -10,6 +10,7 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches
 from alexnet_jax.data.digits import load
+from alexnet_jax.train import train_and_evaluate
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_platforms", "cpu")
@@ -34,8 +35,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def config(data_dir):
+def tiny_config(data_dir):
     """LeNet on digits at 28×28: small enough for every test of the loop."""
     config = default_config()
     config.name = "tiny"
@@ -50,6 +50,25 @@ def config(data_dir):
     config.log.tensorboard = False
     config.parallel.data = 1
     return config
+
+
+@pytest.fixture
+def config(data_dir):
+    """A tiny config of the test's own."""
+    return tiny_config(data_dir)
+
+
+@pytest.fixture(scope="session")
+def trained(data_dir, tmp_path_factory):
+    """The workdir of a tiny run that has ended; to be left as it is."""
+    workdir = tmp_path_factory.mktemp("trained")
+    config = tiny_config(data_dir)
+    config.log.every_steps = 2
+    config.optim.learning_rate = 0.01
+    config.model.init = "he"  # what it answers differs from image to image
+    config.data.scale = "standard"
+    train_and_evaluate(config, workdir)
+    return workdir
 
 
 @pytest.fixture

@@ -141,6 +141,17 @@ class TestInitFrom:
         first = load_weights(run / "checkpoints" / "4")["params"]
         jax.tree.map(np.testing.assert_array_equal, first, load(run, 4)["params"])
 
+    def test_a_damaged_one_is_passed_over(self, run, config, tmp_path, capsys):
+        (run / "checkpoints" / "8" / SEAL).write_text("{")
+        config.checkpoint.init_from = str(run)
+        config.optim.learning_rate, config.optim.momentum = 0.0, 0.0
+        config.num_train_steps = 1
+        train_and_evaluate(config, tmp_path / "new")
+        old, new = load(run, 4)["params"], load(tmp_path / "new", 1)["params"]
+        jax.tree.map(np.testing.assert_array_equal, old, new)
+        line = "warning   checkpoint of step 8: seal.json is damaged; passed over"
+        assert line in capsys.readouterr().out
+
     def test_a_folder_that_holds_none(self, config, tmp_path):
         config.checkpoint.init_from = str(tmp_path / "nothing")
         with pytest.raises(

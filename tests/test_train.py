@@ -135,6 +135,8 @@ def test_what_a_run_leaves(config, tmp_path, capsys):
     left = {
         ".lock",
         "config.json",
+        "data.json",
+        "statistics.npz",
         "metrics.jsonl",
         "curves.png",
         "checkpoints",

@@ -3,6 +3,8 @@
 import difflib
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
 from alexnet_jax.models.classifier import Classifier
@@ -22,7 +24,14 @@ from alexnet_jax.models.krizhevsky import (
 from alexnet_jax.models.lenet import LeNet
 from alexnet_jax.models.torchvision import AlexNetTorchvision, AlexNetUngrouped
 
-__all__ = ["MODELS", "AlexNet", "Classifier", "LeNet", "create_model"]
+__all__ = [
+    "MODELS",
+    "AlexNet",
+    "Classifier",
+    "LeNet",
+    "create_configured",
+    "create_model",
+]
 
 MODELS: dict[str, type[Classifier]] = {
     "alexnet_d2l": AlexNet,
@@ -68,3 +77,27 @@ def create_model(name: str, **fields: Any) -> Classifier:
     """
     check_name(name)
     return MODELS[name](**fields)
+
+
+def create_configured(config: ConfigDict) -> Classifier:
+    """Creates the network that a run's config asks for.
+
+    Raises:
+      InputError: Its name is not registered, or it cannot be as asked for.
+    """
+    fields = {
+        "lr": config.optim.learning_rate,
+        "num_classes": config.model.num_classes,
+        "initializer": config.model.init,
+    }
+    network = MODELS.get(config.model.name)
+    if hasattr(network, "dropout_rate"):
+        fields["dropout_rate"] = config.model.dropout_rate
+    if hasattr(network, "width"):
+        fields["width"] = config.model.width
+    elif network is not None and config.model.width != 1:
+        raise InputError(
+            f"model.width must be 1 with {config.model.name}, which has one width; "
+            f"got {config.model.width}"
+        )
+    return create_model(config.model.name, **fields)

@@ -1,0 +1,185 @@
+"""Pictures of a network: its filters, what it answers, where it errs, what it sees."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+_DPI = 120
+# With more classes the cells of a confusion matrix are too small for names or numbers.
+_MAX_NAMED = 25
+_MAX_LETTERS = 13  # of a class's name above an image
+_RIGHT, _WRONG = "#1a6b2f", "#b3261e"
+
+
+def tile(filters: np.ndarray, columns: int) -> np.ndarray:
+    """Lays images out in rows, with white lines of a pixel between them.
+
+    Args:
+      filters: `(N, h, w, C) float32` in [0, 1].
+      columns: Images in a row.
+
+    Returns:
+      `(H, W, C) float32`; places past the last image are white.
+    """
+    count, height, width, channels = filters.shape
+    rows = -(-count // columns)
+    sheet = np.ones((rows * columns, height + 1, width + 1, channels), np.float32)
+    sheet[:count, 1:, 1:] = filters
+    sheet = sheet.reshape(rows, columns, height + 1, width + 1, channels)
+    sheet = sheet.transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(rows * (height + 1), columns * (width + 1), channels)
+    return sheet[1:, 1:]
+
+
+def draw_filters(kernel: np.ndarray, towers: int = 1) -> Figure:
+    """Draws the filters of a first convolution, each tower's by themselves.
+
+    All have one scale: mid-grey is 0, and the weight farthest from 0 is black or white
+    (in colour, by channel). So faint filters look faint.
+
+    Args:
+      kernel: `(h, w, C, N) float32`; with other than 3 channels, their mean is drawn.
+      towers: The filters of each lie beside each other.
+    """
+    weights = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)
+    if weights.shape[-1] != 3:
+        weights = weights.mean(axis=-1, keepdims=True)
+    largest = float(np.abs(weights).max()) or 1.0
+    shades = 0.5 + 0.5 * weights / largest
+    parts = np.split(shades, towers)
+    count = len(parts[0])
+    columns = _columns(count)
+    rows = -(-count // columns)
+    width = min(9.0, 1.1 * columns * towers)
+    height = width * rows / (columns * towers) + 0.6
+    engine = ConstrainedLayoutEngine(wspace=0.06)
+    figure = Figure(figsize=(width, height), layout=engine, dpi=_DPI)
+    for place, (axes, part) in enumerate(
+        zip(figure.subplots(1, towers, squeeze=False)[0], parts, strict=True)
+    ):
+        _show(axes, tile(part, columns))
+        if towers > 1:
+            first = place * count
+            last = first + count - 1
+            axes.set_title(f"tower {place + 1}: filters {first} to {last}", fontsize=10)
+    return figure
+
+
+def _columns(count: int) -> int:
+    """Returns how many stand in a row: rows of one length, if they can be."""
+    least = math.ceil(math.sqrt(count))
+    even = (n for n in range(least, 2 * least + 1) if count % n == 0)
+    return next(even, least)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """Shows `(h, w, C)` in [0, 1] without axes; one channel is grey."""
+    if image.shape[-1] != 3:
+        axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(image, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draws how often each class was answered with each.
+
+    Args:
+      matrix: `(K, K)` counts, true classes in rows.
+      names: Of the K classes.
+    """
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    named = len(names) <= _MAX_NAMED
+    size = 2.2 + 0.55 * len(names) if named else 8.0
+    figure = Figure(figsize=(size, size * 0.92), layout="constrained", dpi=_DPI)
+    axes = figure.subplots()
+    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if named:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        for row, column in np.argwhere(matrix):
+            axes.text(
+                column,
+                row,
+                f"{matrix[row, column]:,}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share[row, column] > 0.5 else "black",
+            )
+    bar = figure.colorbar(picture, ax=axes, shrink=0.75)
+    bar.set_label("share of the true class")
+    return figure
+
+
+def draw_examples(
+    image: np.ndarray,
+    texts: Sequence[tuple[str, str, str]],
+    is_right: np.ndarray,
+    columns: int = 6,
+) -> Figure:
+    """Draws images, each below what was predicted (`P:`) and what it is (`T:`).
+
+    Args:
+      image: `(N, h, w, C) uint8`, N at least 1.
+      texts: Of each the predicted class, its probability and the true class.
+      is_right: `(N,) bool`; right answers are green, wrong ones red.
+      columns: Images in a row.
+    """
+    rows = -(-len(image) // columns)
+    size = 1.6 * columns, 2.05 * rows
+    figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in places:
+        axes.set_axis_off()
+    for axes, one, text, right in zip(places, image, texts, is_right, strict=False):
+        _show(axes, one / np.float32(255))
+        predicted, probability, true = text
+        axes.set_title(
+            f"P: {_short(predicted)} {probability}\nT: {_short(true)}",
+            fontsize=9,
+            color=_RIGHT if right else _WRONG,
+            loc="left",
+        )
+    return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
+
+
+def draw_features(
+    image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int = 10
+) -> Figure:
+    """Draws what convolutions make of an image: of each the maps that vary most.
+
+    Each layer has its own scale: white is 0, red positive, blue negative.
+
+    Args:
+      image: `(h, w, C) uint8`.
+      maps: By the layer's name, `(h, w, N) float32`.
+      columns: Maps of a layer.
+    """
+    figure = Figure(
+        figsize=(1.0 * (columns + 1), 1.12 * (len(maps))),
+        layout="constrained",
+        dpi=_DPI,
+    )
+    grid = figure.subplots(len(maps), columns + 1, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    _show(grid[0, 0], image / np.float32(255))
+    grid[0, 0].set_title("image", fontsize=9)
+    for row, (name, layer) in zip(grid, maps.items(), strict=True):
+        strongest = np.argsort(-layer.std(axis=(0, 1)), kind="stable")[:columns]
+        largest = float(np.abs(layer[..., strongest]).max()) or 1.0
+        for axes, place in zip(row[1:], strongest, strict=False):
+            axes.imshow(layer[..., place], cmap="RdBu_r", vmin=-largest, vmax=largest)
+            axes.set_title(f"{name}, {place}", fontsize=8)
+    return figure

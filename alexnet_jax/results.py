@@ -1,0 +1,137 @@
+"""Writes README's table of results from the folders of published runs.
+
+python -m alexnet_jax.results [--folder=results] [--readme=README.md]
+
+A folder of `results/` that is to stand in the table has, besides what a run leaves
+(`config.json`, `metrics.jsonl`; several seeds in `seed-N/`), a `run.json` with what
+cannot be read from these: `order` in the table, what the `run` and its `network` are
+called, the accuracy that was `published`, the `hardware`, and perhaps its `time` by a
+clock on the wall; without it that of the last row is taken.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet_jax.errors import InputError, Parser
+from alexnet_jax.runs import Run, percent, read_run
+
+_HEAD = (
+    "| run | network | data | length | seeds | top-1, % | published, % "
+    "| hardware, time | folder |\n"
+    "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- |\n"
+)
+_TITLES = {"fashion_mnist": "Fashion-MNIST"}
+_NEEDED = ("order", "run", "network", "published", "hardware")
+
+
+def make_table(folder: Path) -> str:
+    """Returns the table of the runs in a folder, as Markdown.
+
+    Raises:
+      InputError: A folder lacks something.
+    """
+    found = [(_read_words(file), file.parent) for file in folder.glob("*/run.json")]
+    if not found:
+        raise InputError(f"{folder} holds no folder with a run.json")
+    found.sort(key=lambda pair: (pair[0]["order"], pair[1].name))
+    return _HEAD + "".join(_row(words, path, folder) for words, path in found)
+
+
+def _read_words(file: Path) -> dict[str, Any]:
+    try:
+        words = json.loads(file.read_text())
+        missing = [name for name in _NEEDED if name not in words]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    if missing:
+        raise InputError(f"{file} lacks {', '.join(missing)}")
+    return words
+
+
+def _row(words: dict[str, Any], path: Path, folder: Path) -> str:
+    run = read_run(path, path.name)
+    config = run.record.get("config")
+    if not config or not run.finals:
+        raise InputError(f"{path} lacks a config.json or a test result")
+    data, size = config["data"]["name"], config["data"]["image_size"]
+    cells = [
+        words["run"],
+        words["network"],
+        f"{_TITLES.get(data, data)}, {size}×{size}",
+        _length(run),
+        str(len(run.rows)),
+        percent([row["test/top1"] for row in run.finals]),
+        words["published"],
+        f"{words['hardware']}, {words.get('time') or _time(run)}",
+        f"[log]({folder.name}/{path.name})",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _length(run: Run) -> str:
+    """Says how long a run was, and whether it is not yet at its end."""
+    last = min(run.finals, key=lambda row: row["step"])
+    steps, epochs = int(last["step"]), last["epoch"]
+    config = run.record["config"]
+    end = run.end(last)
+    if end is not None and steps < end:
+        return f"{epochs:.3g} of {config['num_epochs']} epochs, partial"
+    if config["num_train_steps"] is None:
+        return f"{epochs:.4g} epochs"
+    return f"{steps:,} steps" + (f" ({epochs:.3g} epochs)" if epochs >= 1 else "")
+
+
+def _time(run: Run) -> str:
+    seconds = float(np.mean([row["time_s"] for row in run.finals]))
+    each = " each" if len(run.rows) > 1 else ""
+    if seconds < 100:
+        return f"{seconds:.0f} s{each}"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min{each}"
+    return f"{seconds / 3600:.1f} h{each}"
+
+
+def write_table(readme: Path, table: str) -> None:
+    """Puts the table in the place of the one that begins with the same heading.
+
+    Raises:
+      InputError: There is none.
+    """
+    text = readme.read_text()
+    head = re.escape(_HEAD.partition("\n")[0])
+    replaced, count = re.subn(rf"^{head}\n(\|.*\n)*", lambda _: table, text, flags=re.M)
+    if count != 1:
+        raise InputError(
+            f"{readme} must hold one table of results, which begins with "
+            f"{_HEAD.partition(chr(10))[0]!r}; found {count}"
+        )
+    readme.write_text(replaced)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Writes the table."""
+    parser = Parser(
+        prog="python -m alexnet_jax.results",
+        description=(__doc__ or "").splitlines()[0],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--folder", type=Path, default=Path("results"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    options = parser.parse_args(argv)
+    try:
+        table = make_table(options.folder)
+        write_table(options.readme, table)
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")
+    rows = table.count("\n") - _HEAD.count("\n")
+    print(f"written   {options.readme}, {rows} rows from {options.folder}")
+
+
+if __name__ == "__main__":
+    main()

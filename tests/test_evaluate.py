@@ -1,0 +1,175 @@
+"""Measuring a checkpoint, and how one that cannot be opened is answered."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from alexnet_jax.evaluate import confusion, main, measure
+from alexnet_jax.models import create_configured
+from alexnet_jax.network import Network
+from alexnet_jax.parallel import create_parallel
+from alexnet_jax.seal import SEAL
+from alexnet_jax.trainer import Trainer
+from alexnet_jax.writer import read_rows
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the tiny run, to be damaged."""
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+def newest(workdir):
+    return max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+
+
+def measured(capsys, *argv):
+    main([str(word) for word in argv])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_measures_by_hand():
+    logits = np.array([[3, 2, 1], [0, 5, 0], [1, 1, 1], [0, 0, 9]], np.float32)
+    label = np.array([0, 1, 2, 0], np.int32)
+    found = measure(logits, label)
+    assert found["top1"] == 0.5 and found["top5"] == 1.0
+    exact = np.log(np.exp(logits).sum(axis=1)) - logits[range(4), label]
+    assert found["loss"] == pytest.approx(np.mean(exact), rel=1e-6)
+    wide = np.arange(12, dtype=np.float32)[None]
+    assert [measure(wide, np.array([i]))["top5"] for i in (6, 7)] == [0.0, 1.0]
+    # All alike: the first five are the answer, as with `argmax`.
+    alike = np.zeros((1, 12), np.float32)
+    assert [measure(alike, np.array([i]))["top5"] for i in (4, 5)] == [1.0, 0.0]
+    assert confusion(logits, label).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
+
+
+def test_it_finds_what_the_run_had_found(trained, capsys):
+    rows = [row for row in read_rows(trained / "metrics.jsonl") if "test/loss" in row]
+    assert len(rows) == 2
+    for row in rows:
+        found = measured(capsys, trained / f"checkpoints/{row['step']}", "--json")
+        assert found["step"] == row["step"] and found["examples"] == 297
+        assert found["top1"] == pytest.approx(row["test/top1"])
+        assert found["loss"] == pytest.approx(row["test/loss"], rel=1e-5)
+    assert measured(capsys, trained, "--json") == found  # the newest
+
+
+def test_classes_add_up(trained, capsys):
+    found = measured(capsys, trained, "--split=train", "--json")
+    assert found["examples"] == 1500
+    classes = found["classes"]
+    assert [one["class"] for one in classes] == [str(digit) for digit in range(10)]
+    assert sum(one["examples"] for one in classes) == 1500
+    right = sum(one["top1"] * one["examples"] for one in classes)
+    assert right == pytest.approx(1500 * found["top1"])
+
+
+def test_text(trained, capsys):
+    main([str(trained)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "data        digits 1.0.0, test: 297 images, 1 view of each"
+    assert lines[6] == "class  images  top-1, %  most often taken for"
+    assert len(lines) == 17
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(copy, capsys):
+    next((newest(copy) / "default").rglob("*/d/*")).write_bytes(b"damaged")
+    main([str(copy)])
+    out, err = capsys.readouterr()
+    assert f"{copy}, step 4" in out
+    assert err.startswith("warning: checkpoint of step 8: ") and "is damaged" in err
+
+
+def refused(argv, line):
+    with pytest.raises(SystemExit) as error:
+        main([str(word) for word in argv])
+    text = str(error.value.code)
+    assert text.startswith("error: ") and line in text and "\n" not in text
+
+
+def test_no_checkpoint(trained, copy, tmp_path):
+    for folder in (tmp_path / "nothing", trained / "checkpoints"):
+        refused([folder], "holds no intact checkpoint; give a run's workdir, or")
+    for folder in (copy / "checkpoints").iterdir():
+        (folder / SEAL).unlink()
+    refused([copy], "holds no intact checkpoint (checkpoint of step 8: seal.json is")
+    refused([newest(copy)], "holds no intact checkpoint (checkpoint of step 8: seal")
+
+
+def change_config(workdir, **changes):
+    path = workdir / "config.json"
+    record = json.loads(path.read_text())
+    for key, value in changes.items():
+        record["config"][key] = value
+    path.write_text(json.dumps(record))
+
+
+def test_another_model(copy):
+    record = json.loads((copy / "config.json").read_text())["config"]
+    change_config(copy, model=record["model"] | {"num_classes": 12})
+    refused([copy], "is of another model: params/fc5/bias is (10,) there, (12,) here")
+
+
+def test_another_version(copy):
+    change_config(copy, unheard_of=3)
+    refused([copy], "config.json is of another version of the program: ")
+    (copy / "config.json").write_text("{")
+    refused([copy], "holds no readable config.json; give a run's workdir")
+
+
+def test_a_key_that_the_run_did_not_know_has_its_default(copy, capsys):
+    record = json.loads((copy / "config.json").read_text())
+    del record["config"]["dtype"], record["config"]["debug"]
+    (copy / "config.json").write_text(json.dumps(record))
+    assert measured(capsys, copy, "--json")["step"] == 8
+
+
+def test_inputs_that_are_gone(copy):
+    (copy / "statistics.npz").write_bytes(b"")
+    refused([copy], "holds no readable data.json and statistics.npz, which say what")
+    (copy / "data.json").unlink()
+    refused([copy], "the command that trained it, given again, writes them")
+
+
+def test_other_classes(copy):
+    path = copy / "data.json"
+    path.write_text(path.read_text().replace('"9"', '"nine"'))
+    refused([copy], "has other classes than digits 1.0.0, which the network was")
+
+
+def test_weights_that_are_not_finite(copy, monkeypatch):
+    from alexnet_jax import network
+
+    def load(folder):
+        weights = load_weights(folder)
+        weights["params"]["fc5"]["bias"] = np.full(10, np.nan, np.float32)
+        return weights
+
+    load_weights = network.load_weights
+    monkeypatch.setattr(network, "load_weights", load)
+    refused([copy], "checkpoints/8: fc5/bias holds NaN or inf; take an earlier one")
+
+
+def test_wrong_arguments(trained):
+    refused([trained, "--split=validation"], "argument --split: invalid choice")
+    refused([], "the following arguments are required: CHECKPOINT")
+
+
+def test_ten_views(trained, capsys):
+    """As the loop's own evaluation, which has a canvas to crop from."""
+    found = measured(capsys, trained, "--views=10", "--json")
+    network = Network(trained)
+    config = network.config
+    config.augment.canvas, config.eval.views = 32, 10
+    config.batch_size = 297
+    test = network.open_split("test")
+    parallel = create_parallel(1, 1, config.batch_size, config.model.name)
+    loop = Trainer(config, create_configured(config), test, test, parallel)
+    state = loop.draw().replace(params=network.weights["params"])
+    row = loop.evaluate(state)
+    assert found["views"] == 10
+    for name in ("loss", "top1", "top5"):
+        assert found[name] == pytest.approx(row[f"test/{name}"], rel=1e-5)
+    assert found["loss"] != measured(capsys, trained, "--json")["loss"]
