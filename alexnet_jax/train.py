@@ -13,7 +13,7 @@ from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.config import validate
 from alexnet_jax.data import Batches, DataInfo, create_data
 from alexnet_jax.errors import InputError, RunError
-from alexnet_jax.models import MODELS, Classifier, create_model
+from alexnet_jax.models import MODELS, SWITCHES, Classifier, create_model
 from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.report import draw_curves
 from alexnet_jax.seal import set_damaged_aside, step_folders
@@ -195,6 +195,7 @@ def _create_model(config: ConfigDict) -> Classifier:
         "lr": config.optim.learning_rate,
         "num_classes": config.model.num_classes,
         "initializer": config.model.init,
+        **{switch: config.model[switch] for switch in SWITCHES},
     }
     network = MODELS.get(config.model.name)
     if hasattr(network, "dropout_rate"):
