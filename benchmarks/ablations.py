@@ -164,7 +164,9 @@ def run_all(
 def main() -> None:
     """Parses the command line and runs."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--variants", default=",".join(PUBLISHED))
