@@ -43,6 +43,11 @@ def default_config() -> ConfigDict:
     config.model.dropout_rate = 0.5  # for networks that have dropout
     config.model.init = "author"
     config.model.width = 1.0  # times the channels and hidden units; of AlexNets
+    # Switches of Krizhevsky's networks; see models/switches.py.
+    config.model.normalization = "author"  # or 'none', 'batch'
+    config.model.pooling = "author"  # or '2x2', 'average'
+    config.model.activation = "author"  # or 'tanh'
+    config.model.links = True  # between the towers
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"
@@ -100,6 +105,7 @@ def default_config() -> ConfigDict:
     config.log = ConfigDict()
     config.log.every_steps = 50  # a row of metrics.jsonl
     config.log.tensorboard = True
+    config.log.gradients = False  # the norm of each kernel's gradient in every row
 
     config.debug = ConfigDict()
     config.debug.nans = False  # look at each step; name the layer that went wrong

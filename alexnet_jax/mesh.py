@@ -16,6 +16,12 @@ Batch = dict[str, np.ndarray]
 DATA, MODEL = "data", "model"
 
 
+def with_axes(model: Classifier, **axes: str | None) -> Classifier:
+    """Returns a network that knows of the devices' axes, as far as it asks."""
+    known: Any = {name: axis for name, axis in axes.items() if hasattr(model, name)}
+    return model.clone(**known)
+
+
 @dataclass(frozen=True)
 class MeshParallel:
     """Rows of devices that share a batch; those of a row hold a tower each, or all.
@@ -43,7 +49,8 @@ class MeshParallel:
 
     def local(self, model: Classifier) -> Classifier:
         """Returns the network, or the tower of it, that a device's step sees."""
-        return model.clone(tower_axis=MODEL) if self._split else model
+        tower_axis = MODEL if self._split else None
+        return with_axes(model, tower_axis=tower_axis, batch_axis=self.axis_name)
 
     @property
     def _split(self) -> bool:

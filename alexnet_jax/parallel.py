@@ -22,7 +22,7 @@ from jax.sharding import (
 )
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.mesh import DATA, MODEL, Batch, MeshParallel
+from alexnet_jax.mesh import DATA, MODEL, Batch, MeshParallel, with_axes
 from alexnet_jax.models import MODELS, Classifier
 
 
@@ -47,7 +47,7 @@ class DataParallel:
 
     def local(self, model: Classifier) -> Classifier:
         """Returns the network as a step on one of the devices sees it."""
-        return model
+        return with_axes(model, batch_axis=self.axis_name)
 
     def shardings(self, tree: Any) -> Any:
         """Returns where each array of a state lives: whole on every device."""

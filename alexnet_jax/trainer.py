@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.data import Split
 from alexnet_jax.diagnosis import check_finite, look_at_layers
 from alexnet_jax.errors import InputError
+from alexnet_jax.gradients import make_gradient_norms
 from alexnet_jax.metrics import means
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
@@ -116,16 +118,18 @@ class Trainer:
         scale = model.author_scale if scale == "author" else scale
         self._prepare = make_prepare(scale, train.statistics, size, config.augment)
         self._prepare.check_channels(train.image_shape[-1])
-        self._train_step = make_train_step(
+        make_step = partial(
+            make_train_step,
             local,
-            self._tx,
-            self._prepare,
+            prepare=self._prepare,
             augment=self._prepare.augmented,
             dtype=config.dtype,
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
             axis_name=parallel.axis_name,
         )
+        self._train_step = make_step(self._tx)
+        self._norms = make_gradient_norms(make_step, parallel, tower_axis)
         eval_step = make_eval_step(
             local,
             self._prepare,
@@ -259,8 +263,15 @@ class Trainer:
             for step in range(start + 1, self.num_steps + 1):
                 batch = self._train.batch(step - 1, self._rows)
                 meter.add(self._train.count(step - 1))
-                before = state
-                state = train_step(state, self._parallel.split(batch), self._step_key)
+                due, before = self._due(step), state
+                shares = self._parallel.split(batch)
+                norms = Row()
+                if self._config.log.gradients and (due.epoch or due.window):
+                    jax.block_until_ready(state)
+                    meter.pause()
+                    norms = self._norms(state, shares, self._step_key)
+                    meter.resume()
+                state = train_step(state, shares, self._step_key)
                 if self._waits:
                     jax.block_until_ready(state)
                 if self._config.debug.nans:
@@ -271,12 +282,12 @@ class Trainer:
                         (step - 1) // self.steps_per_epoch,
                     )
                     look_at_layers(self._model, self._config, before, state, image)
-                due, row = self._due(step), Row()
+                row = Row()
                 if due.epoch or due.window:
                     check_finite(state, self._model.lr)  # waits for the device
                     meter.pause()
                     mark = epoch_mark if due.epoch else window_mark
-                    row = self._measure(state, step, due)
+                    row = self._measure(state, step, due) | norms
                     row |= {
                         "images_per_s": meter.images_per_s(mark),
                         "save_s": save_s,

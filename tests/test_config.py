@@ -59,13 +59,23 @@ BAD = {
     "log.every_steps": [0],
 }
 # Checked where their values are registered, or any value will do.
-ELSEWHERE = {"model.name", "model.init", "data.name", "data.scale"}
+ELSEWHERE = {
+    "model.name",
+    "model.init",
+    "model.normalization",
+    "model.pooling",
+    "model.activation",
+    "data.name",
+    "data.scale",
+}
 ANY = {
+    "model.links",
     "data.manual_dir",
     "data.data_dir",
     "checkpoint.init_from",
     "augment.mirror",
     "log.tensorboard",
+    "log.gradients",
     "debug.nans",
     "parallel.distributed",
 }

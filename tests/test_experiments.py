@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import differences, validate
 from alexnet_jax.errors import InputError
 from alexnet_jax.train import train_and_evaluate
+from benchmarks.ablations import PUBLISHED
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 
@@ -20,10 +21,12 @@ def load(path):
 
 
 MODULES = {path.stem: load(path) for path in sorted(FOLDER.glob("*.py"))}
+# Of many alike, those that are trained here; each network is in tests/test_switches.py.
+TRAINED = {"ablations": ("batch_norm",)}
 RUNS = [
     (name, variant)
     for name, module in MODULES.items()
-    for variant in ("", *getattr(module, "VARIANTS", ()))
+    for variant in TRAINED.get(name, ("", *getattr(module, "VARIANTS", ())))
 ]
 
 
@@ -81,6 +84,24 @@ def test_initializations_differ_in_nothing_else():
         assert config.model.init == config.name.removeprefix("initialization-")
         config.model.init = config.name = ""
     assert all(config.to_dict() == configs[0].to_dict() for config in configs)
+
+
+def test_ablations_differ_from_the_baseline_by_one_leaf_of_the_model():
+    ablations = MODULES["ablations"]
+    baseline, *others = map(ablations.get_config, ablations.VARIANTS)
+    assert baseline.to_dict() == ablations.get_config().to_dict()
+    validate(baseline)
+    for variant, config in zip(ablations.VARIANTS[1:], others, strict=True):
+        validate(config)
+        assert config.name == f"ablations-{variant}"
+        assert f"`{variant}`" in ablations.__doc__
+        ((key, before, after),) = (
+            change
+            for change in differences(baseline.to_dict(), config.to_dict())
+            if change[0] != "name"
+        )
+        assert key.startswith("model.") and before != after
+    assert PUBLISHED.keys() == {*ablations.VARIANTS}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,3 +1,5 @@
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,12 @@ import pytest
 from alexnet_jax.models.convolution import ceil_padding
 from alexnet_jax.models.layers import (
     MaskDropout,
+    TowerDense,
     adaptive_avg_pool,
     avg_pool,
+    avg_pool_3x3,
     max_pool,
+    max_pool_2x2,
     max_pool_ceil,
 )
 
@@ -37,18 +42,69 @@ def test_max_pools(size):
     np.testing.assert_array_equal(max_pool(jnp.asarray(x)), expected[:, :full, :full])
 
 
-@pytest.mark.parametrize("pool", [max_pool, max_pool_ceil])
-@pytest.mark.parametrize("size", [3, 4, 7, 12])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_pools_of_the_ablations(size):
+    """Windows that hang over the end see what there is."""
+    x = np.asarray(noise(2, size, size, 3))
+
+    def windows(width, count, reduce):
+        return np.array(
+            [
+                [
+                    reduce(x[:, 2 * i : 2 * i + width, 2 * j : 2 * j + width], (1, 2))
+                    for j in range(count)
+                ]
+                for i in range(count)
+            ]
+        ).transpose(2, 0, 1, 3)
+
+    expected = windows(2, -(-size // 2), np.max)
+    np.testing.assert_array_equal(max_pool_2x2(jnp.asarray(x)), expected)
+    expected = windows(3, -(-(size - 3) // 2) + 1, np.mean)
+    np.testing.assert_allclose(avg_pool_3x3(jnp.asarray(x)), expected, atol=1e-6)
+    narrow = avg_pool_3x3(jnp.ones((1, 4, 4, 2), jnp.bfloat16))
+    assert narrow.dtype == jnp.bfloat16 and (narrow == 1).all()
+
+
+def test_a_dense_layer_of_towers_is_two_dense_layers():
+    x = noise(2, 3, 3, 8)
+    layer = TowerDense(10, groups=2)
+    params = layer.init(jax.random.key(0), x)["params"]
+    assert params["kernel"].shape == (3 * 3 * 4, 10)
+    params["bias"] = noise(10, seed=1)
+    expected = [
+        half.reshape(2, -1) @ kernel + bias[None]
+        for half, kernel, bias in zip(
+            jnp.split(x, 2, axis=-1),
+            jnp.split(params["kernel"], 2, axis=-1),
+            jnp.split(params["bias"], 2),
+            strict=True,
+        )
+    ]
+    got = layer.apply({"params": params}, x)
+    np.testing.assert_allclose(got, jnp.concatenate(expected, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pool", "size", "dtype"),
+    [
+        *itertools.product(
+            [max_pool, max_pool_ceil], [3, 4, 7, 12], ["float32", "bfloat16"]
+        ),
+        (max_pool_2x2, 3, "float32"),
+        (max_pool_2x2, 4, "bfloat16"),
+    ],
+)
 def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
     """Ties included: half of the units are 0, as after ReLU."""
     x = nn.relu(noise(2, size, size + 1, 3)).astype(dtype)
+    window = 2 if pool is max_pool_2x2 else 3
     padding = [(0, 0), (0, 0)]
-    if pool is max_pool_ceil:
-        padding = [ceil_padding(length, 3, 2) for length in x.shape[1:3]]
+    if pool is not max_pool:
+        padding = [ceil_padding(length, window, 2) for length in x.shape[1:3]]
 
     def plain(x):
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+        return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
 
     y, backward = jax.vjp(pool, x)
     expected, expected_backward = jax.vjp(plain, x)

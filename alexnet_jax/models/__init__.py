@@ -22,10 +22,12 @@ from alexnet_jax.models.krizhevsky import (
     AlexNetPaper,
 )
 from alexnet_jax.models.lenet import LeNet
+from alexnet_jax.models.switches import SWITCHES, Switched
 from alexnet_jax.models.torchvision import AlexNetTorchvision, AlexNetUngrouped
 
 __all__ = [
     "MODELS",
+    "SWITCHES",
     "AlexNet",
     "Classifier",
     "LeNet",
@@ -70,13 +72,27 @@ def create_model(name: str, **fields: Any) -> Classifier:
     Args:
       name: A key of `MODELS`.
       **fields: Its attributes: `num_classes`, `training`, `lr`, `initializer` and, for
-        all but LeNet-5, `dropout_rate` and `width`; `softmax` for `alexnet_keras`.
+        all but LeNet-5, `dropout_rate` and `width`; `softmax` for `alexnet_keras`;
+        for Krizhevsky's, `SWITCHES`.
 
     Raises:
-      InputError: `name` is not registered.
+      InputError: `name` is not registered, or it has no switch that is set.
     """
     check_name(name)
-    return MODELS[name](**fields)
+    network = MODELS[name]
+    if not issubclass(network, Switched):
+        for field, by_author in SWITCHES.items():
+            _check_left_alone(name, field, fields.pop(field, by_author), by_author)
+    return network(**fields)
+
+
+def _check_left_alone(name: str, field: str, value: Any, by_author: Any) -> None:
+    if value != by_author:
+        able = (other for other, kind in MODELS.items() if issubclass(kind, Switched))
+        raise InputError(
+            f"model.{field} must be {by_author!r} with {name}, which has no such "
+            f"switch; got {value!r}; those that have: {', '.join(able)}"
+        )
 
 
 def create_configured(config: ConfigDict) -> Classifier:
@@ -89,6 +105,7 @@ def create_configured(config: ConfigDict) -> Classifier:
         "lr": config.optim.learning_rate,
         "num_classes": config.model.num_classes,
         "initializer": config.model.init,
+        **{switch: config.model[switch] for switch in SWITCHES},
     }
     network = MODELS.get(config.model.name)
     if hasattr(network, "dropout_rate"):

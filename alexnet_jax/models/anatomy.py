@@ -14,19 +14,31 @@ from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.convolution import CEIL
 from alexnet_jax.models.layers import (
     MaskDropout,
+    TowerDense,
     adaptive_avg_pool,
     avg_pool,
+    avg_pool_3x3,
     flatten,
     max_pool,
+    max_pool_2x2,
     max_pool_ceil,
 )
 from alexnet_jax.models.normalization import LocalResponseNorm, MapNorm
 
 # Functions that pool: window and stride.
-_POOLS = ((max_pool, (3, 2)), (max_pool_ceil, (3, 2)), (avg_pool, (2, 2)))
+_POOLS = (
+    (max_pool, (3, 2)),
+    (max_pool_ceil, (3, 2)),
+    (max_pool_2x2, (2, 2)),
+    (avg_pool_3x3, (3, 2)),
+    (avg_pool, (2, 2)),
+)
+_CEIL_POOLS = (max_pool_ceil, max_pool_2x2, avg_pool_3x3)
 _KINDS = {
     nn.Conv: "conv",
     nn.Dense: "dense",
+    TowerDense: "dense",
+    nn.BatchNorm: "batch_norm",
     nn.Dropout: "dropout",
     MaskDropout: "mask_dropout",
     LocalResponseNorm: "lrn",
@@ -38,6 +50,8 @@ _PREFIXES = {
     "map_norm": "mapnorm",
     "max_pool": "pool",
     "max_pool_ceil": "pool",
+    "max_pool_2x2": "pool",
+    "avg_pool_3x3": "pool",
     "avg_pool": "pool",
     "adaptive_avg_pool": "avgpool",
     "dropout": "drop",
@@ -160,7 +174,7 @@ def _window(
         return layer.size, 1
     if pool := _pool_window(layer):
         return pool
-    if layer is flatten:
+    if layer is flatten or (isinstance(layer, TowerDense) and len(before) == 4):
         return before[1], 1  # all of it, and so has all that comes after
     # Anything else sees one place at a time, if it left the maps as large as they were.
     return (1, 1) if after[1:-1] == before[1:-1] else None
@@ -175,6 +189,8 @@ def _multiply_adds(
         return math.prod(after[1:]) * math.prod(kernel) * inputs
     if isinstance(layer, nn.Dense):
         return before[-1] * after[-1]
+    if isinstance(layer, TowerDense):
+        return math.prod(before[1:]) // layer.groups * after[-1]
     return 0
 
 
@@ -189,7 +205,10 @@ def _settings(layer: Callable) -> str:
         return " ".join(word for word in words if word)
     if pool := _pool_window(layer):
         size, stride = pool
-        return f"{size}×{size}/{stride}" + (" ceil" if layer is max_pool_ceil else "")
+        hangs_over = any(pool is layer for pool in _CEIL_POOLS)
+        return f"{size}×{size}/{stride}" + " ceil" * hangs_over
+    if isinstance(layer, TowerDense):
+        return f"{layer.groups} groups"
     if isinstance(layer, LocalResponseNorm):
         groups = f" {layer.groups} groups" * (layer.groups > 1)
         divisor = "" if layer.scale == layer.alpha else f"/{layer.size}"

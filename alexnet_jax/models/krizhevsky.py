@@ -6,18 +6,16 @@ the edge, where it sees zeros (`CEIL`, `max_pool_ceil`): so 224 pixels make 55×
 
 from typing import ClassVar
 
-from flax.linen import relu
-
 from alexnet_jax.models.classifier import Reference
 from alexnet_jax.models.convolution import CEIL
-from alexnet_jax.models.layers import max_pool_ceil
 from alexnet_jax.models.normalization import MapNorm
-from alexnet_jax.models.variant import Layer, Variant
+from alexnet_jax.models.switches import Switched
+from alexnet_jax.models.variant import Layer
 
 _IMAGENET = (224, 224, 3), 1000
 
 
-class AlexNetPaper(Variant):
+class AlexNetPaper(Switched):
     """AlexNet as the text of the paper has it.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 60,965,224 parameters and
@@ -41,19 +39,19 @@ class AlexNetPaper(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool = self.conv, max_pool_ceil
-        norm = self.norm("paper")
+        conv, pool, act = self.conv, self.pool, self.activate
+        norm1, norm2 = self.norms(self.norm("paper"))
         self.net = self.stack(
-            [conv("conv1", 96, 11, 4, CEIL), relu, norm, pool],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2, groups=2), relu, norm, pool],  # 13×13×256
-            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1, groups=2), relu, pool],  # 6×6×256
-            self.head(mask=True),
+            [conv("conv1", 96, 11, 4, CEIL), act, *norm1, pool],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), act, *norm2, pool],  # 13×13×256
+            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), act],  # 13×13×384
+            [conv("conv4", 384, 3, pad=1, groups=2), act],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1, groups=2), act, pool],  # 6×6×256
+            self.dense(),
         )
 
 
-class AlexNet2012(Variant):
+class AlexNet2012(Switched):
     """AlexNet as it was run: configuration 145 of the released code.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 60,965,224 parameters and
@@ -82,20 +80,19 @@ class AlexNet2012(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool = self.conv, max_pool_ceil
-        norm, map_norm = self.norm("2012"), MapNorm()
+        conv, pool, act = self.conv, self.pool, self.activate
+        norm1, norm2 = self.norms(self.norm("2012"), MapNorm())
         conv6: list[Layer] = []
         if self.conv6:
-            conv6 = [*self.read_both("conv6"), conv("conv6", 256, 3, pad=1), relu]
+            conv6 = [*self.read_both("conv6"), conv("conv6", 256, 3, pad=1), act]
         self.net = self.stack(
-            [conv("conv1", 96, 11, 4, CEIL), norm, pool, relu],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2, groups=2), relu],  # 27×27×256
-            [norm, map_norm, pool],  # 13×13×256
-            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1, groups=2), pool, relu],  # 6×6×256
+            [conv("conv1", 96, 11, 4, CEIL), *norm1, pool, act],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), act, *norm2, pool],  # 13×13×256
+            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), act],  # 13×13×384
+            [conv("conv4", 384, 3, pad=1, groups=2), act],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1, groups=2), pool, act],  # 6×6×256
             conv6,  # 6×6×256
-            self.head(mask=True),
+            self.dense(),
         )
 
 
@@ -121,7 +118,7 @@ class AlexNet2012Conv6(AlexNet2012):
     conv6: ClassVar[bool] = True
 
 
-class AlexNet2012OneGPU(Variant):
+class AlexNet2012OneGPU(Switched):
     """The 2012 network's control on one GPU: a single tower.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 59,798,312 parameters and
@@ -146,19 +143,19 @@ class AlexNet2012OneGPU(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool = self.conv, max_pool_ceil
-        norm, map_norm = self.norm("2012"), MapNorm()
+        conv, pool, act = self.conv, self.pool, self.activate
+        norm1, norm2 = self.norms(self.norm("2012"), MapNorm())
         self.net = self.stack(
-            [conv("conv1", 48, 11, 4, CEIL), norm, pool, relu],  # 27×27×48
-            [conv("conv2", 128, 5, pad=2), relu, norm, map_norm, pool],  # 13×13×128
-            [conv("conv3", 192, 3, pad=1), relu],  # 13×13×192
-            [conv("conv4", 192, 3, pad=1), relu],  # 13×13×192
-            [conv("conv5", 256, 3, pad=1), pool, relu],  # 6×6×256
-            self.head(mask=True),
+            [conv("conv1", 48, 11, 4, CEIL), *norm1, pool, act],  # 27×27×48
+            [conv("conv2", 128, 5, pad=2), act, *norm2, pool],  # 13×13×128
+            [conv("conv3", 192, 3, pad=1), act],  # 13×13×192
+            [conv("conv4", 192, 3, pad=1), act],  # 13×13×192
+            [conv("conv5", 256, 3, pad=1), pool, act],  # 6×6×256
+            self.dense(),
         )
 
 
-class AlexNetOneWeirdTrick(Variant):
+class AlexNetOneWeirdTrick(Switched):
     """Krizhevsky's network of 2014, for cuda-convnet2: one tower, fewer maps.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 61,100,840 parameters and
@@ -187,12 +184,13 @@ class AlexNetOneWeirdTrick(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool, norm = self.conv, max_pool_ceil, self.norm("2012")
+        conv, pool, act = self.conv, self.pool, self.activate
+        norm1, norm2 = self.norms(self.norm("2012"))
         self.net = self.stack(
-            [conv("conv1", 64, 11, 4, CEIL), norm, pool, relu],  # 27×27×64
-            [conv("conv2", 192, 5, pad=2), relu, norm, pool],  # 13×13×192
-            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv4", 256, 3, pad=1), relu],  # 13×13×256
-            [conv("conv5", 256, 3, pad=1), pool, relu],  # 6×6×256
-            self.head(mask=True),
+            [conv("conv1", 64, 11, 4, CEIL), *norm1, pool, act],  # 27×27×64
+            [conv("conv2", 192, 5, pad=2), act, *norm2, pool],  # 13×13×192
+            [conv("conv3", 384, 3, pad=1), act],  # 13×13×384
+            [conv("conv4", 256, 3, pad=1), act],  # 13×13×256
+            [conv("conv5", 256, 3, pad=1), pool, act],  # 6×6×256
+            self.dense(),
         )

@@ -28,7 +28,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
     Source: Krizhevsky et al. 2012, §3.4.
     """
-    return _max_pool(x, ((0, 0), (0, 0)))
+    return _max_pool(x, 3, ((0, 0), (0, 0)))
 
 
 def max_pool_ceil(x: jax.Array) -> jax.Array:
@@ -43,15 +43,50 @@ def max_pool_ceil(x: jax.Array) -> jax.Array:
 
     Source: Caffe `pooling_layer.cpp`; cuda-convnet `layer.py`.
     """
-    return _max_pool(x, tuple(ceil_padding(size, 3, 2) for size in x.shape[1:3]))
+    return _max_pool(x, 3, _overhang(x, 3))
 
 
-def _plain_max_pool(x: jax.Array, padding: Padding) -> jax.Array:
-    return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=padding)
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Max-pooling whose windows do not overlap: 2×2 at stride 2, the last over the end.
+
+    Args:
+      x: `(B, H, W, C)`.
+
+    Returns:
+      `(B, ceil(H / 2), ceil(W / 2), C)`.
+
+    Source: cuda-convnet layers-147.cfg, `layer.py`.
+    """
+    return _max_pool(x, 2, _overhang(x, 2))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_pool(x: jax.Array, padding: Padding) -> jax.Array:
+def avg_pool_3x3(x: jax.Array) -> jax.Array:
+    """Average pooling over `max_pool_ceil`'s windows; beyond the end nothing counts.
+
+    Args:
+      x: `(B, H, W, C)`.
+
+    Returns:
+      `(B, ceil((H - 3) / 2) + 1, ceil((W - 3) / 2) + 1, C)`.
+    """
+
+    def total(x: jax.Array) -> jax.Array:
+        zero, edges = np.zeros((), x.dtype), ((0, 0), *_overhang(x, 3), (0, 0))
+        return lax.reduce_window(x, zero, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), edges)
+
+    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+
+
+def _overhang(x: jax.Array, window: int) -> Padding:
+    return tuple(ceil_padding(size, window, 2) for size in x.shape[1:3])
+
+
+def _plain_max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
+    return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
     """`_plain_max_pool`, whose gradient on a CPU is quick.
 
     XLA's puts back one unit at a time. Here each of a window's nine places is compared
@@ -59,21 +94,24 @@ def _max_pool(x: jax.Array, padding: Padding) -> jax.Array:
     gradient, as with XLA: a quarter of the time on two cores (0.68 s to 0.15 s for
     pool1 at batch 128).
     """
-    return _plain_max_pool(x, padding)
+    return _plain_max_pool(x, window, padding)
 
 
 def _pool_forward(
-    x: jax.Array, padding: Padding
+    x: jax.Array, window: int, padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = _plain_max_pool(x, padding)
+    y = _plain_max_pool(x, window, padding)
     return y, (x, y)
 
 
 def _pool_backward(
-    padding: Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+    window: int,
+    padding: Padding,
+    saved: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
 ) -> tuple[jax.Array]:
     def by_xla(x: jax.Array, y: jax.Array, gradient: jax.Array) -> jax.Array:
-        _, backward = jax.vjp(lambda x: _plain_max_pool(x, padding), x)
+        _, backward = jax.vjp(lambda x: _plain_max_pool(x, window, padding), x)
         return backward(gradient)[0]
 
     def by_places(x: jax.Array, y: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -85,7 +123,7 @@ def _pool_backward(
         rows, columns = (2 * (size - 1) + 1 for size in y.shape[1:3])
         total = jnp.zeros_like(extended)
         taken = jnp.zeros(y.shape, bool)
-        for i, j in itertools.product(range(3), repeat=2):
+        for i, j in itertools.product(range(window), repeat=2):
             limits = (batch, i + rows, j + columns, channels)
             place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
             here = (place == y) & ~taken
@@ -144,6 +182,35 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
 def flatten(x: jax.Array) -> jax.Array:
     """`(B, H, W, C)` → `(B, H * W * C)`, channels fastest."""
     return x.reshape((x.shape[0], -1))
+
+
+class TowerDense(nn.Module):
+    """A dense layer of which each group reads its own group of maps alone.
+
+    With one group it is `flatten` and `nn.Dense`. On two devices a tower's own half is
+    a layer of one group: its kernel is half of this one's, cut along the last axis.
+
+    Attributes:
+      features: Units of all groups.
+      groups: Groups that do not see each other: the towers.
+
+    Source: cuda-convnet layers-150.cfg.
+    """
+
+    features: int
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(B, ..., C)` to `(B, features)`."""
+        grouped = x.reshape((x.shape[0], -1, self.groups, x.shape[-1] // self.groups))
+        _, places, groups, channels = grouped.shape
+        shape = places * channels, self.features
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        by_group = kernel.reshape((places, channels, groups, self.features // groups))
+        y = jnp.einsum("bpgc,pcgf->bgf", grouped, by_group)
+        return y.reshape((x.shape[0], self.features)) + bias[None]
 
 
 class MaskDropout(nn.Module):

@@ -99,8 +99,9 @@ def is_split(path: Sequence[Any]) -> bool:
 
     Args:
       path: Its keys, as `jax.tree_util.tree_map_with_path` gives them; kernels and
-        biases of every layer but fc8 are cut along their last axis, and so is whatever
-        the optimizer keeps for them.
+        biases of every layer but fc8 are cut along their last axis, and so are
+        BatchNorm's scales and statistics and whatever the optimizer keeps for them.
     """
     names = [str(getattr(key, "key", "")) for key in path]
-    return names[-1] in ("kernel", "bias") and names[-2] != "fc8"
+    split = "kernel", "bias", "scale", "mean", "var"
+    return names[-1] in split and names[-2] != "fc8"

@@ -121,19 +121,22 @@ class Variant(Classifier):
         return kind(self.dropout_rate, deterministic=not self.training)
 
     @nn.nowrap
-    def head(self, units: int = 4096, *, mask: bool = False) -> list[Layer]:
+    def head(
+        self, units: int = 4096, *, mask: bool = False, activate: Layer = nn.relu
+    ) -> list[Layer]:
         """Returns the dense layers that most AlexNets end with: fc6, fc7 and fc8.
 
         Args:
           units: Of fc6 and fc7, before `width`.
           mask: Whether dropout is that of 2012.
+          activate: The non-linearity.
         """
         hidden = self.own(units)
         return [
             *(*self.read_both("fc6"), flatten),
-            *(nn.Dense(hidden, name="fc6"), nn.relu, self.dropout(mask=mask)),
+            *(nn.Dense(hidden, name="fc6"), activate, self.dropout(mask=mask)),
             *self.read_both("fc7"),
-            *(nn.Dense(hidden, name="fc7"), nn.relu, self.dropout(mask=mask)),
+            *(nn.Dense(hidden, name="fc7"), activate, self.dropout(mask=mask)),
             *self.read_both("fc8", alike=True),
             nn.Dense(self.num_classes, name="fc8"),
         ]
