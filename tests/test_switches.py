@@ -10,11 +10,11 @@ import optax
 import pytest
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models import MODELS, SWITCHES, create_model
+from alexnet_jax.models import MODELS, SWITCHES, create_configured, create_model
 from alexnet_jax.models.anatomy import describe
 from alexnet_jax.models.switches import Switched
 from alexnet_jax.step import create_state, make_train_step
-from alexnet_jax.train import _create_model, train_and_evaluate
+from alexnet_jax.train import train_and_evaluate
 from tests.test_models import activations, shapes_of
 from tests.test_step import compare
 from tests.test_towers import setup
@@ -228,7 +228,7 @@ def test_batch_norm_uses_the_batch_in_training_and_what_it_ran_up_after():
 def test_switches_that_cannot_be(name, field, value, line, config):
     config.model.name, config.model[field] = name, value
     with pytest.raises(InputError, match=f"^model.{field} {line}") as error:
-        _create_model(config)
+        create_configured(config)
     assert "\n" not in str(error.value)
 
 
