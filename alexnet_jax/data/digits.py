@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from sklearn import datasets
 
 from alexnet_jax.data.builder import create_builder, is_prepared, prepare
 
@@ -50,6 +49,8 @@ with tfds.core.registered.skip_registration():
         def _generate_examples(
             self, start: int, stop: int | None
         ) -> Iterator[tuple[int, dict[str, Any]]]:
+            from sklearn import datasets  # late: it takes a second
+
             digits = datasets.load_digits()
             # 0 ... 16 counts of ink become 0 ... 255.
             images = np.round(digits.images * (255 / 16)).astype(np.uint8)

@@ -63,7 +63,7 @@ def decode(content: bytes, size: int, fit: str) -> np.ndarray:
         if image.size != target:
             image = image.resize(target, _FILTER)
         left, top = (image.width - size) // 2, (image.height - size) // 2
-        return np.asarray(image.crop((left, top, left + size, top + size)))
+        return np.asarray(image)[top : top + size, left : left + size]
 
 
 def shrink(content: bytes, short_side: int, quality: int) -> bytes:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grain
 import numpy as np
 from absl import flags
 
@@ -54,13 +53,13 @@ class Reader:
         """
         indices, mask = self.order.draw(step, self.rows)
         examples = _records(self.folder, self.split).__getitems__(indices.tolist())
-        image = np.zeros((len(indices), self.size, self.size, 3), np.uint8)
+        image = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         broken = []
         for row, example in enumerate(examples):
             try:
                 image[row] = decode(example["image"], self.size, self.fit)
             except BrokenImage as error:
-                mask[row] = False
+                image[row], mask[row] = 0, False
                 broken.append(f"{example['file_name'].decode()} ({error})")
         label = np.array([example["label"] for example in examples], np.int32)
         return {"image": image, "label": label, "mask": mask, "broken": broken}
@@ -152,6 +151,8 @@ class Stream:
 
     def _read_from(self, step: int, rows: slice) -> None:
         """Starts reading at a step."""
+        import grain  # late: processes that prepare data need neither it nor JAX
+
         self.close()
         reader = dataclasses.replace(self.reader, rows=rows)
         threads = 0 if self.workers else count_cores()
