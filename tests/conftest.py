@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.config import default_config
-from alexnet_jax.data import Batches
+from alexnet_jax.data import Batches, shapes
 from alexnet_jax.data.digits import load
 from alexnet_jax.train import train_and_evaluate
 
@@ -32,6 +32,16 @@ def data_dir(tmp_path_factory):
     """A folder in which the digits lie prepared."""
     folder = tmp_path_factory.mktemp("tfds")
     load(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory):
+    """A folder in which a few drawn shapes lie prepared: 32, and 8 to test on."""
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "_PER_CLASS", {"train": 8, "val": 2})
+        shapes.load(folder, "fail")
     return folder
 
 

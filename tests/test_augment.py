@@ -220,6 +220,16 @@ class TestColors:
         np.testing.assert_allclose(shift, shift[:, :1, :1] + 0 * shift, atol=1e-6)
         assert len(np.unique(shift[:, 0, 0].round(5), axis=0)) == 5
 
+    def test_it_ends_after_so_many_epochs(self):
+        """As if there had never been any: without the division by 1.1, too."""
+        image = np.full((2, 8, 8, 3), 100, np.uint8)
+        made = pipeline(color=0.1, color_epochs=67)
+        key = jax.random.key(0)
+        last, first_without = (made.augmented(image, key, 0, at) for at in (66, 67))
+        assert abs(last - 100 / 255).min() > 1e-3
+        without = made(jnp.asarray(image))
+        np.testing.assert_allclose(first_without, without, rtol=1e-6)
+
     def test_grey_images_have_one_direction(self):
         image = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), np.uint8)
         made = pipeline("standard", statistics=measure([image]), color=0.1)

@@ -31,18 +31,23 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("name", "variant"), RUNS)
-def test_it_trains_two_steps(name, variant, data_dir, tmp_path):
+def test_it_trains_two_steps(name, variant, data_dir, shapes_dir, tmp_path):
     config = MODULES[name].get_config(variant)
     validate(config)
     assert config.name.startswith(name)
     if variant:
         assert config.name == f"{name}-{variant}"
-    # The digits stand in for data that may not be at hand, at the smallest size, and
-    # a few channels for all.
+    # The digits stand in for data that may not be at hand, and shapes for coloured
+    # ones, at the smallest size, and a few channels for all.
     if config.model.name != "lenet5":
         config.model.width = 1 / 8
     config.data.name, config.data.data_dir = "digits", str(data_dir)
+    if name == "imagenet":
+        config.data.name, config.data.data_dir = "shapes", str(shapes_dir)
+        config.eval.batch_size = 8  # all of them
     config.data.image_size = min(config.data.image_size, 67)
+    if config.augment.canvas:
+        config.augment.canvas = config.data.stored_size = 76
     config.batch_size, config.num_train_steps = 8, 2
     config.parallel.data = 1
     assert train_and_evaluate(config, tmp_path)["step"] == 2
@@ -107,3 +112,64 @@ def test_ablations_differ_from_the_baseline_by_one_leaf_of_the_model():
 @pytest.mark.parametrize("name", MODULES)
 def test_the_docstring_has_the_command(name):
     assert f"--config=experiments/{name}.py" in MODULES[name].__doc__
+
+
+def test_imagenets_recipes_are_those_of_the_table():
+    """Batch, epochs, update, decay, schedule, crop, colour and views, by author."""
+    made = {}
+    for variant in MODULES["imagenet"].VARIANTS:
+        config = MODULES["imagenet"].get_config(variant)
+        optim, augment = config.optim, config.augment
+        made[variant] = (
+            (config.model.name, config.data.name, config.data.image_size),
+            (config.batch_size, config.num_epochs, optim.name, optim.weight_decay),
+            (optim.schedule, optim.decay_epochs, optim.decay_steps),
+            (config.data.fit, config.data.scale, augment.crop, augment.mirror),
+            (augment.color, augment.color_epochs, augment.shared, config.eval.views),
+        )
+    pictures = "imagenet2012_256"
+    decay = (100_000, 200_000, 300_000, 400_000)
+    assert made == {
+        "paper": (
+            ("alexnet_paper", pictures, 224),
+            (128, 90, "sgd_2012", 5e-4),
+            ("plateau", (), ()),
+            ("crop", "author", "random", True),
+            (0.1, None, 1, 10),
+        ),
+        "2012": (
+            ("alexnet_2012", pictures, 224),
+            (128, 91, "sgd_2012", 5e-4),
+            ("2012", (), ()),
+            ("crop", "author", "random", True),
+            (0.1, 67, 32, 10),
+        ),
+        "caffe": (
+            ("alexnet_caffe", pictures, 227),
+            (256, 90, "sgd_2012", 5e-4),
+            ("step", (), decay),
+            ("warp", "caffe", "random", True),
+            (0.0, None, 1, 1),
+        ),
+        "torchvision": (
+            ("alexnet_torchvision", pictures, 224),
+            (256, 90, "sgd", 1e-4),
+            ("step", (30, 60), ()),
+            ("crop", "torchvision", "random_resized", True),
+            (0.0, None, 1, 1),
+        ),
+        "one_weird_trick": (
+            ("alexnet_one_weird_trick", pictures, 224),
+            (128, 90, "sgd_2012", 5e-4),
+            ("one_weird_trick", (), ()),
+            ("crop", "author", "random", True),
+            (0.1, None, 1, 10),
+        ),
+        "smoke": (
+            ("alexnet_2012", "shapes", 224),
+            (16, 4, "sgd_2012", 5e-4),
+            ("constant", (), ()),
+            ("crop", "author", "random", True),
+            (0.1, None, 1, 10),
+        ),
+    }

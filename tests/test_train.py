@@ -340,16 +340,18 @@ class Recorder:
         return self._config.to_dict()
 
 
-def test_every_key_is_read(config, tmp_path, monkeypatch):
+def test_every_key_is_read(config, shapes_dir, tmp_path, monkeypatch):
     """A key that nothing reads is a lie; what `validate` reads does not count."""
     from alexnet_jax.config import flatten_config
 
     monkeypatch.setattr(train, "validate", lambda config: None)
-    monkeypatch.setattr("alexnet_jax.data.DATA_SETS", {"digits": read_folders})
+    monkeypatch.setattr("alexnet_jax.data.DATA_SETS", {"shapes": read_folders})
+    config.data.name, config.data.data_dir = "shapes", str(shapes_dir)
+    config.data.stored_size = 67
     config.model.name = "alexnet_half"  # which has dropout
     config.data.image_size = 67
     config.model.width = 1 / 8
-    config.batch_size = 1_500  # so that the step is an epoch, which a plateau heeds
+    config.batch_size = 32  # so that the step is an epoch, which a plateau heeds
     config.num_train_steps = 1
     config.optim.schedule = "plateau"
     seen = set()
@@ -358,8 +360,8 @@ def test_every_key_is_read(config, tmp_path, monkeypatch):
 
 
 def read_folders(data_dir, config):
-    """As Fashion-MNIST's loader does, of the digits."""
-    from alexnet_jax.data import digits
+    """As ImageNet's loader does, of the shapes."""
+    from alexnet_jax.data import shapes
 
     assert config.manual_dir is None
-    return digits.load(data_dir)
+    return shapes.load(data_dir, config.on_broken)

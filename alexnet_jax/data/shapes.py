@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax.data import image_folder
+from alexnet_jax.data.image_folder import load as load_folder
 from alexnet_jax.errors import InputError
 
 _PER_CLASS = {"train": 64, "val": 16}
@@ -48,7 +48,7 @@ def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
                 f"data.data_dir: {folder} cannot be written "
                 f"({error.strerror or error}); choose another data.data_dir"
             ) from error
-    return image_folder.load(data_dir, str(folder), on_broken)
+    return load_folder(data_dir, str(folder), on_broken)
 
 
 def _draw_all(folder: Path) -> None:
