@@ -63,11 +63,15 @@ def setup(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
     )
     local = parallel.local(model)
     tx = tx or optax.sgd(1.0)
-    prepare = make_prepare("standard", lambda: measure([batch["image"]]), SIZE)
+    augment = default_config().augment
+    augment.update(canvas=72, crop="random", mirror=True, color=0.1, shared=3)
+    found = measure([batch["image"]])
+    prepare = make_prepare("standard", lambda: found, SIZE, augment)
     step = make_train_step(
         local,
         tx,
         prepare,
+        augment=prepare.augmented,  # every layout draws the same
         steps_per_epoch=9,
         log_every_steps=9,
         axis_name=parallel.axis_name,
