@@ -8,10 +8,12 @@ uint8, and take turns. All is in the disk's cache: this is about cores, not disk
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +33,7 @@ GPU_FLOP_PER_S = 0.4 * 790e12  # of an H200's measured rate of bfloat16 products
 
 
 def make_images(folder: Path, count: int) -> float:
-    """Writes JPEGs whose amplitudes fall as 1/f^1.2; returns their mean size in kB."""
+    """Writes JPEGs whose amplitudes fall as 1/f^1.4; returns their mean size in kB."""
     generator = np.random.default_rng(0)
     side, sizes = 1024, []
     fields = []
@@ -39,7 +41,7 @@ def make_images(folder: Path, count: int) -> float:
     distance[0, 0] = 1 / side
     for _ in range(2):
         noise = np.fft.fft2(generator.standard_normal((3, side, side)))
-        grey, *color = np.fft.ifft2(noise / distance**1.2).real
+        grey, *color = np.fft.ifft2(noise / distance**1.4).real
         grey, *color = (part / part.std() for part in (grey, *color))
         field = np.stack([grey + 0.2 * part for part in (grey, *color)], axis=-1)
         fields.append(np.clip(118 + 50 * field, 0, 255).astype(np.uint8))
@@ -64,9 +66,10 @@ def ours(folder: Path, workers: int) -> Iterator[Any]:
     config = default_config().data
     config.name, config.manual_dir = "image_folder", str(folder)
     config.data_dir, config.workers = str(folder / "prepared"), workers
-    train, _, _ = create_data(
-        config, batch_size=BATCH_SIZE, eval_batch_size=BATCH_SIZE, seed=0
-    )
+    with contextlib.redirect_stdout(sys.stderr):
+        train, _, _ = create_data(
+            config, batch_size=BATCH_SIZE, eval_batch_size=BATCH_SIZE, seed=0
+        )
     step = 0
     while True:
         yield train.batch(step)
@@ -169,7 +172,10 @@ def main() -> None:
     needed = GPU_FLOP_PER_S / FLOP_PER_IMAGE
     found["h200_images_per_s"] = round(needed)
     found["cores_to_feed_an_h200"] = round(needed / medians["ours"][1], 1)
-    print(json.dumps(found, indent=2))
+    lines = [
+        f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()
+    ]
+    print("{", ",\n".join(lines), "}", sep="\n")
 
 
 if __name__ == "__main__":

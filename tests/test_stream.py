@@ -1,5 +1,7 @@
 import multiprocessing
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches, create_data, image_folder, jpeg, stream
 from alexnet_jax.data.statistics import FILE_NAME, KRIZHEVSKY, measure
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.weights import load_weights
 from tests.pictures import write_folder
@@ -137,6 +139,15 @@ class TestGoingOn:
             assert_same(train.batch(step), expected[step])
         workers = multiprocessing.active_children()
         assert len(workers) == 2
+        os.kill(workers[1].pid, signal.SIGTERM)  # as to a whole group: not for them
+        os.kill(workers[0].pid, signal.SIGKILL)  # as for want of memory
+        with pytest.raises(
+            RunError, match="a process that read it was killed"
+        ) as error:
+            for step in range(7, 20):
+                train.batch(step)
+        assert "\n" not in str(error.value)
+        assert workers[1].is_alive()
         train.close()
         assert not any(worker.is_alive() for worker in workers)
 

@@ -5,9 +5,10 @@
 NAME is one of:
 
   imagenet2012       as TFDS has it, from ILSVRC2012_img_train.tar and
-                     ILSVRC2012_img_val.tar in --manual-dir; about 145 GB beside them
+                     ILSVRC2012_img_val.tar in --manual-dir; takes as much again
   imagenet2012_256   the same with a short side of 256 pixels, from a prepared
-                     imagenet2012 or from the tars; about 28 GB. For training
+                     imagenet2012 or from the tars. For training: about 22 kB
+                     an image, as estimated from a few photographs
   image_folder       from train/CLASS/*.jpg and val/CLASS/*.jpg below --manual-dir
   fashion_mnist      from the four original files in --manual-dir, else downloaded
   digits             scikit-learn's; needs no files

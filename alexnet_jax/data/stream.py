@@ -14,10 +14,10 @@ from absl import flags
 
 from alexnet_jax.data.jpeg import BrokenImage, decode
 from alexnet_jax.data.order import Order
-from alexnet_jax.data.sources import open_records
+from alexnet_jax.data.sources import open_records, parse
 from alexnet_jax.data.statistics import Statistics, kept_or_published
 from alexnet_jax.data.workers import count_cores, serve_parent
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 
 Batch = dict[str, np.ndarray]
 Place = tuple[int, tuple[int, int, int]]  # a step, and the rows of its batch
@@ -52,16 +52,17 @@ class Reader:
         Such an image is black and its mask false.
         """
         indices, mask = self.order.draw(step, self.rows)
-        examples = _records(self.folder, self.split).__getitems__(indices.tolist())
+        records = _records(self.folder, self.split).__getitems__(indices.tolist())
         image = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        label = np.empty(len(indices), np.int32)
         broken = []
-        for row, example in enumerate(examples):
+        for row, record in enumerate(records):
+            name, label[row], content = parse(record)
             try:
-                image[row] = decode(example["image"], self.size, self.fit)
+                image[row] = decode(content, self.size, self.fit)
             except BrokenImage as error:
                 image[row], mask[row] = 0, False
-                broken.append(f"{example['file_name'].decode()} ({error})")
-        label = np.array([example["label"] for example in examples], np.int32)
+                broken.append(f"{name} ({error})")
         return {"image": image, "label": label, "mask": mask, "broken": broken}
 
 
@@ -123,6 +124,7 @@ class Stream:
 
         Raises:
           InputError: An image is broken, and `on_broken` is `fail`.
+          RunError: The files cannot be read, or a worker was killed.
         """
         if self.reader.order.seed is None:
             step %= len(self)  # every epoch is the same
@@ -130,7 +132,7 @@ class Stream:
         if self._kept is None or self._kept[0] != place:
             if place != self._next:
                 self._read_from(step, rows)
-            batch = next(self._ahead)
+            batch = self._take()
             self._report(batch.pop("broken"))
             self._kept = place, batch
             following = step + 1
@@ -148,6 +150,17 @@ class Stream:
         if self._ahead is not None:
             self._ahead.close()
         self._ahead = self._next = self._kept = None
+
+    def _take(self) -> dict[str, Any]:
+        try:
+            return next(self._ahead)
+        except (OSError, RuntimeError) as error:  # array_record raises the latter
+            text = " ".join(str(error).split())
+            raise RunError(
+                f"data: {self.reader.folder} cannot be read, or a process that read it "
+                f"was killed ({text[:160]}); what was saved is kept, and the same "
+                "command goes on from there"
+            ) from error
 
     def _read_from(self, step: int, rows: slice) -> None:
         """Starts reading at a step."""
