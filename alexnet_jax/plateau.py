@@ -103,7 +103,8 @@ def heed(
     before, drops = (np.asarray(state.drops).item() for state in (old, new))
     if drops > before:
         factor = config.decay_rate**drops
-        say(f"plateau   no better for {config.patience} epochs: rate × {factor:g} now")
+        epochs = f"{config.patience} epoch{'s' * (config.patience > 1)}"
+        say(f"plateau   no better for {epochs}: rate × {factor:g} now")
     new = place(new)
     return jax.tree.map(
         lambda leaf: new if is_plateau(leaf) else leaf, opt_state, is_leaf=is_plateau

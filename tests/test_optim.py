@@ -302,8 +302,8 @@ class TestPlateau:
         return config
 
     SAID = (
-        "plateau   no better for 1 epochs: rate × 0.1 now\n",
-        "plateau   no better for 1 epochs: rate × 0.01 now\n",
+        "plateau   no better for 1 epoch: rate × 0.1 now\n",
+        "plateau   no better for 1 epoch: rate × 0.01 now\n",
     )
 
     def test_a_resumed_run_drops_where_the_uninterrupted_one_did(
