@@ -109,7 +109,9 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
         stack.enter_context(closing(checkpoints))
         start = processes.largest(checkpoints.latest_step() or 0)
         finished = start >= trainer.num_steps
-        together(lambda: _keep_inputs(workdir, data, finished) if primary else None)
+        together(
+            lambda: _keep_inputs(workdir, data, start, finished) if primary else None
+        )
         if finished:
             return _report_finished(config, workdir, start) if primary else {}
         state = together(lambda: _start(config, trainer, checkpoints, start))
@@ -130,16 +132,29 @@ def _claim(stack: contextlib.ExitStack, workdir: Path, config: ConfigDict) -> No
 
 
 def _keep_inputs(
-    workdir: Path, data: tuple[Split, Split, DataInfo], finished: bool
+    workdir: Path, data: tuple[Split, Split, DataInfo], start: int, finished: bool
 ) -> None:
-    """Leaves what predictions need; a run that has it and is finished is left alone."""
+    """Leaves what predictions need; checks that a run goes on with what it began with.
+
+    Raises:
+      InputError: The data set is another, or was measured anew, since the run began.
+    """
     train, _, info = data
-    if finished:
+    kept = None
+    if start:
         with contextlib.suppress(InputError):
-            Inputs.load(workdir)
-            return
+            kept = Inputs.load(workdir)
+    if kept and finished:
+        return
     inputs = Inputs(info.name, info.class_names, train.image_shape, train.statistics())
-    inputs.save(workdir)
+    if kept is None:
+        inputs.save(workdir)
+    elif not kept.same_as(inputs):
+        raise InputError(
+            f"data.data_dir: {info.folder} is not what {workdir} was trained on so far "
+            f"({kept.data}), or its statistics were measured anew; bring it back, or "
+            "start afresh in another --workdir"
+        )
 
 
 def _open_checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints | TakesPart:

@@ -1,5 +1,6 @@
 """The loop: resuming, records, checkpoints, stopping."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alexnet_jax import models, train, trainer
 from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.data.inputs import Inputs
 from alexnet_jax.errors import InputError
 from alexnet_jax.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
@@ -365,3 +367,17 @@ def read_folders(data_dir, config):
 
     assert config.manual_dir is None
     return shapes.load(data_dir, config.on_broken)
+
+
+def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
+    config.num_train_steps = 1
+    train_and_evaluate(config, tmp_path)
+    kept = Inputs.load(tmp_path)
+    other = dataclasses.replace(kept.statistics, mean=kept.statistics.mean + 1)
+    dataclasses.replace(kept, statistics=other).save(tmp_path)
+    train_and_evaluate(config, tmp_path)  # has ended: nothing is fed
+    config.num_train_steps = 2
+    with pytest.raises(InputError, match=r"data.data_dir: .*digits.* measured anew; "):
+        train_and_evaluate(config, tmp_path)
+    kept.save(tmp_path)
+    assert train_and_evaluate(config, tmp_path)["step"] == 2

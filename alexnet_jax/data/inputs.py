@@ -1,9 +1,12 @@
 """What a network was fed, kept in its run's folder to feed it other pictures."""
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
@@ -26,6 +29,23 @@ class Inputs:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     statistics: Statistics
+
+    def same_as(self, other: "Inputs") -> bool:
+        """Whether a network would be fed the same."""
+        names = ("data", "class_names", "image_shape")
+        pairs = [
+            (
+                getattr(self.statistics, figure.name),
+                getattr(other.statistics, figure.name),
+            )
+            for figure in dataclasses.fields(Statistics)
+        ]
+        return all(
+            getattr(self, name) == getattr(other, name) for name in names
+        ) and all(
+            ours.shape == theirs.shape and np.allclose(ours, theirs)
+            for ours, theirs in pairs
+        )
 
     def save(self, workdir: Path) -> None:
         """Writes `data.json` and `statistics.npz`."""
