@@ -17,6 +17,9 @@ config can be set; the ones that people change most:
   --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
   --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
   --config.model.width=0.5         times an AlexNet's channels and hidden units
+  --config.model.normalization=none    switches of Krizhevsky's: none, batch; also
+                                   model.pooling, model.activation, model.links
+  --config.log.gradients=True      the norm of each layer's gradient in the records
   --config.data.scale=pixels       what it is fed: author, unit, pixels, standard
   --config.optim.name=sgd_2012     the update of 2012; sgd is PyTorch's and Optax's
   --config.seed=1
