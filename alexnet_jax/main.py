@@ -17,6 +17,9 @@ config can be set; the ones that people change most:
   --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
   --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
   --config.model.width=0.5         times an AlexNet's channels and hidden units
+  --config.model.normalization=none    switches of Krizhevsky's: none, batch; also
+                                   model.pooling, model.activation, model.links
+  --config.log.gradients=True      the norm of each layer's gradient in the records
   --config.data.name=imagenet2012_256      see python -m alexnet_jax.data.prepare --help
   --config.data.workers=8          processes that decode JPEGs; threads if not given
   --config.data.on_broken=skip     names broken images and goes on without them

@@ -211,6 +211,18 @@ class Trainer:
         row |= {f"train/{name}": value for name, value in means(sums).items()}
         return row | self.evaluate(state) if due.evaluate else row
 
+    def _gradient_norms(
+        self, state: TrainState, shares: Any, due: Due, meter: Meter
+    ) -> Row:
+        """Returns `grad/LAYER` of the step to come, if its row is to have them."""
+        if not (self._config.log.gradients and (due.epoch or due.window)):
+            return {}
+        jax.block_until_ready(state)  # the steps before are the meter's
+        meter.pause()
+        norms = self._norms(state, shares, self._step_key)
+        meter.resume()
+        return norms
+
     def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
         """Compiles both steps ahead, so that no speed contains it."""
         start = time.perf_counter()
@@ -265,12 +277,7 @@ class Trainer:
                 meter.add(self._train.count(step - 1))
                 due, before = self._due(step), state
                 shares = self._parallel.split(batch)
-                norms = Row()
-                if self._config.log.gradients and (due.epoch or due.window):
-                    jax.block_until_ready(state)
-                    meter.pause()
-                    norms = self._norms(state, shares, self._step_key)
-                    meter.resume()
+                norms = self._gradient_norms(state, shares, due, meter)
                 state = train_step(state, shares, self._step_key)
                 if self._waits:
                     jax.block_until_ready(state)

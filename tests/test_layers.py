@@ -42,6 +42,31 @@ def test_max_pools(size):
     np.testing.assert_array_equal(max_pool(jnp.asarray(x)), expected[:, :full, :full])
 
 
+@pytest.mark.parametrize("pool", [max_pool, max_pool_2x2])
+def test_the_gradient_survives_what_xla_fuses(pool):
+    """After ReLU and BatchNorm, which XLA computes twice, to other last bits.
+
+    The zeros of ReLU are ties that hold only as long as both agree.
+    """
+
+    def loss(pool, x):
+        x = nn.relu(x)
+        mean = x.mean((0, 1, 2), keepdims=True)
+        variance = jnp.square(x).mean((0, 1, 2), keepdims=True) - mean**2
+        y = pool((x - mean) * jax.lax.rsqrt(variance + 1e-5) * 1.1 + 0.3)
+        return (y * noise(*y.shape, seed=1)).sum()
+
+    def plain(x):
+        window = 2 if pool is max_pool_2x2 else 3
+        return nn.max_pool(x, (window, window), strides=(2, 2))
+
+    x = noise(2, 12, 12, 3)
+    got, expected = (
+        jax.jit(jax.grad(lambda x, way=way: loss(way, x)))(x) for way in (pool, plain)
+    )
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [3, 4, 5])
 def test_pools_of_the_ablations(size):
     """Windows that hang over the end see what there is."""

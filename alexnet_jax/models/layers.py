@@ -89,57 +89,56 @@ def _plain_max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
 def _max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
     """`_plain_max_pool`, whose gradient on a CPU is quick.
 
-    XLA's puts back one unit at a time. Here each of a window's nine places is compared
-    with the maximum, all windows at once, and the first that equals it has the
-    gradient, as with XLA: a quarter of the time on two cores (0.68 s to 0.15 s for
-    pool1 at batch 128).
+    XLA's puts back one unit at a time. Here all windows at once look through their nine
+    places, and the first that has the maximum has the gradient, as with XLA: a quarter
+    of the time on two cores. Places are compared with each other, never with the
+    output: XLA may compute `x` a second time, to other last bits.
     """
     return _plain_max_pool(x, window, padding)
 
 
 def _pool_forward(
     x: jax.Array, window: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = _plain_max_pool(x, window, padding)
-    return y, (x, y)
+) -> tuple[jax.Array, jax.Array]:
+    return _plain_max_pool(x, window, padding), x
 
 
 def _pool_backward(
-    window: int,
-    padding: Padding,
-    saved: tuple[jax.Array, jax.Array],
-    gradient: jax.Array,
+    window: int, padding: Padding, x: jax.Array, gradient: jax.Array
 ) -> tuple[jax.Array]:
-    def by_xla(x: jax.Array, y: jax.Array, gradient: jax.Array) -> jax.Array:
+    def by_xla(x: jax.Array, gradient: jax.Array) -> jax.Array:
         _, backward = jax.vjp(lambda x: _plain_max_pool(x, window, padding), x)
         return backward(gradient)[0]
 
-    def by_places(x: jax.Array, y: jax.Array, gradient: jax.Array) -> jax.Array:
+    def by_places(x: jax.Array, gradient: jax.Array) -> jax.Array:
         (top, bottom), (left, right) = padding
         zero, lowest = (jnp.asarray(value, x.dtype) for value in (0, -jnp.inf))
         edges = ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
         extended = lax.pad(x, lowest, edges)
         batch, height, width, channels = extended.shape
-        rows, columns = (2 * (size - 1) + 1 for size in y.shape[1:3])
-        total = jnp.zeros_like(extended)
-        taken = jnp.zeros(y.shape, bool)
-        for i, j in itertools.product(range(window), repeat=2):
+        rows, columns = (2 * (size - 1) + 1 for size in gradient.shape[1:3])
+        corners = list(itertools.product(range(window), repeat=2))
+        largest = jnp.full(gradient.shape, lowest)
+        first = jnp.zeros(gradient.shape, jnp.int8)
+        for number, (i, j) in enumerate(corners):
             limits = (batch, i + rows, j + columns, channels)
             place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
-            here = (place == y) & ~taken
-            taken |= here
+            first = jnp.where(place > largest, jnp.int8(number), first)
+            largest = jnp.maximum(place, largest)
+        total = jnp.zeros_like(extended)
+        for number, (i, j) in enumerate(corners):
             back = (
                 (0, 0, 0),
                 (i, height - i - rows, 1),
                 (j, width - j - columns, 1),
                 (0, 0, 0),
             )
-            total += lax.pad(jnp.where(here, gradient, zero), zero, back)
+            here = jnp.where(first == number, gradient, zero)
+            total += lax.pad(here, zero, back)
         kept = slice(top, height - bottom), slice(left, width - right)
         return total[:, *kept]
 
-    result = lax.platform_dependent(*saved, gradient, cpu=by_places, default=by_xla)
-    return (result,)
+    return (lax.platform_dependent(x, gradient, cpu=by_places, default=by_xla),)
 
 
 _max_pool.defvjp(_pool_forward, _pool_backward)
