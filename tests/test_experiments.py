@@ -7,6 +7,8 @@ import pytest
 
 from alexnet_jax.config import differences, validate
 from alexnet_jax.errors import InputError
+from alexnet_jax.models import create_configured
+from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.train import train_and_evaluate
 from benchmarks.ablations import PUBLISHED
 
@@ -21,22 +23,33 @@ def load(path):
 
 
 MODULES = {path.stem: load(path) for path in sorted(FOLDER.glob("*.py"))}
-# Of many alike, those that are trained here; each network is in tests/test_switches.py.
-TRAINED = {"ablations": ("batch_norm",)}
 RUNS = [
     (name, variant)
     for name, module in MODULES.items()
-    for variant in TRAINED.get(name, ("", *getattr(module, "VARIANTS", ())))
+    for variant in ("", *getattr(module, "VARIANTS", ()))
 ]
+# The variants that are trained here, where it is not the default; each network and each
+# switch has tests of its own.
+TRAINED = {"fashion": "augmented", "imagenet": "2012", "ablations": "batch_norm"}
 
 
 @pytest.mark.parametrize(("name", "variant"), RUNS)
-def test_it_trains_two_steps(name, variant, data_dir, shapes_dir, tmp_path):
+def test_it_is_valid_and_has_a_network(name, variant):
     config = MODULES[name].get_config(variant)
     validate(config)
     assert config.name.startswith(name)
     if variant:
         assert config.name == f"{name}-{variant}"
+    model = create_configured(config)
+    create_optimizer(config.optim, create_schedule(config.optim, model.lr, 10, 100))
+    size = config.data.image_size
+    *_, (_, shape) = model.layer_shapes((1, size, size, 3))
+    assert shape == (1, config.model.num_classes)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
+    config = MODULES[name].get_config(TRAINED.get(name, ""))
     # The digits stand in for data that may not be at hand, and shapes for coloured
     # ones, at the smallest size, and a few channels for all.
     if config.model.name != "lenet5":

@@ -113,11 +113,9 @@ def test_a_dense_layer_of_towers_is_two_dense_layers():
 @pytest.mark.parametrize(
     ("pool", "size", "dtype"),
     [
-        *itertools.product(
-            [max_pool, max_pool_ceil], [3, 4, 7, 12], ["float32", "bfloat16"]
-        ),
+        *itertools.product([max_pool, max_pool_ceil], [3, 4, 7], ["float32"]),
         (max_pool_2x2, 3, "float32"),
-        (max_pool_2x2, 4, "bfloat16"),
+        *itertools.product([max_pool, max_pool_2x2], [4], ["bfloat16"]),
     ],
 )
 def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):

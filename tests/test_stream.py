@@ -12,7 +12,7 @@ from alexnet_jax.data import Batches, create_data, image_folder, jpeg, stream
 from alexnet_jax.data.statistics import FILE_NAME, KRIZHEVSKY, measure
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.train import train_and_evaluate
-from alexnet_jax.weights import load_weights
+from alexnet_jax.weights import find_checkpoint, load_weights
 from tests.pictures import write_folder
 
 BATCH = 10  # of 24 training images: three steps an epoch, the last of 4
@@ -265,7 +265,10 @@ def test_a_run_is_trained_stopped_and_gone_on_with(config, zoo, tmp_path):
     halves = train_and_evaluate(config, tmp_path / "halves")
     assert whole["step"] == halves["step"] == 6
     assert whole["test/loss"] == halves["test/loss"]
-    first, second = (load_weights(tmp_path / name) for name in ("whole", "halves"))
+    first, second = (
+        load_weights(find_checkpoint(tmp_path / name)[0])
+        for name in ("whole", "halves")
+    )
     assert first["params"].keys() == second["params"].keys()
     for layer, arrays in first["params"].items():
         for name, array in arrays.items():

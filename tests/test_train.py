@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alexnet_jax import models, train, trainer
 from alexnet_jax.checkpoint import Checkpoints
+from alexnet_jax.data import Batches
 from alexnet_jax.data.inputs import Inputs
 from alexnet_jax.errors import InputError
 from alexnet_jax.signals import Stopped
@@ -230,7 +231,7 @@ def test_what_only_lengthens_places_or_reports_may_change(config, tmp_path):
 def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     config.num_epochs = 2
     train_and_evaluate(config, tmp_path / "whole")
-    batch = trainer.Batches.batch
+    batch = Batches.batch
 
     def send(self, step, rows):
         if step == 5 and threading.current_thread() is threading.main_thread():
@@ -239,7 +240,7 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Batches, "batch", send)
+        patch.setattr(Batches, "batch", send)
         with pytest.raises(Stopped) as stopped:
             train_and_evaluate(config, tmp_path / "stopped")
     assert (stopped.value.number, stopped.value.step) == (number, 6)
@@ -337,6 +338,8 @@ class Recorder:
             return Recorder(value, self._seen, f"{self._prefix}{key}.")
         self._seen.add(self._prefix + key)
         return value
+
+    __getitem__ = __getattr__
 
     def to_dict(self):
         return self._config.to_dict()
