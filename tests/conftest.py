@@ -27,6 +27,14 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+@pytest.fixture
+def compiled_in_a_hurry():
+    """Code that is compiled in two thirds of the time, where speed is no matter."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """A folder in which the digits lie prepared."""

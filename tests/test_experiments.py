@@ -12,6 +12,8 @@ from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.train import train_and_evaluate
 from benchmarks.ablations import PUBLISHED
 
+pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
+
 FOLDER = Path(__file__).parents[1] / "experiments"
 
 

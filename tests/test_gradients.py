@@ -17,6 +17,8 @@ from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.writer import read_rows
 from tests.test_train import load
 
+pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
+
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 

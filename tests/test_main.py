@@ -53,10 +53,6 @@ def main(*arguments, **environment):
         ([DIGITS, "stray"], "unexpected argument 'stray'"),
         ([DIGITS, "--seeds=1,one"], "--seeds must be different whole numbers"),
         ([DIGITS, "--config.batch_size=0"], "batch_size must be an integer of at le"),
-        (
-            [DIGITS, "--config.parallel.data=2"],
-            "parallel.data × parallel.model must be at most 1",
-        ),
     ],
 )
 def test_bad_input_gets_one_line(arguments, expected, data_dir):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.results import main
+from benchmarks.ablations import make_table, read_runs
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted(path.parent for path in (ROOT / "results").rglob("metrics.jsonl"))
@@ -104,3 +105,10 @@ def test_mistakes(tmp_path):
     refused("README.md must hold one table of results, .*; found 0")
     (tmp_path / "b" / "seed-0" / "config.json").unlink()
     refused("b lacks a config.json or a test result")
+
+
+def test_the_ablations_are_what_was_measured():
+    folder = ROOT / "results" / "ablations"
+    table = make_table(read_runs(folder))
+    assert (folder / "table.md").read_text() == table
+    assert table.partition("\n\n")[0] in (ROOT / "README.md").read_text()

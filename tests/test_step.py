@@ -18,6 +18,8 @@ from alexnet_jax.models.layers import flatten
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
+pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
+
 SIZE = 28
 GREY = measure([np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)])
 ALL = {"canvas": 32, "crop": "random", "mirror": True, "color": 0.1, "shared": 3}

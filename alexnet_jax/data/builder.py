@@ -20,6 +20,36 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 _CHUNK = 5_000  # records read at a time: what is held undecoded stays small
 
 
+with tfds.core.registered.skip_registration():
+
+    class Photographs(tfds.core.GeneratorBasedBuilder):
+        """JPEG files of any size, by class; `shards.write` writes them."""
+
+        def describe(
+            self, labels: tfds.features.ClassLabel, description: str
+        ) -> tfds.core.DatasetInfo:
+            """Returns what `_info` has to."""
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "label": labels,
+                    "file_name": tfds.features.Text(),
+                }
+            )
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=description,
+                features=features,
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> None:
+            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
+
+        def _generate_examples(self) -> None:
+            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
+
+
 def resolve_data_dir(data_dir: str | None) -> Path:
     """Returns the folder of prepared data sets, absolute.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data.builder import is_prepared
+from alexnet_jax.data.builder import Photographs, is_prepared
 from alexnet_jax.data.jpeg import as_jpeg
 from alexnet_jax.data.shards import Recipe, write
 from alexnet_jax.data.sources import Files, ImageFile
@@ -37,7 +37,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 with tfds.core.registered.skip_registration():
 
-    class ImageFolder(tfds.core.GeneratorBasedBuilder):
+    class ImageFolder(Photographs):
         """Images in a folder a class, for training and for test."""
 
         name = "image_folder"
@@ -45,25 +45,8 @@ with tfds.core.registered.skip_registration():
 
         def _info(self) -> tfds.core.DatasetInfo:
             names = self.builder_config.class_names
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(encoding_format="jpeg"),
-                    "label": tfds.features.ClassLabel(names=names),
-                    "file_name": tfds.features.Text(),
-                }
-            )
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description="Images from a folder of class folders.",
-                features=features,
-                supervised_keys=("image", "label"),
-            )
-
-        def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> None:
-            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
-
-        def _generate_examples(self) -> None:
-            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
+            labels = tfds.features.ClassLabel(names=names)
+            return self.describe(labels, "Images from a folder of class folders.")
 
 
 def load(

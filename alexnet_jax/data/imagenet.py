@@ -14,7 +14,7 @@ from tensorflow_datasets.datasets.imagenet2012 import (
     imagenet_common,
 )
 
-from alexnet_jax.data.builder import create_builder, is_prepared
+from alexnet_jax.data.builder import Photographs, create_builder, is_prepared
 from alexnet_jax.data.jpeg import as_jpeg, shrink
 from alexnet_jax.data.shards import Recipe, write
 from alexnet_jax.data.sources import Files, ImageFile, Records, Source
@@ -37,7 +37,7 @@ _SHRUNK = Recipe(
 
 with tfds.core.registered.skip_registration():
 
-    class Imagenet2012Shrunk(tfds.core.GeneratorBasedBuilder):
+    class Imagenet2012Shrunk(Photographs):
         """ImageNet 2012 with a short side of 256 pixels, as JPEG."""
 
         name = "imagenet2012_256"
@@ -45,25 +45,8 @@ with tfds.core.registered.skip_registration():
 
         def _info(self) -> tfds.core.DatasetInfo:
             names = imagenet_common.label_names_file()
-            features = tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(encoding_format="jpeg"),
-                    "label": tfds.features.ClassLabel(names_file=names),
-                    "file_name": tfds.features.Text(),
-                }
-            )
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=f"ILSVRC 2012. {_SHRUNK.words} pixels.",
-                features=features,
-                supervised_keys=("image", "label"),
-            )
-
-        def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> None:
-            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
-
-        def _generate_examples(self) -> None:
-            raise NotImplementedError("prepared by alexnet_jax.data.prepare")
+            labels = tfds.features.ClassLabel(names_file=names)
+            return self.describe(labels, f"ILSVRC 2012. {_SHRUNK.words} pixels.")
 
 
 def load(

@@ -5,7 +5,7 @@ from tests.faults.campaign import run, run_real
 
 def test_short_campaign(data_dir, tmp_path):
     rows = run(tmp_path, data_dir, short=True).rows
-    assert [name for name, *_ in rows][:2] == ["kill -9", "SIGTERM"]
+    assert [name for name, *_ in rows][:2] == ["kill -9", "emptied folder: the newest"]
 
 
 @pytest.mark.slow
