@@ -51,6 +51,11 @@ def top5_sum(logits: jax.Array, label: jax.Array, mask: jax.Array) -> jax.Array:
     return (hit & mask).sum().astype(jnp.float32)
 
 
+def tells_by_top5(num_classes: int) -> bool:
+    """Whether people are shown top-5, which of ten classes or fewer says little."""
+    return num_classes > 10
+
+
 def means(sums: Mapping[str, jax.Array | float]) -> dict[str, float]:
     """Divides the other sums by `count`; waits for the device.
 

@@ -33,17 +33,17 @@ class Run:
     @property
     def finals(self) -> list[Row]:
         """The last row of each seed that holds a test result."""
-        evaluated = [[row for row in rows if "test/top1" in row] for rows in self.rows]
-        return [rows[-1] for rows in evaluated if rows]
+        return [rows[-1] for rows in self._evaluated]
 
     @property
     def bests(self) -> list[float]:
         """The best test top-1 of each seed that has any."""
-        found = [
-            [row["test/top1"] for row in rows if "test/top1" in row]
-            for rows in self.rows
-        ]
-        return [max(values) for values in found if values]
+        return [max(row["test/top1"] for row in rows) for rows in self._evaluated]
+
+    @property
+    def _evaluated(self) -> list[list[Row]]:
+        found = [[row for row in rows if "test/top1" in row] for rows in self.rows]
+        return [rows for rows in found if rows]
 
     def notes(self) -> list[str]:
         """Says what else to know: runs cut short, losses that are not finite."""

@@ -15,6 +15,7 @@ from alexnet_jax.curves import draw_curves
 from alexnet_jax.data import DataInfo, Split, create_data
 from alexnet_jax.data.inputs import Inputs
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.metrics import tells_by_top5
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.seal import set_damaged_aside, step_folders
@@ -278,7 +279,7 @@ def _result(rows: list[Row], workdir: Path, num_classes: int) -> Row:
         )
     best = max(evaluated, key=lambda row: row["test/top1"])
     names = ["step", "test/loss", "test/top1"]
-    if num_classes > 10:  # of fewer, top-5 says little
+    if tells_by_top5(num_classes):
         names.append("test/top5")
     last = {name: evaluated[-1][name] for name in names}
     return last | {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}

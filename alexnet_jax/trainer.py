@@ -16,7 +16,7 @@ from alexnet_jax.data import Split
 from alexnet_jax.diagnosis import check_finite, look_at_layers
 from alexnet_jax.errors import InputError
 from alexnet_jax.gradients import make_gradient_norms
-from alexnet_jax.metrics import means
+from alexnet_jax.metrics import means, tells_by_top5
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import Parallel
@@ -306,8 +306,8 @@ class Trainer:
                 if due.epoch:
                     epoch_mark = meter.mark()
                     progress.clear()
-                    many = self._model.num_classes > 10
-                    say(epoch_line(row, self._config.num_epochs, top5=many))
+                    top5 = tells_by_top5(self._model.num_classes)
+                    say(epoch_line(row, self._config.num_epochs, top5=top5))
                     state = state.replace(
                         opt_state=heed(
                             state.opt_state,

@@ -1,5 +1,6 @@
 """Batches: each is a function of (seed, step)."""
 
+import functools
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -93,7 +94,11 @@ class Batches:
         return height, width, channels
 
     def statistics(self) -> Statistics:
-        """Measures the images."""
+        """Measures the images, once."""
+        return self._statistics
+
+    @functools.cached_property
+    def _statistics(self) -> Statistics:
         return measure([self.image])
 
     def __len__(self) -> int:

@@ -105,7 +105,7 @@ def read_picture(path: Path, inputs: Inputs, invert: bool = False) -> Picture:
         image = 255 - image
     if dark:
         corners, middle = _corners_and_middle(image)
-        # Of the 60,000 training images of Fashion-MNIST none, and inverted all.
+        # Of Fashion-MNIST's 60,000 training images 18, and inverted all of them.
         if corners > min(middle, 127):
             notes.append(
                 "its ground is brighter than what it shows, while the network knows "
