@@ -84,7 +84,7 @@ def default_config() -> ConfigDict:
     config.optim.max_drops = 3  # at most so often
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 250
+    config.eval.batch_size = 125
     config.eval.every_epochs = 1
     config.eval.views = 1  # of an image: its centre; or 10, averaged, as in 2012
 

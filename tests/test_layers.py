@@ -16,6 +16,7 @@ from alexnet_jax.models.layers import (
     max_pool,
     max_pool_2x2,
     max_pool_ceil,
+    relu,
 )
 
 
@@ -108,6 +109,35 @@ def test_a_dense_layer_of_towers_is_two_dense_layers():
     ]
     got = layer.apply({"params": params}, x)
     np.testing.assert_allclose(got, jnp.concatenate(expected, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_relu_is_linens(dtype):
+    """Zeros of both signs, infinities and NaN included."""
+    special = jnp.array([0.0, -0.0, jnp.inf, -jnp.inf, jnp.nan])
+    x = jnp.concatenate([noise(50), special]).astype(dtype)
+    gradient = jnp.ones_like(x)
+    for way in (lambda f: f(x), lambda f: jax.vjp(f, x)[1](gradient)[0]):
+        got, wanted = (jax.jit(way, static_argnums=0)(f) for f in (relu, nn.relu))
+        assert got.dtype == wanted.dtype
+        np.testing.assert_array_equal(*(np.asarray(a, float) for a in (got, wanted)))
+
+
+def test_relu_keeps_the_output_alone():
+    """On a CPU, until the gradient has passed; linen's keeps the input as well."""
+    image, kernels = jnp.ones((4, 33, 33, 64)), [jnp.zeros((64, 64))] * 4
+
+    def planned(activation):
+        def loss(kernels):
+            x = image
+            for kernel in kernels:
+                x = max_pool(activation(x @ kernel))
+            return x.sum()
+
+        step = jax.jit(jax.grad(loss)).lower(kernels).compile()
+        return step.memory_analysis().temp_size_in_bytes
+
+    assert planned(relu) <= planned(nn.relu) - image.nbytes
 
 
 @pytest.mark.parametrize(

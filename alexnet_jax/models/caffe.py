@@ -2,10 +2,8 @@
 
 from typing import ClassVar
 
-from flax.linen import relu
-
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import max_pool_ceil
+from alexnet_jax.models.layers import max_pool_ceil, relu
 from alexnet_jax.models.variant import Variant
 
 

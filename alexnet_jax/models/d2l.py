@@ -3,10 +3,9 @@
 from typing import Any, ClassVar
 
 import flax.linen as nn
-from flax.linen import relu
 
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import max_pool
+from alexnet_jax.models.layers import max_pool, relu
 from alexnet_jax.models.variant import Variant
 
 

@@ -10,6 +10,7 @@ from alexnet_jax.models.layers import (
     avg_pool_3x3,
     max_pool_2x2,
     max_pool_ceil,
+    relu,
 )
 from alexnet_jax.models.variant import Layer, Variant
 
@@ -18,7 +19,7 @@ _POOLS: dict[str, Layer] = {
     "2x2": max_pool_2x2,
     "average": avg_pool_3x3,
 }
-_ACTIVATIONS: dict[str, Callable] = {"author": nn.relu, "tanh": nn.tanh}
+_ACTIVATIONS: dict[str, Callable] = {"author": relu, "tanh": nn.tanh}
 _ALLOWED = {
     "normalization": ("author", "none", "batch"),
     "pooling": tuple(_POOLS),

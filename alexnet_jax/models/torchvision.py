@@ -2,10 +2,8 @@
 
 from typing import ClassVar
 
-from flax.linen import relu
-
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import adaptive_avg_pool, max_pool
+from alexnet_jax.models.layers import adaptive_avg_pool, max_pool, relu
 from alexnet_jax.models.normalization import LocalResponseNorm
 from alexnet_jax.models.variant import Variant
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.convolution import Conv
-from alexnet_jax.models.layers import MaskDropout, flatten
+from alexnet_jax.models.layers import MaskDropout, flatten, relu
 from alexnet_jax.models.normalization import LocalResponseNorm
 from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth
 
@@ -122,7 +122,7 @@ class Variant(Classifier):
 
     @nn.nowrap
     def head(
-        self, units: int = 4096, *, mask: bool = False, activate: Layer = nn.relu
+        self, units: int = 4096, *, mask: bool = False, activate: Layer = relu
     ) -> list[Layer]:
         """Returns the dense layers that most AlexNets end with: fc6, fc7 and fc8.
 
@@ -147,7 +147,7 @@ class Variant(Classifier):
         hidden = self.scaled(4096)
         return [
             flatten,
-            *(self.dropout(), nn.Dense(hidden, name="fc6"), nn.relu),
-            *(self.dropout(), nn.Dense(hidden, name="fc7"), nn.relu),
+            *(self.dropout(), nn.Dense(hidden, name="fc6"), relu),
+            *(self.dropout(), nn.Dense(hidden, name="fc7"), relu),
             nn.Dense(self.num_classes, name="fc8"),
         ]
