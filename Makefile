@@ -51,7 +51,7 @@ format: install ## Mend style and format
 type: install ## Check types
 	$(BIN)/mypy
 
-bench: install ## Time both steps beside PyTorch's, in 8 minutes (installs PyTorch)
+bench: install ## Time both steps beside PyTorch's, in 9 minutes (installs PyTorch)
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks.step
 
