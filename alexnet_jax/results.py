@@ -1,4 +1,4 @@
-"""Writes README's table of results from the folders of published runs.
+"""Writes README's tables of results from the folders of published runs.
 
 python -m alexnet_jax.results [--folder=results] [--readme=README.md]
 
@@ -6,9 +6,11 @@ A folder of `results/` that is to stand in the table has, besides what a run lea
 (`config.json`, `metrics.jsonl`; several seeds in `seed-N/`), a `run.json` with what
 cannot be read from these: `order` in the table, what the `run` and its `network` are
 called, the accuracy that was `published`, the `hardware`, and perhaps its `time` by a
-clock on the wall; without it that of the last row is taken.
+clock on the wall; without it that of the last row is taken. With `by_epoch`, the
+published accuracies in per cent, perhaps none, it stands in a second table, too.
 """
 
+import itertools
 import json
 import re
 import sys
@@ -30,8 +32,8 @@ _TITLES = {"fashion_mnist": "Fashion-MNIST"}
 _NEEDED = ("order", "run", "network", "published", "hardware")
 
 
-def make_table(folder: Path) -> str:
-    """Returns the table of the runs in a folder, as Markdown.
+def make_tables(folder: Path) -> list[str]:
+    """Returns the table of the runs in a folder, and theirs by epoch, as Markdown.
 
     Raises:
       InputError: A folder lacks something.
@@ -40,7 +42,28 @@ def make_table(folder: Path) -> str:
     if not found:
         raise InputError(f"{folder} holds no folder with a run.json")
     found.sort(key=lambda pair: (pair[0]["order"], pair[1].name))
-    return _HEAD + "".join(_row(words, path, folder) for words, path in found)
+    table = _HEAD + "".join(_row(words, path, folder) for words, path in found)
+    chosen = [pair for pair in found if "by_epoch" in pair[0]]
+    return [table, _epochs_table(chosen)] if chosen else [table]
+
+
+def _epochs_table(found: Sequence[tuple[dict[str, Any], Path]]) -> str:
+    """Returns test accuracies epoch by epoch, the published ones beside ours."""
+    columns: dict[str, dict[float, str]] = {}
+    for words, path in found:
+        if words["by_epoch"]:
+            published = [f"{top1:.2f}" for top1 in words["by_epoch"]]
+            columns[f"{words['run']}, published"] = dict(enumerate(published, 1))
+        measured: dict[float, list[float]] = {}
+        for row in itertools.chain(*read_run(path, path.name).rows):
+            if "test/top1" in row:
+                measured.setdefault(row["epoch"], []).append(row["test/top1"])
+        columns[f"{words['run']}, here"] = {n: percent(measured[n]) for n in measured}
+    epochs = sorted({n for column in columns.values() for n in column if n == int(n)})
+    lines = [["epoch", *columns], ["---:"] * (1 + len(columns))]
+    for n in epochs:
+        lines.append([f"{n:g}", *(column.get(n, "") for column in columns.values())])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _read_words(file: Path) -> dict[str, Any]:
@@ -98,24 +121,26 @@ def _time(run: Run) -> str:
 
 
 def write_table(readme: Path, table: str) -> None:
-    """Puts the table in the place of the one that begins with the same heading.
+    """Puts a table in the place of the one whose heading begins with the same cell.
 
     Raises:
       InputError: There is none.
     """
     text = readme.read_text()
-    head = re.escape(_HEAD.partition("\n")[0])
-    replaced, count = re.subn(rf"^{head}\n(\|.*\n)*", lambda _: table, text, flags=re.M)
+    first = "".join(table.partition(" | ")[:2])
+    replaced, count = re.subn(
+        rf"^{re.escape(first)}.*\n(\|.*\n)*", lambda _: table, text, flags=re.M
+    )
     if count != 1:
         raise InputError(
-            f"{readme} must hold one table of results, which begins with "
-            f"{_HEAD.partition(chr(10))[0]!r}; found {count}"
+            f"{readme} must hold one table of results that begins with {first!r}; "
+            f"found {count}"
         )
     readme.write_text(replaced)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes the table."""
+    """Writes the tables."""
     parser = Parser(
         prog="python -m alexnet_jax.results",
         description=(__doc__ or "").splitlines()[0],
@@ -125,11 +150,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args(argv)
     try:
-        table = make_table(options.folder)
-        write_table(options.readme, table)
+        tables = make_tables(options.folder)
+        for table in tables:
+            write_table(options.readme, table)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
-    rows = table.count("\n") - _HEAD.count("\n")
+    rows = tables[0].count("\n") - _HEAD.count("\n")
     print(f"written   {options.readme}, {rows} rows from {options.folder}")
 
 

@@ -89,6 +89,24 @@ def test_a_table_is_written(tmp_path):
     ]
 
 
+def test_epochs_stand_beside_the_published_ones(tmp_path):
+    publish(tmp_path / "a", 20, run="first", by_epoch=[40, 50.5, 60])
+    publish(tmp_path / "b", 25, run="cut in an epoch", by_epoch=[])
+    publish(tmp_path / "c", 40, run="without")
+    readme = tmp_path / "README.md"
+    readme.write_text("| run | x |\n\n| epoch | x |\n| --- |\n| old |\n\nafter\n")
+    for _ in range(2):
+        main([f"--folder={tmp_path}", f"--readme={readme}"])
+    assert readme.read_text().splitlines()[-7:] == [
+        "| epoch | first, published | first, here | cut in an epoch, here |",
+        "| ---: | ---: | ---: | ---: |",
+        "| 1 | 40.00 |  |  |",
+        "| 2 | 50.50 | 55.00 ± 7.07 |  |",
+        "| 3 | 60.00 |  |  |",
+        *("", "after"),
+    ]
+
+
 def test_mistakes(tmp_path):
     def refused(line):
         with pytest.raises(SystemExit, match=f"^error: .*{line}"):
@@ -102,7 +120,7 @@ def test_mistakes(tmp_path):
     (tmp_path / "a" / "run.json").write_text("{")
     refused("a/run.json cannot be read")
     (tmp_path / "a" / "run.json").unlink()
-    refused("README.md must hold one table of results, .*; found 0")
+    refused("README.md must hold one table of results that begins with .*; found 0")
     (tmp_path / "b" / "seed-0" / "config.json").unlink()
     refused("b lacks a config.json or a test result")
 
