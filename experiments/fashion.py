@@ -10,9 +10,8 @@
   Published: 0.9047 after 10 epochs, 0.9135 at best; 0.7637 after one, here 0.5283
   (likewise; results/fashion-seed003). The other 9 have not yet been run.
 `half`: half the width, SGD at 0.01, momentum 0.9, weight decay 5e-4.
-  Published: about 0.90 after 10 epochs. With `--config.model.init=lecun` 0.9159, at best
-  0.9203 after 8 (CPU, one seed, 2026-11-22, jax 0.10.2, flax 0.12.8;
-  results/fashion-half).
+  Published: about 0.90 after 10 epochs. With `--config.model.init=lecun` 0.9159, at
+  best 0.9203 after 8 (likewise; results/fashion-half).
 `augmented`: `half`, each image enlarged to 256×256, of which training sees 224×224 from
   anywhere, every other one mirrored, and the test the centre; with
   `--config.eval.views=10` the mean over ten views. Not yet run at this size. At half
