@@ -7,9 +7,9 @@ free. `time_s` of the last row of `metrics.jsonl` counts from after the compilat
 holds every evaluation; only the end is evaluated and saved.
 
 `gpu` (the default): `alexnet_d2l` to a mean of 0.91, the fewest seconds. Not yet run.
-`cpu`: `alexnet_half` to 0.90, the fewest epochs: 0.9062 after 2, 0.9099 with
-  `--config.num_epochs=3` (CPU, one seed each, 2026-11-22, jax 0.10.2, flax 0.12.8;
-  results/speedrun-cpu*).
+`cpu`: `alexnet_half` to 0.90, the fewest epochs: 0.9062 after 2; with
+  `--config.num_epochs=1` 0.8847, with 3 0.9099 (CPU, one seed each, 2026-11-22, jax
+  0.10.2, flax 0.12.8; results/speedrun-cpu*).
 """
 
 from ml_collections import ConfigDict
