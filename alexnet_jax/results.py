@@ -106,7 +106,7 @@ def _length(run: Run) -> str:
     if end is not None and steps < end:
         return f"{epochs:.3g} of {config['num_epochs']} epochs, partial"
     if config["num_train_steps"] is None:
-        return f"{epochs:.4g} epochs"
+        return f"{epochs:.4g} epoch{'s' * (epochs != 1)}"
     return f"{steps:,} steps" + (f" ({epochs:.3g} epochs)" if epochs >= 1 else "")
 
 
