@@ -120,23 +120,24 @@ def _time(run: Run) -> str:
     return f"{seconds / 3600:.1f} h{each}"
 
 
-def write_table(readme: Path, table: str) -> None:
-    """Puts a table in the place of the one whose heading begins with the same cell.
+def write_tables(readme: Path, tables: Sequence[str]) -> None:
+    """Puts tables in the places of those whose headings begin with the same cells.
 
     Raises:
-      InputError: There is none.
+      InputError: One has no place; nothing was changed.
     """
     text = readme.read_text()
-    first = "".join(table.partition(" | ")[:2])
-    replaced, count = re.subn(
-        rf"^{re.escape(first)}.*\n(\|.*\n)*", lambda _: table, text, flags=re.M
-    )
-    if count != 1:
-        raise InputError(
-            f"{readme} must hold one table of results that begins with {first!r}; "
-            f"found {count}"
-        )
-    readme.write_text(replaced)
+    for table in tables:
+        first = "".join(table.partition(" | ")[:2])
+        old = rf"^{re.escape(first)}.*\n(\|.*\n)*"
+        new = table.replace("\\", r"\\")
+        text, count = re.subn(old, new, text, flags=re.M)
+        if count != 1:
+            raise InputError(
+                f"{readme} must hold one table of results that begins with {first!r}; "
+                f"found {count}"
+            )
+    readme.write_text(text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -151,8 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     try:
         tables = make_tables(options.folder)
-        for table in tables:
-            write_table(options.readme, table)
+        write_tables(options.readme, tables)
     except (InputError, OSError) as error:
         sys.exit(f"error: {error}")
     rows = tables[0].count("\n") - _HEAD.count("\n")

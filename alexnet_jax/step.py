@@ -184,9 +184,9 @@ def make_train_step(
 
 
 def _all_finite(tree: Any) -> jax.Array:
-    # What is not finite stays so in a sum, which on a CPU takes a quarter of the time.
-    sums = [leaf.sum() for leaf in jax.tree.leaves(tree)]
-    return jnp.isfinite(jnp.stack(sums)).all()
+    # 0 times NaN or inf is NaN, also in a sum, which on a CPU takes half of the time.
+    sums = [(0.0 * leaf).sum() for leaf in jax.tree.leaves(tree)]
+    return (jnp.stack(sums) == 0).all()
 
 
 def _mean_over(axis_name: str) -> Callable[[jax.Array], jax.Array]:

@@ -105,6 +105,10 @@ def test_epochs_stand_beside_the_published_ones(tmp_path):
         "| 3 | 60.00 |  |  |",
         *("", "after"),
     ]
+    readme.write_text("| run | x |\n")
+    with pytest.raises(SystemExit, match=r"begins with '\| epoch \| '; found 0"):
+        main([f"--folder={tmp_path}", f"--readme={readme}"])
+    assert readme.read_text() == "| run | x |\n"
 
 
 def test_mistakes(tmp_path):
