@@ -38,26 +38,26 @@ def make_tables(folder: Path) -> list[str]:
     Raises:
       InputError: A folder lacks something.
     """
-    found = [(_read_words(file), file.parent) for file in folder.glob("*/run.json")]
-    if not found:
+    files = [(_read_words(file), file.parent) for file in folder.glob("*/run.json")]
+    if not files:
         raise InputError(f"{folder} holds no folder with a run.json")
-    found.sort(key=lambda pair: (pair[0]["order"], pair[1].name))
-    table = _HEAD + "".join(_row(words, path, folder) for words, path in found)
+    files.sort(key=lambda pair: (pair[0]["order"], pair[1].name))
+    found = [(words, read_run(path, path.name)) for words, path in files]
+    table = _HEAD + "".join(_row(words, run, folder) for words, run in found)
     chosen = [pair for pair in found if "by_epoch" in pair[0]]
     return [table, _epochs_table(chosen)] if chosen else [table]
 
 
-def _epochs_table(found: Sequence[tuple[dict[str, Any], Path]]) -> str:
+def _epochs_table(found: Sequence[tuple[dict[str, Any], Run]]) -> str:
     """Returns test accuracies epoch by epoch, the published ones beside ours."""
     columns: dict[str, dict[float, str]] = {}
-    for words, path in found:
+    for words, run in found:
         if words["by_epoch"]:
             published = [f"{top1:.2f}" for top1 in words["by_epoch"]]
             columns[f"{words['run']}, published"] = dict(enumerate(published, 1))
         measured: dict[float, list[float]] = {}
-        for row in itertools.chain(*read_run(path, path.name).rows):
-            if "test/top1" in row:
-                measured.setdefault(row["epoch"], []).append(row["test/top1"])
+        for row in itertools.chain(*run.evaluated):
+            measured.setdefault(row["epoch"], []).append(row["test/top1"])
         columns[f"{words['run']}, here"] = {n: percent(measured[n]) for n in measured}
     epochs = sorted({n for column in columns.values() for n in column if n == int(n)})
     lines = [["epoch", *columns], ["---:"] * (1 + len(columns))]
@@ -77,11 +77,10 @@ def _read_words(file: Path) -> dict[str, Any]:
     return words
 
 
-def _row(words: dict[str, Any], path: Path, folder: Path) -> str:
-    run = read_run(path, path.name)
+def _row(words: dict[str, Any], run: Run, folder: Path) -> str:
     config = run.record.get("config")
     if not config or not run.finals:
-        raise InputError(f"{path} lacks a config.json or a test result")
+        raise InputError(f"{folder / run.name} lacks a config.json or a test result")
     data, size = config["data"]["name"], config["data"]["image_size"]
     cells = [
         words["run"],
@@ -92,7 +91,7 @@ def _row(words: dict[str, Any], path: Path, folder: Path) -> str:
         percent([row["test/top1"] for row in run.finals]),
         words["published"],
         f"{words['hardware']}, {words.get('time') or _time(run)}",
-        f"[log]({folder.name}/{path.name})",
+        f"[log]({folder.name}/{run.name})",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -130,7 +129,7 @@ def write_tables(readme: Path, tables: Sequence[str]) -> None:
     for table in tables:
         first = "".join(table.partition(" | ")[:2])
         old = rf"^{re.escape(first)}.*\n(\|.*\n)*"
-        new = table.replace("\\", r"\\")
+        new = table.replace("\\", r"\\")  # `subn` reads escapes
         text, count = re.subn(old, new, text, flags=re.M)
         if count != 1:
             raise InputError(

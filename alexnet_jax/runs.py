@@ -33,15 +33,16 @@ class Run:
     @property
     def finals(self) -> list[Row]:
         """The last row of each seed that holds a test result."""
-        return [rows[-1] for rows in self._evaluated]
+        return [rows[-1] for rows in self.evaluated]
 
     @property
     def bests(self) -> list[float]:
         """The best test top-1 of each seed that has any."""
-        return [max(row["test/top1"] for row in rows) for rows in self._evaluated]
+        return [max(row["test/top1"] for row in rows) for rows in self.evaluated]
 
     @property
-    def _evaluated(self) -> list[list[Row]]:
+    def evaluated(self) -> list[list[Row]]:
+        """The rows of each seed that hold a test result, if there are any."""
         found = [[row for row in rows if "test/top1" in row] for rows in self.rows]
         return [rows for rows in found if rows]
 
