@@ -11,8 +11,8 @@ import pytest
 
 from alexnet_jax.config import default_config
 from alexnet_jax.models import MODELS, create_model
-from alexnet_jax.models.layers import adaptive_avg_pool
 from alexnet_jax.models.normalization import LocalResponseNorm
+from alexnet_jax.models.pooling import adaptive_avg_pool
 from alexnet_jax.optim import create_optimizer, create_schedule
 from tests.golden.formula import (
     CASES,

@@ -12,18 +12,16 @@ from flax import traverse_util
 
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.convolution import CEIL
-from alexnet_jax.models.layers import (
-    MaskDropout,
-    TowerDense,
+from alexnet_jax.models.layers import MaskDropout, TowerDense, flatten
+from alexnet_jax.models.normalization import LocalResponseNorm, MapNorm
+from alexnet_jax.models.pooling import (
     adaptive_avg_pool,
     avg_pool,
     avg_pool_3x3,
-    flatten,
     max_pool,
     max_pool_2x2,
     max_pool_ceil,
 )
-from alexnet_jax.models.normalization import LocalResponseNorm, MapNorm
 
 # Functions that pool: window and stride.
 _POOLS = (

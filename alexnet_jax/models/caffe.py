@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+import flax.linen as nn
+
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import max_pool_ceil, relu
+from alexnet_jax.models.pooling import max_pool_ceil
 from alexnet_jax.models.variant import Variant
 
 
@@ -38,16 +40,16 @@ class AlexNetCaffe(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 227×227."""
-        conv, pool = self.conv, max_pool_ceil
+        conv, act, pool = self.conv, nn.relu, max_pool_ceil
         tail = [self.norm("caffe", crosses=True), pool]
         if self.pools_first:
             tail.reverse()
         self.net = self.stack(
-            [conv("conv1", 96, 11, 4), relu, *tail],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2, groups=2), relu, *tail],  # 13×13×256
-            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1, groups=2), relu, pool],  # 6×6×256
+            [conv("conv1", 96, 11, 4), act, *tail],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), act, *tail],  # 13×13×256
+            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), act],  # 13×13×384
+            [conv("conv4", 384, 3, pad=1, groups=2), act],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1, groups=2), act, pool],  # 6×6×256
             self.head(),
         )
 

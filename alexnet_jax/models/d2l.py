@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import max_pool, relu
+from alexnet_jax.models.pooling import max_pool
 from alexnet_jax.models.variant import Variant
 
 
@@ -36,11 +36,11 @@ class AlexNet(Variant):
         """Lays out the layers; shapes are for 224×224."""
         conv = self.conv
         self.net = self.stack(
-            [conv("conv1", 96, 11, 4, self.conv1_pad), relu, max_pool],  # 26×26×96
-            [conv("conv2", 256, 5, pad=2), relu, max_pool],  # 12×12×256
-            [conv("conv3", 384, 3, pad=1), relu],  # 12×12×384
-            [conv("conv4", 384, 3, pad=1), relu],  # 12×12×384
-            [conv("conv5", 256, 3, pad=1), relu, max_pool],  # 5×5×256
+            [conv("conv1", 96, 11, 4, self.conv1_pad), nn.relu, max_pool],  # 26×26×96
+            [conv("conv2", 256, 5, pad=2), nn.relu, max_pool],  # 12×12×256
+            [conv("conv3", 384, 3, pad=1), nn.relu],  # 12×12×384
+            [conv("conv4", 384, 3, pad=1), nn.relu],  # 12×12×384
+            [conv("conv5", 256, 3, pad=1), nn.relu, max_pool],  # 5×5×256
             self.head(),
         )
 
@@ -127,10 +127,10 @@ class AlexNetHalf(Variant):
         """Lays out the layers; shapes are for 224×224."""
         conv = self.conv
         self.net = self.stack(
-            [conv("conv1", 48, 11, 4, 2), relu, max_pool],  # 27×27×48
-            [conv("conv2", 128, 5, pad=2), relu, max_pool],  # 13×13×128
-            [conv("conv3", 192, 3, pad=1), relu],  # 13×13×192
-            [conv("conv4", 192, 3, pad=1), relu],  # 13×13×192
-            [conv("conv5", 128, 3, pad=1), relu, max_pool],  # 6×6×128
+            [conv("conv1", 48, 11, 4, 2), nn.relu, max_pool],  # 27×27×48
+            [conv("conv2", 128, 5, pad=2), nn.relu, max_pool],  # 13×13×128
+            [conv("conv3", 192, 3, pad=1), nn.relu],  # 13×13×192
+            [conv("conv4", 192, 3, pad=1), nn.relu],  # 13×13×192
+            [conv("conv5", 128, 3, pad=1), nn.relu, max_pool],  # 6×6×128
             self.head(2048),
         )

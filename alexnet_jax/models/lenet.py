@@ -5,7 +5,8 @@ from typing import ClassVar
 import flax.linen as nn
 
 from alexnet_jax.models.classifier import Classifier, Reference
-from alexnet_jax.models.layers import avg_pool, flatten
+from alexnet_jax.models.layers import flatten
+from alexnet_jax.models.pooling import avg_pool
 
 
 class LeNet(Classifier):

@@ -5,13 +5,8 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models.layers import (
-    TowerDense,
-    avg_pool_3x3,
-    max_pool_2x2,
-    max_pool_ceil,
-    relu,
-)
+from alexnet_jax.models.layers import Dense, TowerDense
+from alexnet_jax.models.pooling import avg_pool_3x3, max_pool_2x2, max_pool_ceil
 from alexnet_jax.models.variant import Layer, Variant
 
 _POOLS: dict[str, Layer] = {
@@ -19,7 +14,7 @@ _POOLS: dict[str, Layer] = {
     "2x2": max_pool_2x2,
     "average": avg_pool_3x3,
 }
-_ACTIVATIONS: dict[str, Callable] = {"author": relu, "tanh": nn.tanh}
+_ACTIVATIONS: dict[str, Callable] = {"author": nn.relu, "tanh": nn.tanh}
 _ALLOWED = {
     "normalization": ("author", "none", "batch"),
     "pooling": tuple(_POOLS),
@@ -153,5 +148,5 @@ class Switched(Variant):
             *(fc6, self.activate, self.dropout(mask=True)),
             *(fc7, self.activate, self.dropout(mask=True)),
             *self.read_both("fc8", alike=True),
-            nn.Dense(self.num_classes, name="fc8"),
+            Dense(self.num_classes, name="fc8"),
         ]

@@ -2,9 +2,11 @@
 
 from typing import ClassVar
 
+import flax.linen as nn
+
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.layers import adaptive_avg_pool, max_pool, relu
 from alexnet_jax.models.normalization import LocalResponseNorm
+from alexnet_jax.models.pooling import adaptive_avg_pool, max_pool
 from alexnet_jax.models.variant import Variant
 
 
@@ -37,11 +39,11 @@ class AlexNetTorchvision(Variant):
         """Lays out the layers; shapes are for 224×224."""
         conv = self.conv
         self.net = self.stack(
-            [conv("conv1", 64, 11, 4, 2), relu, max_pool],  # 27×27×64
-            [conv("conv2", 192, 5, pad=2), relu, max_pool],  # 13×13×192
-            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv4", 256, 3, pad=1), relu],  # 13×13×256
-            [conv("conv5", 256, 3, pad=1), relu, max_pool],  # 6×6×256
+            [conv("conv1", 64, 11, 4, 2), nn.relu, max_pool],  # 27×27×64
+            [conv("conv2", 192, 5, pad=2), nn.relu, max_pool],  # 13×13×192
+            [conv("conv3", 384, 3, pad=1), nn.relu],  # 13×13×384
+            [conv("conv4", 256, 3, pad=1), nn.relu],  # 13×13×256
+            [conv("conv5", 256, 3, pad=1), nn.relu, max_pool],  # 6×6×256
             [adaptive_avg_pool, *self.head_dropout_first()],
         )
 
@@ -74,10 +76,10 @@ class AlexNetUngrouped(Variant):
         """Lays out the layers; shapes are for 227×227."""
         conv, norm = self.conv, LocalResponseNorm("torch", k=2.0)
         self.net = self.stack(
-            [conv("conv1", 96, 11, 4), relu, norm, max_pool],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2), relu, norm, max_pool],  # 13×13×256
-            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1), relu],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1), relu, max_pool],  # 6×6×256
+            [conv("conv1", 96, 11, 4), nn.relu, norm, max_pool],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2), nn.relu, norm, max_pool],  # 13×13×256
+            [conv("conv3", 384, 3, pad=1), nn.relu],  # 13×13×384
+            [conv("conv4", 384, 3, pad=1), nn.relu],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1), nn.relu, max_pool],  # 6×6×256
             self.head_dropout_first(),
         )

@@ -3,15 +3,32 @@
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.convolution import Conv
-from alexnet_jax.models.layers import MaskDropout, flatten, relu
+from alexnet_jax.models.layers import Dense, MaskDropout, flatten
 from alexnet_jax.models.normalization import LocalResponseNorm
+from alexnet_jax.models.pooling import MAX_POOLS, max_pool_of_relu
 from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth
 
 Layer = Callable
+
+
+class Stack(nn.Sequential):
+    """`nn.Sequential` that takes ReLU and max-pooling after it in one."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps an array through all layers."""
+        layers = list(self.layers)
+        while layers:
+            layer = layers.pop(0)
+            if layer is nn.relu and layers and layers[0] in MAX_POOLS:
+                x = max_pool_of_relu(x, layers.pop(0))
+            else:
+                x = layer(x)
+        return x
 
 
 class Variant(Classifier):
@@ -33,7 +50,7 @@ class Variant(Classifier):
     @nn.nowrap
     def stack(self, *blocks: list[Layer]) -> nn.Sequential:
         """Returns the layers of all blocks, one after the other."""
-        return nn.Sequential([layer for block in blocks for layer in block])
+        return Stack([layer for block in blocks for layer in block])
 
     @nn.nowrap
     def scaled(self, features: int) -> int:
@@ -122,7 +139,7 @@ class Variant(Classifier):
 
     @nn.nowrap
     def head(
-        self, units: int = 4096, *, mask: bool = False, activate: Layer = relu
+        self, units: int = 4096, *, mask: bool = False, activate: Layer = nn.relu
     ) -> list[Layer]:
         """Returns the dense layers that most AlexNets end with: fc6, fc7 and fc8.
 
@@ -134,11 +151,11 @@ class Variant(Classifier):
         hidden = self.own(units)
         return [
             *(*self.read_both("fc6"), flatten),
-            *(nn.Dense(hidden, name="fc6"), activate, self.dropout(mask=mask)),
+            *(Dense(hidden, name="fc6"), activate, self.dropout(mask=mask)),
             *self.read_both("fc7"),
-            *(nn.Dense(hidden, name="fc7"), activate, self.dropout(mask=mask)),
+            *(Dense(hidden, name="fc7"), activate, self.dropout(mask=mask)),
             *self.read_both("fc8", alike=True),
-            nn.Dense(self.num_classes, name="fc8"),
+            Dense(self.num_classes, name="fc8"),
         ]
 
     @nn.nowrap
@@ -147,7 +164,7 @@ class Variant(Classifier):
         hidden = self.scaled(4096)
         return [
             flatten,
-            *(self.dropout(), nn.Dense(hidden, name="fc6"), relu),
-            *(self.dropout(), nn.Dense(hidden, name="fc7"), relu),
-            nn.Dense(self.num_classes, name="fc8"),
+            *(self.dropout(), Dense(hidden, name="fc6"), nn.relu),
+            *(self.dropout(), Dense(hidden, name="fc7"), nn.relu),
+            Dense(self.num_classes, name="fc8"),
         ]

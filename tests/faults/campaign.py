@@ -267,23 +267,33 @@ KINDS = {
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, options: str) -> Iterator[bool]:
-    """Mounts a tmpfs; yields whether that is allowed here."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    allowed = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    try:
-        yield allowed
-    finally:
-        if allowed:
-            subprocess.run(["umount", str(folder)], check=True)
+def small_disk(options: str) -> Iterator[Path | None]:
+    """Mounts a tmpfs; yields its folder, or None where that is not allowed.
+
+    The mount belongs to a process that waits for the end of its input: it is gone when
+    this one ends, however it ends.
+    """
+    mount = 'mount -t tmpfs -o "$0" tmpfs /mnt && echo mounted && exec cat'
+    namespace = ("unshare", "--user", "--map-root-user", "--mount")
+    if not shutil.which(namespace[0]):
+        yield None
+        return
+    with subprocess.Popen(
+        [*namespace, "sh", "-c", mount, options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as holder:
+        assert holder.stdout is not None
+        mounted = holder.stdout.readline() == b"mounted\n"
+        yield Path(f"/proc/{holder.pid}/root/mnt") if mounted else None
+        holder.communicate()
 
 
 def full_disk(campaign: Campaign) -> None:
     """A disk with room for two checkpoints, then the run is moved to a larger one."""
-    disk = campaign.folder / "disk"
-    with small_disk(disk, "size=110m") as allowed:
-        if not allowed:
+    with small_disk("size=110m") as disk:
+        if disk is None:
             campaign.rows.append(("full disk", 0, "not run: no mounting here"))
             return
         workdir = disk / "run"
@@ -302,9 +312,8 @@ def full_disk(campaign: Campaign) -> None:
 
 def read_only(campaign: Campaign) -> None:
     """A folder that cannot be written."""
-    disk = campaign.folder / "read-only"
-    with small_disk(disk, "ro") as allowed:
-        if not allowed:
+    with small_disk("ro") as disk:
+        if disk is None:
             campaign.rows.append(
                 ("read-only folder", 0, "not run: mounting not allowed")
             )

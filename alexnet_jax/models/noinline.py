@@ -1,0 +1,32 @@
+"""Functions that XLA leaves whole: what they compute is fused with nothing outside."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import jax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+
+def noinline(function: Callable) -> Callable:
+    """Returns a function of arrays that XLA calls, and does not inline.
+
+    On a CPU XLA fuses whatever it can, after it has taken `lax.optimization_barrier`
+    out: it computes small things again and again rather than once, and keeps large ones
+    for them. What goes into a call and what comes out lies in memory, and nothing else.
+
+    Source: the attribute `inlineable` in XLA's `call_inliner.cc`. An XLA that ignores
+    it computes the same, in more time and memory.
+    """
+
+    @wraps(function)
+    def whole(*args: jax.Array) -> Any:
+        with set_xla_metadata(inlineable=None):  # what it calls may be inlined in it
+            return function(*args)
+
+    @wraps(function)
+    def call(*args: jax.Array) -> Any:
+        with set_xla_metadata(inlineable="false"):
+            return jax.jit(whole)(*args)
+
+    return call
