@@ -159,6 +159,19 @@ class TestWinograd:
         counts = [winograd._parts(batch, mega * each) for batch, each in sizes]
         assert counts == [1, 2, 3, 1]
 
+    def test_a_part_leaves_its_workspace_to_the_next(self, monkeypatch):
+        conv, x = Conv(32, (3, 3)), noise(8, 24, 24, 32)
+        variables = conv.init(jax.random.key(1), x)
+
+        def planned(parts):
+            monkeypatch.setattr(winograd, "_parts", lambda *_: parts)
+            # A function of its own: JAX remembers what it traced.
+            forward = jax.jit(lambda variables, x: conv.apply(variables, x))
+            compiled = forward.lower(variables, x).compile()
+            return compiled.memory_analysis().temp_size_in_bytes
+
+        assert planned(8) < planned(1) / 2
+
     def test_no_image(self):
         x = noise(0, 9, 9, 16)
         conv = Conv(16, (3, 3))

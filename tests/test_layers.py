@@ -1,8 +1,10 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from alexnet_jax.models.layers import MaskDropout, TowerDense
+from alexnet_jax.models.layers import Dense, MaskDropout, TowerDense
 
 
 def noise(*shape, seed=0):
@@ -26,6 +28,56 @@ def test_a_dense_layer_of_towers_is_two_dense_layers():
     ]
     got = layer.apply({"params": params}, x)
     np.testing.assert_allclose(got, jnp.concatenate(expected, -1), atol=1e-5)
+
+
+class TestDense:
+    @pytest.mark.parametrize(("dtype", "near"), [("float32", 0), ("bfloat16", 0.01)])
+    @pytest.mark.parametrize("shape", [(3, 8), (2, 3, 8)])
+    def test_it_is_linens(self, shape, dtype, near):
+        x = noise(*shape)
+        ours, linens = (kind(5, dtype=dtype) for kind in (Dense, nn.Dense))
+        variables = ours.init(jax.random.key(1), x)
+
+        def value_and_gradients(layer):
+            y, backward = jax.vjp(jax.jit(layer.apply), variables, x)
+            return y, backward(noise(*y.shape, seed=2).astype(y.dtype))
+
+        for got, wanted in zip(
+            *(jax.tree.leaves(value_and_gradients(layer)) for layer in (ours, linens)),
+            strict=True,
+        ):
+            assert got.dtype == wanted.dtype
+            pair = (np.asarray(array, np.float32) for array in (got, wanted))
+            np.testing.assert_allclose(*pair, rtol=near, atol=near)
+
+    def test_precision(self):
+        layer = Dense(5, precision="highest")
+        x = noise(3, 8)
+        variables = layer.init(jax.random.key(1), x)
+        gradient = jax.jit(jax.grad(lambda v: layer.apply(v, x).sum()))
+        text = gradient.lower(variables).as_text()
+        assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("dot_general")
+
+    def test_no_copy_of_the_kernels_in_a_step(self):
+        """On a CPU, where the new kernel is written into the old one's place."""
+        x = noise(4, 512)
+
+        def planned(kind):
+            layers = nn.Sequential([kind(512) for _ in range(3)])
+
+            def step(variables, x):
+                def loss(variables):
+                    return jnp.square(layers.apply(variables, x)).sum()
+
+                gradients = jax.grad(loss)(variables)
+                return jax.tree.map(lambda a, g: a - 0.1 * g, variables, gradients)
+
+            variables = layers.init(jax.random.key(0), x)
+            compiled = jax.jit(step, donate_argnums=0).lower(variables, x).compile()
+            return compiled.memory_analysis().temp_size_in_bytes
+
+        a_kernel = 4 * 512**2
+        assert planned(Dense) < planned(nn.Dense) - 0.9 * a_kernel
 
 
 class TestMaskDropout:

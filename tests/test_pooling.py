@@ -8,12 +8,14 @@ import pytest
 
 from alexnet_jax.models.convolution import ceil_padding
 from alexnet_jax.models.pooling import (
+    MAX_POOLS,
     adaptive_avg_pool,
     avg_pool,
     avg_pool_3x3,
     max_pool,
     max_pool_2x2,
     max_pool_ceil,
+    max_pool_of_relu,
 )
 
 
@@ -119,6 +121,41 @@ def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
     near = 1e-6 if dtype == "float32" else 4e-2  # the order of sums
     np.testing.assert_allclose(got, wanted, atol=near)
     np.testing.assert_array_equal(got != 0, wanted != 0)
+
+
+class TestMaxPoolOfRelu:
+    @pytest.mark.parametrize("pool", MAX_POOLS)
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_it_is_one_after_the_other(self, pool, dtype):
+        """Windows without a positive unit, ties and infinities included."""
+        x = jnp.round(2 * noise(2, 8, 9, 3)).astype(dtype)
+        x = x.at[0, :4].set(-1).at[1, 5, 5].set(jnp.inf).at[1, 0, 0].set(-jnp.inf)
+        ways = (lambda x: max_pool_of_relu(x, pool)), (lambda x: pool(nn.relu(x)))
+
+        def value_and_gradient(way):
+            y, backward = jax.vjp(jax.jit(way), x)
+            return y, backward(jnp.arange(1, y.size + 1).reshape(y.shape).astype(dtype))
+
+        got, wanted = (value_and_gradient(way) for way in ways)
+        jax.tree.map(np.testing.assert_array_equal, got, wanted)
+
+    def test_what_was_pooled_need_not_stay(self):
+        """On a CPU; with ReLU first its gradient wants every unit."""
+        image, kernels = jnp.ones((4, 33, 33, 64)), [jnp.zeros((64, 64))] * 2
+
+        def planned(way):
+            def loss(kernels):
+                x = image
+                for kernel in kernels:
+                    x = way(x @ kernel)
+                return x.sum()
+
+            step = jax.jit(jax.grad(loss)).lower(kernels).compile()
+            return step.memory_analysis().temp_size_in_bytes
+
+        together = planned(lambda x: max_pool_of_relu(x, max_pool))
+        apart = planned(lambda x: max_pool(nn.relu(x)))
+        assert together <= apart - image.nbytes // 2
 
 
 def test_average_pools():
