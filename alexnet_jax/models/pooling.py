@@ -92,9 +92,9 @@ def _max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
     XLA's puts back one unit at a time. Here all windows at once look through their nine
     places, and the first that has the maximum has the gradient, as with XLA: a quarter
     of the time on two cores. They do so on the way forward, so that only its number
-    has to stay, a byte a window, and not `x`: 0.1 GB less of d2l's step. Places are
-    compared with each other, never with the output: XLA may compute `x` a second time,
-    to other last bits.
+    has to stay, a byte a window, and not `x`: 0.07 GB less of d2l's step, 0.14 of
+    torchvision's. Places are compared with each other, never with the output: XLA may
+    compute `x` a second time, to other last bits.
     """
     return _plain_max_pool(x, window, padding)
 
@@ -156,7 +156,6 @@ def _put_back(
 ) -> jax.Array:
     """Returns the gradient by the input, of so many rows and columns."""
     zero = jnp.zeros((), gradient.dtype)
-    starts = [before for before, _ in padding]
     lengths = [length + sum(edges) for length, edges in zip(size, padding, strict=True)]
     spans = [2 * count - 1 for count in gradient.shape[1:3]]
     total: Any = zero
@@ -167,7 +166,7 @@ def _put_back(
         ]
         here = jnp.where(first == number, gradient, zero)
         total += lax.pad(here, zero, [(0, 0, 0), *edges, (0, 0, 0)])
-    top, left = starts
+    (top, _), (left, _) = padding
     return total[:, top : top + size[0], left : left + size[1]]
 
 

@@ -73,7 +73,9 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 def _part(x: jax.Array, values: jax.Array, size: int, padding: Padding) -> jax.Array:
     """`_convolve`, of which only the arguments stay for the gradient.
 
-    Left whole, so that the workspace of one part is free before the next begins.
+    Left whole, so that the workspace of one part is free before the next begins; and
+    not in a loop, which starts from zeros and runs on one core what is no product: a
+    step takes 2 to 5 % less time, and d2l's 0.07 GB less.
     """
     return noinline(partial(_convolve, size=size, padding=padding))(x, values)
 
