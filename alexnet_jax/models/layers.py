@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.models.noinline import noinline
+from alexnet_jax.models.noinline import noinline, pullback
 
 
 def flatten(x: jax.Array) -> jax.Array:
@@ -40,14 +40,8 @@ def _product_backward(
     kept: tuple[jax.Array, jax.Array],
     gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    def gradients(
-        x: jax.Array, kernel: jax.Array, gradient: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        def of(x: jax.Array, kernel: jax.Array) -> jax.Array:
-            return lax.dot_general(x, kernel, dimension_numbers, precision)
-
-        return jax.vjp(of, x, kernel)[1](gradient)
-
+    settings = {"dimension_numbers": dimension_numbers, "precision": precision}
+    gradients = pullback(partial(lax.dot_general, **settings))
     return lax.platform_dependent(
         *kept, gradient, cpu=noinline(gradients), default=gradients
     )

@@ -30,3 +30,13 @@ def noinline(function: Callable) -> Callable:
             return jax.jit(whole)(*args)
 
     return call
+
+
+def pullback(function: Callable) -> Callable:
+    """Returns the gradients' function: `(*args, gradient)` to one for each argument."""
+
+    def gradients(*args: jax.Array) -> Any:
+        *at, gradient = args
+        return jax.vjp(function, *at)[1](gradient)
+
+    return gradients

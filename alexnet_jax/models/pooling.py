@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from alexnet_jax.models.convolution import ceil_padding
-from alexnet_jax.models.noinline import noinline
+from alexnet_jax.models.noinline import noinline, pullback
 from alexnet_jax.models.winograd import Padding
 
 
@@ -118,8 +118,8 @@ def _pool_backward(
     gradient: jax.Array,
 ) -> tuple[jax.Array]:
     def by_xla(x: jax.Array, first: jax.Array, gradient: jax.Array) -> jax.Array:
-        _, backward = jax.vjp(lambda x: _plain_max_pool(x, window, padding), x)
-        return backward(gradient)[0]
+        pool = partial(_plain_max_pool, window=window, padding=padding)
+        return pullback(pool)(x, gradient)[0]
 
     def by_places(x: jax.Array, first: jax.Array, gradient: jax.Array) -> jax.Array:
         put_back = partial(_put_back, size=x.shape[1:3], window=window, padding=padding)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from alexnet_jax.models.noinline import noinline
+from alexnet_jax.models.noinline import noinline, pullback
 
 # Where polynomials are evaluated, besides infinity: few digits, so that little is lost.
 # A tile of 8×8 needs all; larger ones would round too much.
@@ -92,10 +92,7 @@ def _part_backward(
     kept: tuple[jax.Array, jax.Array],
     gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    def gradients(x: jax.Array, values: jax.Array, gradient: jax.Array) -> tuple:
-        _, backward = jax.vjp(partial(_convolve, size=size, padding=padding), x, values)
-        return backward(gradient)
-
+    gradients = pullback(partial(_convolve, size=size, padding=padding))
     return noinline(gradients)(*kept, gradient)
 
 
