@@ -32,7 +32,7 @@ summary: install ## List the networks
 	@$(BIN)/python -m alexnet_jax.summary --list
 
 results: install ## Write README's table of results from results/
-	$(BIN)/python -m alexnet_jax.results
+	$(BIN)/python -m benchmarks.readme_tables
 
 test: install ## Run the tests, two at a time
 	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal

@@ -19,11 +19,11 @@ from flax import serialization
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from alexnet_jax.errors import InputError, RunError
-from alexnet_jax.processes import to_host
-from alexnet_jax.seal import SEAL, files_of, find_fault, seal, step_folders
+from alexnet_jax.parallel.multihost import to_host
+from alexnet_jax.run.checksums import SEAL, files_of, find_fault, seal, step_folders
+from alexnet_jax.run.records import Row
+from alexnet_jax.run.weights import alone, check_same_arrays
 from alexnet_jax.step import TrainState
-from alexnet_jax.weights import alone, check_same_arrays
-from alexnet_jax.writer import Row
 
 _MAX_UNWRITTEN = 2
 

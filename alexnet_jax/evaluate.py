@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.network import Network
+from alexnet_jax.trained import Network
 
 _TOP = 5
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from alexnet_jax.models.towers import is_split
+from alexnet_jax.layers.towers import is_split
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.step import TrainState
 

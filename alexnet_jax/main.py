@@ -69,8 +69,8 @@ _SEEDS = flags.DEFINE_list(
 def _leave(message: object, status: int = 1) -> NoReturn:
     """Leaves with a line on stderr."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
-    if "alexnet_jax.processes" in sys.modules:
-        from alexnet_jax.processes import leave_others
+    if "alexnet_jax.parallel.multihost" in sys.modules:
+        from alexnet_jax.parallel.multihost import leave_others
 
         leave_others(status)
     sys.exit(status)
@@ -112,8 +112,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Runs the config."""
     # Imported here, so that a mistyped flag is answered at once.
-    from alexnet_jax.processes import is_primary
-    from alexnet_jax.signals import Stopped
+    from alexnet_jax.parallel.multihost import is_primary
+    from alexnet_jax.run.signals import Stopped
 
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)  # Orbax tells each of its steps

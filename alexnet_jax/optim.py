@@ -14,7 +14,7 @@ import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from alexnet_jax.models.towers import is_split
+from alexnet_jax.layers.towers import is_split
 from alexnet_jax.plateau import divide_on_plateau
 
 Schedule = Mapping[str, optax.Schedule]

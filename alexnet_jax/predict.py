@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from alexnet_jax.data.files import list_files, read_picture
+from alexnet_jax.data.pictures import list_files, read_picture
 from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.network import Network, probabilities
+from alexnet_jax.trained import Network, probabilities
 
 _TOP = 5
 

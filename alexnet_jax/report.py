@@ -17,17 +17,24 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from alexnet_jax.config import default_config, flatten_config
-from alexnet_jax.curves import draw_curves
-from alexnet_jax.data.inputs import Inputs
+from alexnet_jax.data.spec import Inputs
 from alexnet_jax.errors import InputError, Parser
 from alexnet_jax.evaluate import add_data_arguments
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.inspection.tables import Summary, one_table, shape_text
 from alexnet_jax.models import create_configured
-from alexnet_jax.models.anatomy import describe
-from alexnet_jax.network import Network, read_config
-from alexnet_jax.page import Picture, heading, page, paragraph, table, terminal_table
-from alexnet_jax.portrait import Drawn, draw_answers, draw_network
-from alexnet_jax.runs import Run, percent, read_runs
-from alexnet_jax.tables import Summary, one_table, shape_text
+from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.html import (
+    Picture,
+    heading,
+    page,
+    paragraph,
+    table,
+    terminal_table,
+)
+from alexnet_jax.reporting.sections import Drawn, draw_answers, draw_network
+from alexnet_jax.run.read import Run, percent, read_runs
+from alexnet_jax.trained import Network, read_config
 
 Block = str | Picture
 

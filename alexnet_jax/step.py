@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from alexnet_jax.augment import Augment, Prepare, Views
-from alexnet_jax.crops import NUM_VIEWS
 from alexnet_jax.metrics import Sums, classification_sums, top5_sum, zero_sums
 from alexnet_jax.models import Classifier
+from alexnet_jax.preprocessing.crops import NUM_VIEWS
+from alexnet_jax.preprocessing.pipeline import Augment, Prepare, Views
 
 Batch = dict[str, jax.Array]
 

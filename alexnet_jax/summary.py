@@ -25,9 +25,8 @@ import jax
 from rich.console import Console
 
 from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.models import MODELS
-from alexnet_jax.parallel import create_parallel
-from alexnet_jax.tables import (
+from alexnet_jax.inspection.collectives import describe_traffic
+from alexnet_jax.inspection.tables import (
     kernel_table,
     list_table,
     one_table,
@@ -37,7 +36,8 @@ from alexnet_jax.tables import (
     traffic_lines,
     traffic_table,
 )
-from alexnet_jax.traffic import describe_traffic
+from alexnet_jax.models import MODELS
+from alexnet_jax.parallel import create_parallel
 
 _MAX_SIDE_BY_SIDE = 4
 
@@ -63,7 +63,9 @@ def _parse_count(text: str) -> int:
 
 
 def _draw(names: Sequence[str], options: argparse.Namespace) -> None:
-    from alexnet_jax.diagram import draw_towers  # matplotlib takes a second
+    from alexnet_jax.inspection.tower_diagram import (
+        draw_towers,  # matplotlib takes a second
+    )
 
     if len(names) != 1:
         raise InputError("--picture takes one NAME")

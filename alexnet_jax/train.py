@@ -8,23 +8,23 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax import processes
 from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.config import validate
-from alexnet_jax.curves import draw_curves
 from alexnet_jax.data import DataInfo, Split, create_data
-from alexnet_jax.data.inputs import Inputs
+from alexnet_jax.data.spec import Inputs
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.inspection.collectives import bytes_by_device
+from alexnet_jax.loop import Trainer
 from alexnet_jax.metrics import tells_by_top5
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel
-from alexnet_jax.seal import set_damaged_aside, step_folders
-from alexnet_jax.signals import StopSignal, noted_signals
+from alexnet_jax.parallel import multihost as processes
+from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.run.checksums import set_damaged_aside, step_folders
+from alexnet_jax.run.records import Row, RunWriter, check_same_run, claimed, read_rows
+from alexnet_jax.run.signals import StopSignal, noted_signals
+from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
-from alexnet_jax.traffic import bytes_by_device
-from alexnet_jax.trainer import Trainer
-from alexnet_jax.weights import find_checkpoint, load_weights
-from alexnet_jax.writer import Row, RunWriter, check_same_run, claimed, read_rows
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:

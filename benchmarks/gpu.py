@@ -52,8 +52,8 @@ def _matrix_tflops(results: Any) -> None:
 
 def _step_flops(model: str) -> float:
     """Returns multiplications and additions of a training step, an image."""
+    from alexnet_jax.inspection.layers import describe
     from alexnet_jax.models import create_model
-    from alexnet_jax.models.anatomy import describe
 
     layers = describe(create_model(model), (1, SIZES[model], SIZES[model], 1))
     return 3 * 2.0 * sum(layer.macs for layer in layers)

@@ -21,14 +21,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.config import default_config
-from alexnet_jax.mesh import MeshParallel
+from alexnet_jax.inspection.collectives import bytes_by_device, collectives
 from alexnet_jax.models import create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import DataParallel, Parallel, create_parallel
+from alexnet_jax.parallel.mesh import MeshParallel
+from alexnet_jax.preprocessing.pipeline import scale_and_resize
 from alexnet_jax.step import create_state, make_train_step
-from alexnet_jax.traffic import bytes_by_device, collectives
 
 LAYOUTS = ((2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2))
 

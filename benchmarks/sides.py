@@ -89,10 +89,10 @@ def jax_step(
     import jax
     import numpy as np
 
-    from alexnet_jax.augment import scale_and_resize
     from alexnet_jax.config import default_config
     from alexnet_jax.models import create_model
     from alexnet_jax.optim import create_optimizer, create_schedule
+    from alexnet_jax.preprocessing.pipeline import scale_and_resize
     from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
     size = SIZES[model]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from alexnet_jax.evaluate import confusion, main, measure
+from alexnet_jax.loop import Trainer
 from alexnet_jax.models import create_configured
-from alexnet_jax.network import Network
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.seal import SEAL
-from alexnet_jax.trainer import Trainer
-from alexnet_jax.writer import read_rows
+from alexnet_jax.run.checksums import SEAL
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.trained import Network
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_other_classes(copy):
 
 
 def test_weights_that_are_not_finite(copy, monkeypatch):
-    from alexnet_jax import network
+    from alexnet_jax import trained as network
 
     def load(folder):
         weights = load_weights(folder)

@@ -7,14 +7,14 @@ import numpy as np
 import optax
 import pytest
 
-from alexnet_jax.augment import make_prepare
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.gradients import make_gradient_norms
 from alexnet_jax.models import create_model
 from alexnet_jax.parallel import create_parallel
+from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.run.records import read_rows
 from alexnet_jax.step import create_state, make_train_step
 from alexnet_jax.train import train_and_evaluate
-from alexnet_jax.writer import read_rows
 from tests.test_train import load
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")

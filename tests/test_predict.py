@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.data.files import has_dark_ground, read_picture
-from alexnet_jax.data.inputs import Inputs
+from alexnet_jax.data.pictures import has_dark_ground, read_picture
+from alexnet_jax.data.spec import Inputs
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
-from alexnet_jax.network import Network, probabilities
 from alexnet_jax.predict import main
+from alexnet_jax.trained import Network, probabilities
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_what_is_no_picture(shirt, tmp_path, monkeypatch):
     whole = save(tmp_path / "cut.jpg", np.kron(shirt, np.ones((9, 9), np.uint8)))
     whole.write_bytes(whole.read_bytes()[:800])
     refused("cut.jpg", "cannot be read .*truncated")
-    monkeypatch.setattr("alexnet_jax.data.files._MAX_PIXELS", 28 * 28 - 1)
+    monkeypatch.setattr("alexnet_jax.data.pictures._MAX_PIXELS", 28 * 28 - 1)
     save(tmp_path / "large.png", shirt)
     refused("large.png", "is 28×28; make it smaller than 783 pixels")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

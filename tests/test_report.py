@@ -16,12 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_jax.curves import draw_curves
 from alexnet_jax.models import create_model
-from alexnet_jax.pictures import draw_confusion, draw_examples, draw_filters, tile
-from alexnet_jax.portrait import draw_network
 from alexnet_jax.report import main
-from alexnet_jax.runs import read_runs
+from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.figures import (
+    draw_confusion,
+    draw_examples,
+    draw_filters,
+    tile,
+)
+from alexnet_jax.reporting.sections import draw_network
+from alexnet_jax.run.read import read_runs
 
 PICTURES = ["curves", "filters", "confusion", "mistakes", "predictions", "features"]
 

@@ -9,13 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from alexnet_jax.augment import make_prepare, scale_and_resize
 from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches
 from alexnet_jax.data.statistics import measure
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import Classifier, create_model
-from alexnet_jax.models.layers import flatten
 from alexnet_jax.parallel import create_parallel
+from alexnet_jax.preprocessing.pipeline import make_prepare, scale_and_resize
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")

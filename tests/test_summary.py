@@ -11,12 +11,12 @@ import flax.linen as nn
 import jax
 import pytest
 
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.inspection.tables import align, summarize
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import MODELS, Classifier, create_model
-from alexnet_jax.models.anatomy import describe
-from alexnet_jax.models.layers import flatten
 from alexnet_jax.summary import main
-from alexnet_jax.tables import align, summarize
-from tests.test_models import TABLE
+from tests.models.test_models import TABLE
 from tests.test_step import UserNet
 
 DOCS = Path(__file__).parents[1] / "docs"

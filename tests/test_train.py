@@ -13,14 +13,15 @@ import orbax.checkpoint as ocp
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alexnet_jax import models, train, trainer
+from alexnet_jax import loop as trainer
+from alexnet_jax import models, train
 from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.data import Batches
-from alexnet_jax.data.inputs import Inputs
+from alexnet_jax.data.spec import Inputs
 from alexnet_jax.errors import InputError
-from alexnet_jax.signals import Stopped
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
-from alexnet_jax.writer import read_rows
 from tests.test_step import ALL, UserNet
 
 

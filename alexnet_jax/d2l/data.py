@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib import pyplot
 
-from alexnet_jax.augment import scale_and_resize
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.data import Split, create_data
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
+from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
 Pair = tuple[jax.Array, jax.Array]
 

@@ -7,16 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax import trainer
+from alexnet_jax import loop as trainer
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.data import to_batches
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier
 from alexnet_jax.parallel import DataParallel
-from alexnet_jax.signals import Stopped, noted_signals
+from alexnet_jax.run.records import Row
+from alexnet_jax.run.signals import Stopped, noted_signals
 from alexnet_jax.step import TrainState
-from alexnet_jax.writer import Row
 
 
 def gpus() -> list[jax.Device]:

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
 from alexnet_jax.data.batches import Batches, Split
-from alexnet_jax.data.builder import decode, resolve_data_dir
 from alexnet_jax.data.order import Order
+from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
 from alexnet_jax.data.stream import Reader, Stream
 from alexnet_jax.errors import InputError
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax.data.builder import create_builder, is_prepared, prepare
+from alexnet_jax.data.preparation.builder import create_builder, is_prepared, prepare
 
 _NUM_TRAIN = 1_500  # of 1,797, in scikit-learn's order; the rest is `test`
 

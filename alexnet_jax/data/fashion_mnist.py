@@ -19,7 +19,7 @@ from tensorflow_datasets.core.download import download_manager
 from tensorflow_datasets.core.download import util as download_util
 from tensorflow_datasets.image_classification import mnist
 
-from alexnet_jax.data.builder import create_builder, is_prepared, prepare
+from alexnet_jax.data.preparation.builder import create_builder, is_prepared, prepare
 from alexnet_jax.errors import InputError
 
 # SHA-256 as TFDS registers them.

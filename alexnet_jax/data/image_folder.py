@@ -8,10 +8,10 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data.builder import Photographs, is_prepared
-from alexnet_jax.data.jpeg import as_jpeg
-from alexnet_jax.data.shards import Recipe, write
-from alexnet_jax.data.sources import Files, ImageFile
+from alexnet_jax.data.preparation.builder import Photographs, is_prepared
+from alexnet_jax.data.preparation.jpeg import as_jpeg
+from alexnet_jax.data.preparation.shards import Recipe, write
+from alexnet_jax.data.preparation.sources import Files, ImageFile
 from alexnet_jax.errors import InputError
 
 # As torchvision's ImageFolder takes them.

@@ -14,10 +14,14 @@ from tensorflow_datasets.datasets.imagenet2012 import (
     imagenet_common,
 )
 
-from alexnet_jax.data.builder import Photographs, create_builder, is_prepared
-from alexnet_jax.data.jpeg import as_jpeg, shrink
-from alexnet_jax.data.shards import Recipe, write
-from alexnet_jax.data.sources import Files, ImageFile, Records, Source
+from alexnet_jax.data.preparation.builder import (
+    Photographs,
+    create_builder,
+    is_prepared,
+)
+from alexnet_jax.data.preparation.jpeg import as_jpeg, shrink
+from alexnet_jax.data.preparation.shards import Recipe, write
+from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.errors import InputError
 
 Imagenet2012 = imagenet2012_dataset_builder.Builder  # TFDS's own

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from alexnet_jax.data.jpeg import BrokenImage, decode
 from alexnet_jax.data.order import Order
-from alexnet_jax.data.sources import open_records, parse
+from alexnet_jax.data.preparation.jpeg import BrokenImage, decode
+from alexnet_jax.data.preparation.sources import open_records, parse
+from alexnet_jax.data.preparation.workers import count_cores, serve_parent
 from alexnet_jax.data.statistics import Statistics, kept_or_published
-from alexnet_jax.data.workers import count_cores, serve_parent
 from alexnet_jax.errors import InputError, RunError
 
 Batch = dict[str, np.ndarray]

@@ -6,8 +6,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.models.ablations import SWITCHES, Switched
+from alexnet_jax.models.base import Classifier
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
-from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.d2l import (
     AlexNet,
     AlexNetFashion,
@@ -22,7 +23,6 @@ from alexnet_jax.models.krizhevsky import (
     AlexNetPaper,
 )
 from alexnet_jax.models.lenet import LeNet
-from alexnet_jax.models.switches import SWITCHES, Switched
 from alexnet_jax.models.torchvision import AlexNetTorchvision, AlexNetUngrouped
 
 __all__ = [

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 
-from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.pooling import max_pool
+from alexnet_jax.layers.pooling import max_pool
+from alexnet_jax.models.base import Reference
 from alexnet_jax.models.variant import Variant
 
 

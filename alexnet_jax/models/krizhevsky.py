@@ -6,10 +6,10 @@ the edge, where it sees zeros (`CEIL`, `max_pool_ceil`): so 224 pixels make 55×
 
 from typing import ClassVar
 
-from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.convolution import CEIL
-from alexnet_jax.models.normalization import MapNorm
-from alexnet_jax.models.switches import Switched
+from alexnet_jax.layers.conv import CEIL
+from alexnet_jax.layers.normalization import MapNorm
+from alexnet_jax.models.ablations import Switched
+from alexnet_jax.models.base import Reference
 from alexnet_jax.models.variant import Layer
 
 _IMAGENET = (224, 224, 3), 1000

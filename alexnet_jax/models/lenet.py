@@ -4,9 +4,9 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from alexnet_jax.models.classifier import Classifier, Reference
-from alexnet_jax.models.layers import flatten
-from alexnet_jax.models.pooling import avg_pool
+from alexnet_jax.layers.dense import flatten
+from alexnet_jax.layers.pooling import avg_pool
+from alexnet_jax.models.base import Classifier, Reference
 
 
 class LeNet(Classifier):

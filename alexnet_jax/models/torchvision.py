@@ -4,9 +4,9 @@ from typing import ClassVar
 
 import flax.linen as nn
 
-from alexnet_jax.models.classifier import Reference
-from alexnet_jax.models.normalization import LocalResponseNorm
-from alexnet_jax.models.pooling import adaptive_avg_pool, max_pool
+from alexnet_jax.layers.normalization import LocalResponseNorm
+from alexnet_jax.layers.pooling import adaptive_avg_pool, max_pool
+from alexnet_jax.models.base import Reference
 from alexnet_jax.models.variant import Variant
 
 

@@ -6,12 +6,12 @@ import flax.linen as nn
 import jax
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models.classifier import Classifier
-from alexnet_jax.models.convolution import Conv
-from alexnet_jax.models.layers import Dense, MaskDropout, flatten
-from alexnet_jax.models.normalization import LocalResponseNorm
-from alexnet_jax.models.pooling import MAX_POOLS, max_pool_of_relu
-from alexnet_jax.models.towers import NormAcrossTowers, ReadBoth
+from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.dense import Dense, MaskDropout, flatten
+from alexnet_jax.layers.normalization import LocalResponseNorm
+from alexnet_jax.layers.pooling import MAX_POOLS, max_pool_of_relu
+from alexnet_jax.layers.towers import NormAcrossTowers, ReadBoth
+from alexnet_jax.models.base import Classifier
 
 Layer = Callable
 

@@ -26,8 +26,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from alexnet_jax.seal import SEAL, step_folders
-from alexnet_jax.writer import read_rows
+from alexnet_jax.run.checksums import SEAL, step_folders
+from alexnet_jax.run.records import read_rows
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,1 @@
+"""Looking at networks and steps: layers, collectives, towers, NaN."""

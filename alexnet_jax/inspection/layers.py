@@ -1,0 +1,221 @@
+"""A network's layers in numbers, without a weight being allocated."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from alexnet_jax.layers.conv import CEIL
+from alexnet_jax.layers.dense import MaskDropout, TowerDense, flatten
+from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
+from alexnet_jax.layers.pooling import (
+    adaptive_avg_pool,
+    avg_pool,
+    avg_pool_3x3,
+    max_pool,
+    max_pool_2x2,
+    max_pool_ceil,
+)
+from alexnet_jax.models.base import Classifier
+
+# Functions that pool: window and stride.
+_POOLS = (
+    (max_pool, (3, 2)),
+    (max_pool_ceil, (3, 2)),
+    (max_pool_2x2, (2, 2)),
+    (avg_pool_3x3, (3, 2)),
+    (avg_pool, (2, 2)),
+)
+_CEIL_POOLS = (max_pool_ceil, max_pool_2x2, avg_pool_3x3)
+_KINDS = {
+    nn.Conv: "conv",
+    nn.Dense: "dense",
+    TowerDense: "dense",
+    nn.BatchNorm: "batch_norm",
+    nn.Dropout: "dropout",
+    MaskDropout: "mask_dropout",
+    LocalResponseNorm: "lrn",
+    MapNorm: "map_norm",
+}
+# Caffe's names: `pool1` follows `conv1`.
+_PREFIXES = {
+    "lrn": "norm",
+    "map_norm": "mapnorm",
+    "max_pool": "pool",
+    "max_pool_ceil": "pool",
+    "max_pool_2x2": "pool",
+    "avg_pool_3x3": "pool",
+    "avg_pool": "pool",
+    "adaptive_avg_pool": "avgpool",
+    "dropout": "drop",
+    "mask_dropout": "drop",
+}
+
+
+class LayerRow(NamedTuple):
+    """A layer.
+
+    Attributes:
+      name: As Caffe calls it: `conv1`, `relu1`, `norm1`, `pool1`, `fc6`, `drop6`.
+      kind: What it is: `conv`, `relu`, `lrn`, `max_pool`, `dense`, ...
+      settings: Kernel, stride, padding and groups, or what else it has, in a few words.
+      output_shape: `(B, H, W, C)` or `(B, units)`.
+      receptive_field: Pixels of the image, from edge to edge, that a unit sees,
+        padding included; None where it cannot be told.
+      params: Weights and biases.
+      macs: Multiply-adds an image, of convolutions and dense layers; biases,
+        normalisation and pooling are not counted.
+      activation_bytes: Memory of the output of an image, in float32.
+    """
+
+    name: str
+    kind: str
+    settings: str
+    output_shape: tuple[int, ...]
+    receptive_field: int | None
+    params: int
+    macs: int
+    activation_bytes: int
+
+
+def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
+    """Describes each layer of a network.
+
+    Args:
+      model: A network whose layers lie in `net`.
+      input_shape: `(B, H, W, C)`.
+
+    Raises:
+      InputError: The images are too small for it.
+    """
+    model.layer_shapes(input_shape)  # says so if they are
+    seen: list[tuple[Callable, tuple[str, ...], tuple[int, ...]]] = []
+
+    def trace(model: Classifier, x: jax.Array) -> None:
+        for layer, output in model.layer_outputs(x):
+            seen.append((layer, getattr(layer, "path", ()), output.shape))
+
+    def init(key: jax.Array) -> Any:
+        keys = {"params": key, "dropout": key}
+        return nn.Module.init(model, keys, jnp.zeros(input_shape), method=trace)
+
+    variables = jax.eval_shape(init, jax.random.key(0))
+    params = traverse_util.flatten_dict(variables.get("params", {}))
+    rows: list[LayerRow] = []
+    before, number = input_shape, ""
+    field: int | None = 1
+    jump = 1  # pixels between the centres of neighbouring units
+    for layer, path, shape in seen:
+        sizes = [
+            leaf.size for at, leaf in params.items() if path and at[: len(path)] == path
+        ]
+        kind = _kind(layer)
+        if sizes:
+            name = path[-1]
+            number = (re.findall(r"\d+$", name) or [""])[-1]
+        else:
+            name = kind if layer is flatten else _PREFIXES.get(kind, kind) + number
+            if any(row.name == name for row in rows):
+                name += "b"  # as relu6 after conv6 and after fc6
+        window = _window(layer, before, shape)
+        if window is None or field is None:
+            field = None
+        else:
+            field += (window[0] - 1) * jump
+            jump *= window[1]
+        rows.append(
+            LayerRow(
+                name=name,
+                kind=kind,
+                settings=_settings(layer),
+                output_shape=shape,
+                receptive_field=field,
+                params=sum(sizes),
+                macs=_multiply_adds(layer, before, shape),
+                activation_bytes=4 * math.prod(shape[1:]),
+            )
+        )
+        before = shape
+    return rows
+
+
+def _kind(layer: Callable) -> str:
+    for type_, kind in _KINDS.items():
+        if isinstance(layer, type_):
+            return kind
+    return getattr(layer, "__name__", type(layer).__name__)
+
+
+def _conv_window(layer: nn.Conv) -> tuple[int, int]:
+    kernel: Any = layer.kernel_size
+    strides: Any = layer.strides or 1
+    return kernel[0], strides if isinstance(strides, int) else strides[0]
+
+
+def _pool_window(layer: Callable) -> tuple[int, int] | None:
+    # By identity: a module that holds variables cannot be hashed.
+    return next((window for pool, window in _POOLS if pool is layer), None)
+
+
+def _window(
+    layer: Callable, before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[int, int] | None:
+    """Returns a layer's window and stride in units of its input; None if unknown."""
+    if isinstance(layer, nn.Conv):
+        return _conv_window(layer)
+    if isinstance(layer, MapNorm):
+        return layer.size, 1
+    if pool := _pool_window(layer):
+        return pool
+    if layer is flatten or (isinstance(layer, TowerDense) and len(before) == 4):
+        return before[1], 1  # all of it, and so has all that comes after
+    # Anything else sees one place at a time, if it left the maps as large as they were.
+    return (1, 1) if after[1:-1] == before[1:-1] else None
+
+
+def _multiply_adds(
+    layer: Callable, before: tuple[int, ...], after: tuple[int, ...]
+) -> int:
+    if isinstance(layer, nn.Conv):
+        kernel: Any = layer.kernel_size
+        inputs = before[-1] // layer.feature_group_count
+        return math.prod(after[1:]) * math.prod(kernel) * inputs
+    if isinstance(layer, nn.Dense):
+        return before[-1] * after[-1]
+    if isinstance(layer, TowerDense):
+        return math.prod(before[1:]) // layer.groups * after[-1]
+    return 0
+
+
+def _settings(layer: Callable) -> str:
+    if isinstance(layer, nn.Conv):
+        size, stride = _conv_window(layer)
+        pad = {CEIL: "ceil", "SAME": f"pad {size // 2}", "VALID": "", 0: ""}.get(
+            layer.padding, f"pad {layer.padding}"
+        )
+        count = layer.feature_group_count
+        words = [f"{size}×{size}/{stride}", pad, f"{count} groups" * (count > 1)]
+        return " ".join(word for word in words if word)
+    if pool := _pool_window(layer):
+        size, stride = pool
+        hangs_over = any(pool is layer for pool in _CEIL_POOLS)
+        return f"{size}×{size}/{stride}" + " ceil" * hangs_over
+    if isinstance(layer, TowerDense):
+        return f"{layer.groups} groups"
+    if isinstance(layer, LocalResponseNorm):
+        groups = f" {layer.groups} groups" * (layer.groups > 1)
+        divisor = "" if layer.scale == layer.alpha else f"/{layer.size}"
+        constants = f"α {layer.alpha:g}{divisor} k {layer.constant:g}"
+        return f"{layer.size} maps {constants}{groups}"
+    if isinstance(layer, MapNorm):
+        return f"{layer.size}×{layer.size} α {layer.scale:g}/{layer.size**2} k 1"
+    if isinstance(layer, MaskDropout):
+        return f"{layer.rate:g} mask, ×{1 - layer.rate:g} at test"
+    if isinstance(layer, nn.Dropout):
+        return f"{layer.rate:g}"
+    return "to 6×6" if layer is adaptive_avg_pool else ""

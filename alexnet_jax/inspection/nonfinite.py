@@ -1,0 +1,86 @@
+"""A run that diverges: noticing it, and naming the first layer that went wrong."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import RunError
+from alexnet_jax.models.base import Classifier, layer_name
+from alexnet_jax.step import TrainState
+
+
+def check_finite(state: TrainState, learning_rate: float) -> None:
+    """Refuses a state that a step spoilt; waits for the device.
+
+    Args:
+      state: Of any step.
+      learning_rate: For the message.
+
+    Raises:
+      RunError: The loss or the update of a step was not finite.
+    """
+    if step := int(state.first_bad):
+        raise RunError(
+            f"loss: step {step} has a loss or an update that is not finite; what was "
+            f"saved before is kept. Lower optim.learning_rate ({learning_rate:g}) or "
+            "set optim.warmup_steps; --config.debug.nans=True names the layer"
+        )
+
+
+def look_at_layers(
+    model: Classifier,
+    config: ConfigDict,
+    before: TrainState,
+    after: TrainState,
+    image: jax.Array,
+) -> None:
+    """Names what first had NaN or inf in a step, if anything had; slow.
+
+    Args:
+      model: The network.
+      config: The run's.
+      before: The state before the step.
+      after: The state after it.
+      image: The step's images as the network sees them, `(B, H, W, C) float32`.
+
+    Raises:
+      RunError: The step's loss or its update is not finite: the first layer whose
+        output (without dropout) is not, else the first parameter that the update
+        spoilt.
+    """
+    if not int(after.first_bad):
+        return
+    found = _bad_layer(model, config, before, image)
+    found = found or _bad_parameter(after) or "the loss, with dropout"
+    raise RunError(
+        f"loss: step {int(after.first_bad)} has a loss or an update that is not "
+        f"finite; the first to go wrong is {found}"
+    )
+
+
+def _bad_layer(
+    model: Classifier, config: ConfigDict, state: TrainState, image: jax.Array
+) -> str | None:
+    def look(model: Classifier, x: jax.Array) -> str | None:
+        for index, (layer, output) in enumerate(model.layer_outputs(x), start=1):
+            if not bool(jnp.isfinite(output).all()):
+                return f"the output of layer {index}, {layer_name(layer)}"
+        return None
+
+    # On one device: the host's copy of the state is what it works on.
+    params, model_state = jax.device_get((state.params, state.model_state))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), params)
+    found: Any = model.clone(training=False).apply(
+        {"params": params, **model_state}, image.astype(config.dtype), method=look
+    )
+    return found
+
+
+def _bad_parameter(state: TrainState) -> str | None:
+    for path, leaf in traverse_util.flatten_dict(state.params).items():
+        if not bool(jnp.isfinite(leaf).all()):
+            return f"the update of {'/'.join(path)}"
+    return None

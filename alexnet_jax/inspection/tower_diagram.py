@@ -1,0 +1,162 @@
+"""Draws which tower computes what, and where the towers talk."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.inspection.layers import LayerRow
+from alexnet_jax.inspection.tables import Summary
+from alexnet_jax.layers.towers import NormAcrossTowers, ReadBoth
+from alexnet_jax.models import MODELS, create_model
+
+_TOWERS = ("tower a", "tower b")
+_COLORS = ("tab:blue", "tab:orange")
+
+
+class Stage(NamedTuple):
+    """A layer with weights and what follows it up to the next.
+
+    Attributes:
+      name: The layer's.
+      reads: How it reads: `own` maps, those of `both` towers, or of both `alike`.
+      output: What the stage hands on: height, width and maps of all towers.
+      extras: What follows the layer, such as normalisation and pooling.
+      halo: Whether its normalisation takes maps from the other tower.
+    """
+
+    name: str
+    reads: str
+    output: tuple[int, ...]
+    extras: list[str]
+    halo: bool
+
+
+def stages(summary: Summary) -> list[Stage]:
+    """Reads a network's stages off the tower that a device would run."""
+    tower: Any = create_model(
+        summary.name, num_classes=summary.num_classes, tower_axis="model"
+    )
+    layers = tower.bind({}).net.layers
+    readers = {
+        layer.reader: "alike" if layer.alike else "both"
+        for layer in layers
+        if isinstance(layer, ReadBoth)
+    }
+    halos = _halos(layers)
+    found: list[Stage] = []
+    for row in summary.layers:
+        if row.params:
+            reads = readers.get(row.name, "own")
+            found.append(Stage(row.name, reads, (), [], row.name in halos))
+        if row.kind != "flatten":
+            found[-1] = found[-1]._replace(output=row.output_shape[1:])
+        if word := _word(row):
+            found[-1].extras.append(word)
+    return found
+
+
+def _halos(layers: Any) -> set[str]:
+    names: set[str] = set()
+    last = ""
+    for layer in layers:
+        last = getattr(layer, "name", None) or last
+        if isinstance(layer, NormAcrossTowers):
+            names.add(last)
+    return names
+
+
+def _word(row: LayerRow) -> str:
+    words = {"lrn": "norm", "map_norm": "map norm", "max_pool_ceil": "pool"}
+    words |= {"dropout": "drop", "mask_dropout": "drop"}
+    return words.get(row.kind, "")
+
+
+def draw_towers(summary: Summary, path: Path) -> None:
+    """Draws a network's towers as PNG.
+
+    Args:
+      summary: Of a network with two towers.
+      path: Where to.
+
+    Raises:
+      InputError: The network has one tower.
+    """
+    if MODELS[summary.name].towers != 2:
+        raise InputError(f"--picture wants a network with towers; got {summary.name}")
+    columns = stages(summary)
+    figure = Figure(figsize=(1.75 * len(columns) + 1.2, 4.2))
+    axes = figure.subplots()
+    axes.set_xlim(-0.9, len(columns) - 0.45)
+    axes.set_ylim(-0.75, 1.85)
+    axes.axis("off")
+    sent = [0, *(math.prod(stage.output) // 2 for stage in columns)]
+    for place, stage in enumerate(columns):
+        _draw_stage(axes, place, stage)
+        _draw_arrows(axes, place, stage, sent[place])
+    for height, (name, color) in enumerate(zip(_TOWERS, _COLORS, strict=True)):
+        axes.text(-0.85, 1 - height, name, color=color, va="center", weight="bold")
+    axes.set_title(
+        f"{summary.name}: each device holds one tower; bold arrows carry the numbers "
+        "of an image that cross, each way",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def _draw_stage(axes: Any, place: int, stage: Stage) -> None:
+    *size, maps = stage.output
+    alike = stage.reads == "alike"
+    shape = "×".join(str(length) for length in (*size, maps if alike else maps // 2))
+    lines = [stage.name, *stage.extras, shape]
+    for height, color in enumerate(_COLORS):
+        axes.text(
+            place,
+            1 - height,
+            "\n".join(lines),
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox={
+                "boxstyle": "round,pad=0.4",
+                "facecolor": "white",
+                "edgecolor": color,
+                "linewidth": 1.5,
+                "linestyle": "--" if alike else "-",
+            },
+            zorder=3,
+        )
+    if alike:
+        axes.text(place, 0.5, "computed\nalike", ha="center", va="center", fontsize=8)
+    if stage.halo:
+        axes.annotate(
+            "",
+            (place, 0.32),
+            (place, 0.68),
+            arrowprops={"arrowstyle": "<->", "color": "tab:red", "linewidth": 2},
+        )
+        axes.text(place + 0.06, 0.5, "2 maps", fontsize=8, color="tab:red", va="center")
+
+
+def _draw_arrows(axes: Any, place: int, stage: Stage, sent: int) -> None:
+    if place == 0:
+        return
+    left, right = place - 1 + 0.36, place - 0.36
+    for height, color in enumerate(_COLORS):
+        axes.annotate(
+            "",
+            (right, 1 - height),
+            (left, 1 - height),
+            arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1.2},
+        )
+        if stage.reads != "own":
+            axes.annotate(
+                "",
+                (right, height + (0.12 if height == 0 else -0.12)),
+                (left, 1 - height + (-0.12 if height == 0 else 0.12)),
+                arrowprops={"arrowstyle": "->", "color": color, "linewidth": 2.4},
+            )
+    if stage.reads != "own":
+        axes.text(place - 0.5, 1.5, f"{sent:,}", ha="center", fontsize=9, weight="bold")

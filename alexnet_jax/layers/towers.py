@@ -1,0 +1,107 @@
+"""Where the towers of 2012 talk, when each lies on a device of its own.
+
+Inside `jax.shard_map` a tower holds its half of the maps; these layers bring in what
+the other half has. Their gradients are a device's own: what reaches a tower's maps is
+summed over the towers that read them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from alexnet_jax.layers.normalization import LocalResponseNorm
+
+
+@dataclass(frozen=True)
+class ReadBoth:
+    """Puts the maps of all towers beside each other, for a layer that reads both.
+
+    Where each tower computes other outputs from them, a map's gradient is the sum of
+    what the towers send back: a reduce-scatter, the gather's transpose. Where every
+    tower computes alike (fc8 and the loss), the gradient that comes back is the same on
+    each, which takes its part of it; to sum would count the loss once a tower.
+
+    Attributes:
+      axis: The devices' axis.
+      reader: The layer that reads.
+      alike: Whether every tower computes that layer alike.
+    """
+
+    axis: str
+    reader: str
+    alike: bool = False
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`(..., C / towers)` → `(..., C)`."""
+        with jax.named_scope(f"to_{self.reader}"):
+            return (_gather_alike if self.alike else _gather)(x, self.axis)
+
+
+def _gather(x: jax.Array, axis: str) -> jax.Array:
+    return lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gather_alike(x: jax.Array, axis: str) -> jax.Array:
+    return _gather(x, axis)
+
+
+def _forward(x: jax.Array, axis: str) -> tuple[jax.Array, None]:
+    return _gather_alike(x, axis), None
+
+
+def _backward(axis: str, _: None, gradient: jax.Array) -> tuple[jax.Array]:
+    width = gradient.shape[-1] // lax.axis_size(axis)
+    first = lax.axis_index(axis) * width
+    last = gradient.ndim - 1
+    return (lax.dynamic_slice_in_dim(gradient, first, width, axis=last),)
+
+
+_gather_alike.defvjp(_forward, _backward)
+
+
+@dataclass(frozen=True)
+class NormAcrossTowers:
+    """Normalisation whose window crosses from one tower's maps into the next's.
+
+    Caffe normalises as if there were no towers, so the maps at the border are
+    exchanged: for a window of five, two each way.
+
+    Attributes:
+      norm: For all maps; one group.
+      axis: The devices' axis.
+    """
+
+    norm: LocalResponseNorm
+    axis: str
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`(..., C / towers)` → the same shape."""
+        below, above = self.norm.size // 2, (self.norm.size - 1) // 2
+        towers, width = lax.axis_size(self.axis), x.shape[-1]
+        # A tower without a neighbour receives zeros, as at the end of all maps.
+        up = [(tower, tower + 1) for tower in range(towers - 1)]
+        down = [(tower + 1, tower) for tower in range(towers - 1)]
+        with jax.named_scope("to_norm"):
+            from_below = lax.ppermute(x[..., width - below :], self.axis, up)
+            from_above = lax.ppermute(x[..., :above], self.axis, down)
+        extended = jnp.concatenate([from_below, x, from_above], axis=-1)
+        return self.norm(extended)[..., below : below + width]
+
+
+def is_split(path: Sequence[Any]) -> bool:
+    """Says whether towers hold a part each of an array of a state.
+
+    Args:
+      path: Its keys, as `jax.tree_util.tree_map_with_path` gives them; kernels and
+        biases of every layer but fc8 are cut along their last axis, and so are
+        BatchNorm's scales and statistics and whatever the optimizer keeps for them.
+    """
+    names = [str(getattr(key, "key", "")) for key in path]
+    split = "kernel", "bias", "scale", "mean", "var"
+    return names[-1] in split and names[-2] != "fc8"

@@ -1,0 +1,230 @@
+"""What happens to images on the device, inside the jitted step.
+
+Stored bytes → canvas → crop → mirror → less the mean → colour → scale.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import default_config
+from alexnet_jax.data.statistics import Statistics
+from alexnet_jax.errors import InputError
+from alexnet_jax.preprocessing import crops
+from alexnet_jax.preprocessing.normalize import Scale, create_scale
+
+# (B, h, w, C) uint8, or floating in [0, 1] -> (B, size, size, C) float32
+Prepare = Callable[[jax.Array], jax.Array]
+# The same with chance: image, typed key (), place of the first image in the global
+# batch () int32, epochs done () int32.
+Augment = Callable[[jax.Array, jax.Array, jax.Array | int, jax.Array | int], jax.Array]
+# Image -> what makes the view of an index () int32 < crops.NUM_VIEWS of it.
+Views = Callable[[jax.Array], Callable[[jax.Array], jax.Array]]
+
+
+def scale_and_resize(image: jax.Array, size: int) -> jax.Array:
+    """Scales bytes to [0, 1] and resizes bilinearly; floats are taken as scaled.
+
+    The host hands over the small images; an upsampled 224×224 batch exists on the
+    device alone. Resizing follows TensorFlow and PyTorch (`align_corners=False`), with
+    antialiasing where it shrinks.
+
+    Args:
+      image: `(B, h, w, C) uint8`, or floating in [0, 1].
+      size: Height and width to come out, in pixels.
+
+    Returns:
+      `(B, size, size, C) float32` in [0, 1].
+    """
+    batch, height, width, channels = image.shape
+    scaled = _scaled(image)
+    if (height, width) == (size, size):
+        return scaled
+    return jax.image.resize(scaled, (batch, size, size, channels), "bilinear")
+
+
+def _scaled(image: jax.Array) -> jax.Array:
+    scaled = image.astype(jnp.float32)
+    return scaled / 255.0 if image.dtype == jnp.uint8 else scaled
+
+
+@dataclass(frozen=True, eq=False)  # hashable, as jax.jit wants it
+class Pipeline:
+    """Makes a network's input of stored images, in float32.
+
+    Called with images alone, it gives what evaluation sees: the canvas's centre.
+
+    Attributes:
+      size: Height and width that the network sees.
+      canvas: Height and width of what is cropped from; `size` if nothing is.
+      settings: `config.augment`.
+      scale: What pixels become.
+      colors: `(C, C) float32`: a column for each direction of the colours, as long as
+        its deviation, in [0, 1]; None without colour.
+    """
+
+    size: int
+    canvas: int
+    settings: ConfigDict
+    scale: Scale
+    colors: np.ndarray | None
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Returns the central view: `(B, h, w, C)` → `(B, size, size, C) float32`."""
+        return self._finish(self._centre(self._source(image)))
+
+    def views(self, image: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """Returns what makes the ten views; see `crops.fixed_views`."""
+        source = self._source(image)
+        offsets, mirrored = crops.fixed_views(self.canvas - self.size)
+
+        def view(index: jax.Array) -> jax.Array:
+            cut = jax.vmap(crops.cut, (0, None, None))
+            seen = cut(source, jnp.asarray(offsets)[index], self.size)
+            flip = jax.vmap(crops.mirror, (0, None))
+            return self._finish(flip(seen, jnp.asarray(mirrored)[index]))
+
+        return view
+
+    def augmented(
+        self,
+        image: jax.Array,
+        key: jax.Array,
+        place: jax.Array | int,
+        epoch: jax.Array | int = 0,
+    ) -> jax.Array:
+        """Returns what training sees.
+
+        Draws depend on the key and on an image's place in the global batch, not on the
+        devices that share it.
+
+        Args:
+          image: `(B, h, w, C) uint8`, or floating in [0, 1].
+          key: Typed PRNG key of the step, `()`.
+          place: Of the first image in the global batch.
+          epoch: Epochs done; after `color_epochs` of them colour is left alone.
+
+        Returns:
+          `(B, size, size, C) float32`.
+        """
+        places = place + jnp.arange(len(image))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))
+        crop_key, mirror_key, color_key = jax.random.split(key, 3)
+        chunks = places // self.settings.shared
+        seen = self._crop(image, keys(crop_key, chunks))
+        if self.settings.mirror:
+            flags = jax.vmap(jax.random.bernoulli)(keys(mirror_key, chunks))
+            seen = jax.vmap(crops.mirror)(seen, flags)
+        color: jax.Array | float = self.settings.color
+        if self.settings.color_epochs is not None:
+            color = jnp.where(epoch < self.settings.color_epochs, color, 0.0)
+        shift = self._draw_colors(keys(color_key, places), color)
+        return self._finish(seen, shift, color)
+
+    def check_channels(self, channels: int) -> None:
+        """Refuses images of other channels than the figures are of.
+
+        Raises:
+          InputError: They are not grey or not coloured as they should be.
+        """
+        for field, figures in (
+            ("data.scale", self.scale.mean),
+            ("augment.color", self.colors),
+        ):
+            if figures is not None and figures.shape[-1] != channels:
+                raise InputError(
+                    f"{field} has figures of {figures.shape[-1]} channels; the images "
+                    f"have {channels}: choose another {field}"
+                )
+
+    def _crop(self, image: jax.Array, keys: jax.Array) -> jax.Array:
+        if self.settings.crop == "random_resized":
+            # From the stored image, not from the canvas: pixels are made once.
+            image = _scaled(self._source(image, to_canvas=False))
+            height, width = image.shape[1:3]
+            boxes = jax.vmap(crops.draw_box, (0, None, None))(keys, height, width)
+            return jax.vmap(crops.resample, (0, 0, None))(image, boxes, self.size)
+        source = self._source(image)
+        if self.settings.crop == "none":
+            return self._centre(source)
+        margin = self.canvas - self.size
+        offsets = jax.vmap(crops.draw_offset, (0, None))(keys, margin)
+        return jax.vmap(crops.cut, (0, 0, None))(source, offsets, self.size)
+
+    def _source(self, image: jax.Array, *, to_canvas: bool = True) -> jax.Array:
+        """Returns what is cropped from; bytes, as long as nothing is computed."""
+        if to_canvas and image.shape[1:3] != (self.canvas, self.canvas):
+            image = scale_and_resize(image, self.canvas)
+        if self.scale.moves and self.scale.mean is not None:
+            image = _scaled(image) - self._mean(image.shape[1])
+        return image
+
+    def _mean(self, size: int) -> jax.Array:
+        return scale_and_resize(jnp.asarray(self.scale.mean), size)  # a constant
+
+    def _centre(self, source: jax.Array) -> jax.Array:
+        start = (self.canvas - self.size) // 2
+        return source[:, start : start + self.size, start : start + self.size]
+
+    def _draw_colors(
+        self, keys: jax.Array, color: jax.Array | float
+    ) -> jax.Array | None:
+        """Draws `(B, 1, 1, C)` to add to images in [0, 1]: one draw an image."""
+        if self.colors is None:
+            return None
+        count = self.colors.shape[-1]
+        alpha = jax.vmap(lambda key: jax.random.normal(key, (count,)))(keys)
+        shift = jnp.matmul(alpha, self.colors.T, precision="highest")
+        return (color * shift)[:, None, None, :]
+
+    def _finish(
+        self,
+        seen: jax.Array,
+        shift: jax.Array | None = None,
+        color: jax.Array | float = 0.0,
+    ) -> jax.Array:
+        """Scales images of the network's size, in 2012's order.
+
+        Source: cuda-convnet2, `convdata.py`: the mean goes first, then colour is added;
+        then all is divided, lest training images vary more than test images.
+        """
+        seen = _scaled(seen)
+        if self.scale.mean is not None and not self.scale.moves:
+            seen = seen - self._centre(self._mean(self.canvas))
+        if shift is not None:
+            seen = (seen + shift) / (1.0 + color)
+        seen = seen * self.scale.factor
+        return seen[..., ::-1] if self.scale.reversed else seen
+
+
+def make_prepare(
+    scale: str,
+    statistics: Callable[[], Statistics],
+    size: int,
+    augment: ConfigDict | None = None,
+) -> Pipeline:
+    """Returns what makes a network's input of stored images.
+
+    Args:
+      scale: A key of `scales.SCALES`.
+      statistics: Gives those of the training set, where they are needed.
+      size: Height and width that the network sees, in pixels.
+      augment: `config.augment`; None for its defaults.
+
+    Raises:
+      InputError: `scale` is unknown.
+    """
+    settings = default_config().augment if augment is None else augment
+    statistics = functools.cache(statistics)  # measured once
+    colors = None
+    made = create_scale(scale, statistics)
+    if settings.color:
+        found = statistics()
+        colors = found.color_directions * found.color_deviations[None] / 255.0
+        colors = colors.astype(np.float32)
+    return Pipeline(size, settings.canvas or size, settings, made, colors)

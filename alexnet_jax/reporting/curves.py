@@ -1,0 +1,126 @@
+"""Learning curves: a run by split, runs over each other, seeds with their spread."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from alexnet_jax.run.records import Row
+
+_MAX_LEGEND_COLUMNS = 3
+
+
+def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Figure:
+    """Draws loss and accuracy of training and test.
+
+    One run has a colour for each split; of several each has a colour. Of several seeds
+    the mean is drawn, and around it one standard deviation. What is not finite is left
+    out.
+
+    Args:
+      runs: By name the rows of `metrics.jsonl` of each of its seeds; rows at
+        evaluations carry `test/...`, those between them `train/...` of their window.
+      title: Above the picture.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained", dpi=120)
+    panels = figure.subplots(1, 2)
+    rows = [row for seeds in runs.values() for one in seeds for row in one]
+    # A run of less than two epochs has no whole ones to stand below it.
+    unit = "epoch" if max(row["epoch"] for row in rows) >= 2 else "step"
+    for place, seeds in enumerate(runs.values()):
+        colors = ("C0", "C1") if len(runs) == 1 else (f"C{place % 10}",) * 2
+        for axes, name in zip(panels, ("loss", "top1"), strict=True):
+            _draw_run(axes, seeds, name, unit, colors, alone=len(runs) == 1)
+    for axes in panels:
+        axes.set_xlabel(unit)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+    loss, accuracy = panels
+    loss.set_ylabel("cross-entropy (nats)")
+    loss.set_ylim(bottom=0)
+    accuracy.set_ylabel("top-1 accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    handles = _handles(runs)
+    columns = min(len(handles), 4 if len(runs) == 1 else _MAX_LEGEND_COLUMNS)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _draw_run(
+    axes: Axes,
+    seeds: Sequence[list[Row]],
+    name: str,
+    unit: str,
+    colors: tuple[str, str],
+    alone: bool,
+) -> None:
+    """Draws one measure of a run: training between evaluations, and both at them."""
+    evaluated = [[row for row in rows if "test/loss" in row] for rows in seeds]
+    windows = [[row for row in rows if "test/loss" not in row] for rows in seeds]
+    of_train, of_test = colors
+    thin: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "color": of_train}
+    _draw_mean(axes, windows, f"train/{name}", unit, spread=0.0, **thin)
+    marked: dict[str, Any] = {"marker": "o", "markersize": 4.0}
+    if alone or not any(windows):
+        style: dict[str, Any] = {"linestyle": "-" if alone else "--", **marked}
+        _draw_mean(axes, evaluated, f"train/{name}", unit, color=of_train, **style)
+    marked["marker"] = "s"
+    _draw_mean(axes, evaluated, f"test/{name}", unit, color=of_test, **marked)
+
+
+def _draw_mean(
+    axes: Axes,
+    seeds: Sequence[list[Row]],
+    key: str,
+    unit: str,
+    spread: float = 1.0,
+    **style: Any,
+) -> None:
+    """Draws the mean over seeds where all are finite, ± `spread` deviations."""
+    columns: list[dict[float, float]] = [
+        {row[unit]: row[key] for row in rows if math.isfinite(row.get(key, math.nan))}
+        for rows in seeds
+    ]
+    places = sorted(set.intersection(*map(set, columns)))
+    if not places:
+        return
+    values = np.array([[column[place] for place in places] for column in columns])
+    mean = values.mean(axis=0)
+    axes.plot(places, mean, **style)
+    if len(columns) > 1 and spread:
+        deviation = spread * values.std(axis=0, ddof=1)
+        low, high = mean - deviation, mean + deviation
+        axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
+
+
+def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
+    """Returns what the legend shows."""
+    if len(runs) == 1:
+        ((_, seeds),) = runs.items()
+        test = "test"
+        if len(seeds) > 1:
+            test = f"test, mean ± deviation of {len(seeds)} seeds"
+        return [
+            Line2D([], [], color="C0", alpha=0.6, lw=1, label="train, between epochs"),
+            Line2D([], [], color="C0", marker="o", markersize=4, label="train"),
+            Line2D([], [], color="C1", marker="s", markersize=4, label=test),
+        ]
+    return [
+        Line2D([], [], color=f"C{place % 10}", label=_label(name, len(seeds)))
+        for place, (name, seeds) in enumerate(runs.items())
+    ] + [
+        Line2D([], [], color="gray", lw=1, alpha=0.7, label="train"),
+        Line2D([], [], color="gray", marker="s", markersize=4, label="test"),
+    ]
+
+
+def _label(name: str, seeds: int) -> str:
+    return f"{name} ({seeds} seeds)" if seeds > 1 else name

@@ -1,0 +1,131 @@
+"""What runs left behind, read again: rows, config, versions, seeds as one."""
+
+import contextlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.run.records import Row, read_rows
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, or the runs of one config that differ in their seed.
+
+    Attributes:
+      name: What it is called beside others.
+      workdirs: A folder a seed.
+      rows: Of `metrics.jsonl`, a list a seed.
+      record: Of the first seed's `config.json`; empty if that cannot be read.
+    """
+
+    name: str
+    workdirs: tuple[Path, ...]
+    rows: tuple[list[Row], ...]
+    record: dict[str, Any]
+
+    @property
+    def finals(self) -> list[Row]:
+        """The last row of each seed that holds a test result."""
+        return [rows[-1] for rows in self.evaluated]
+
+    @property
+    def bests(self) -> list[float]:
+        """The best test top-1 of each seed that has any."""
+        return [max(row["test/top1"] for row in rows) for rows in self.evaluated]
+
+    @property
+    def evaluated(self) -> list[list[Row]]:
+        """The rows of each seed that hold a test result, if there are any."""
+        found = [[row for row in rows if "test/top1" in row] for rows in self.rows]
+        return [rows for rows in found if rows]
+
+    def notes(self) -> list[str]:
+        """Says what else to know: runs cut short, losses that are not finite."""
+        notes = []
+        for folder, rows in zip(self.workdirs, self.rows, strict=True):
+            last, end = rows[-1], self.end(rows[-1])
+            if end is not None and last["step"] < end:
+                notes.append(
+                    f"{folder.name} is not finished: it ends at step "
+                    f"{last['step']:,} of {end:,}."
+                )
+            bad = [row["step"] for row in rows if not math.isfinite(row["train/loss"])]
+            if bad:
+                notes.append(
+                    f"{folder.name}: the loss is not finite at step {bad[0]:,}."
+                )
+        if not self.finals:
+            notes.append(f"{self.name} holds no test result.")
+        return notes
+
+    def end(self, row: Row) -> int | None:
+        """Returns the step that the run was to end at, by one of its rows."""
+        config = self.record.get("config", {})
+        if "num_epochs" not in config or not row["epoch"]:
+            return None
+        whole = round(row["step"] / row["epoch"] * config["num_epochs"])
+        return min(whole, config.get("num_train_steps") or whole)
+
+
+def read_run(workdir: Path, name: str) -> Run:
+    """Reads a run's folder, or that of several seeds (`workdir/seed-N`).
+
+    Raises:
+      InputError: It holds no rows, or rows that are no run's.
+    """
+    folders = [workdir]
+    if not (workdir / "metrics.jsonl").exists():
+        seeds = {
+            path: path.name.removeprefix("seed-") for path in workdir.glob("seed-*")
+        }
+        known = {path: int(seed) for path, seed in seeds.items() if seed.isdecimal()}
+        folders = sorted(known, key=lambda path: known[path])
+    read = {folder: _read_rows(folder) for folder in folders}
+    found = {folder: rows for folder, rows in read.items() if rows}
+    if not found:
+        raise InputError(f"{workdir} holds no metrics.jsonl with rows; give a workdir")
+    record: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((next(iter(found)) / "config.json").read_text())
+    if not isinstance(record, dict):
+        record = {}
+    return Run(name, tuple(found), tuple(found.values()), record)
+
+
+def _read_rows(folder: Path) -> list[Row]:
+    rows = read_rows(folder / "metrics.jsonl")
+    needed = {"step", "epoch", "train/loss", "train/top1"}
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not needed <= row.keys():
+            raise InputError(
+                f"{folder / 'metrics.jsonl'}, line {number}: is no row of a run, which "
+                f"has {', '.join(sorted(needed))}"
+            )
+    return rows
+
+
+def read_runs(workdirs: Sequence[Path]) -> list[Run]:
+    """Reads several runs; each is called by as much of its path as tells them apart."""
+    paths = [path.expanduser().absolute() for path in workdirs]
+    if len(set(paths)) < len(paths):
+        raise InputError("WORKDIR: one is named twice")
+    # A seed's folder is not named after its run.
+    depth = 2 if any(path.name.startswith("seed-") for path in paths) else 1
+    while len({path.parts[-depth:] for path in paths}) < len(paths):
+        depth += 1
+    return [read_run(path, "/".join(path.parts[-depth:])) for path in paths]
+
+
+def percent(values: Sequence[float]) -> str:
+    """Returns fractions as a percentage, of several their mean ± deviation."""
+    if not values:
+        return "-"
+    text = f"{100 * np.mean(values):.2f}"
+    return text if len(values) == 1 else f"{text} ± {100 * np.std(values, ddof=1):.2f}"

@@ -1,0 +1,101 @@
+"""Weights of another run: loading them, and telling whether they fit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from flax import traverse_util
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.run.checksums import find_fault, step_folders
+
+
+def alone() -> ocp.options.MultiprocessingOptions:
+    """Returns Orbax's options for a process that asks no other one."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"alone{own}"
+    )
+
+
+def check_same_arrays(
+    stored: Mapping[str, Any], expected: Mapping[str, Any], what: str
+) -> None:
+    """Checks that two trees hold arrays of the same names and shapes.
+
+    Raises:
+      InputError: They do not; the arrays that differ are named.
+    """
+    there, here = (
+        {"/".join(path): leaf.shape for path, leaf in _flatten(tree).items()}
+        for tree in (stored, expected)
+    )
+    differing = [
+        f"{name} is {there.get(name, 'missing')} there, "
+        f"{here.get(name, 'missing')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(
+            f"{what} is of another model: {'; '.join(differing[:3])}{more}; choose "
+            "another --workdir, or the model that wrote it"
+        )
+
+
+def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    leaves = traverse_util.flatten_dict(dict(tree))
+    return {path: leaf for path, leaf in leaves.items() if leaf is not None}
+
+
+def find_checkpoint(
+    source: str | Path, what: str = "checkpoint"
+) -> tuple[Path, list[str]]:
+    """Finds a run's newest intact checkpoint, or looks at the one that is named.
+
+    Args:
+      source: `WORKDIR` or `WORKDIR/checkpoints/STEP`.
+      what: What an error calls it.
+
+    Returns:
+      Its folder, absolute, and what is wrong with newer ones, a line each.
+
+    Raises:
+      InputError: No intact checkpoint lies there.
+    """
+    path = Path(source).expanduser().absolute()
+    steps = step_folders(path / "checkpoints")
+    is_one = not steps and path.name.isdigit() and path.is_dir()
+    faults: list[str] = []
+    for folder in [path] if is_one else reversed(steps.values()):
+        fault = find_fault(folder)
+        if fault is None:
+            return folder, faults
+        faults.append(f"checkpoint of step {folder.name}: {fault}")
+    listed = f" ({'; '.join(faults)})" if faults else ""
+    raise InputError(
+        f"{what}: {path} holds no intact checkpoint{listed}; give a run's workdir, "
+        "or WORKDIR/checkpoints/STEP"
+    )
+
+
+def load_weights(folder: Path) -> dict[str, Any]:
+    """Loads what a network needs of a checkpoint.
+
+    Args:
+      folder: From `find_checkpoint`.
+
+    Returns:
+      `params` and `model_state`, nested dicts of NumPy arrays.
+    """
+    options = ocp.CheckpointManagerOptions(
+        read_only=True, multiprocessing_options=alone()
+    )
+    with ocp.CheckpointManager(folder.parent, options=options) as manager:
+        state = manager.restore(int(folder.name), args=ocp.args.StandardRestore())
+    return {name: state.get(name) or {} for name in ("params", "model_state")}

@@ -1,0 +1,74 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, JpegImagePlugin
+
+from alexnet_jax.data.preparation.jpeg import BrokenImage, as_jpeg, decode, shrink
+from tests.pictures import picture, pixels
+
+
+@pytest.mark.parametrize("size", [(341, 256), (256, 341), (256, 256)])
+def test_a_short_side_of_the_right_length_is_only_cropped(size):
+    content = picture(0, size)
+    left, top = (size[0] - 256) // 2, (size[1] - 256) // 2
+    expected = pixels(content)[top : top + 256, left : left + 256]
+    np.testing.assert_array_equal(decode(content, 256, "crop"), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("fit", ["crop", "warp"])
+def test_every_image_becomes_a_square(mode, fit):
+    image = decode(picture(1, (60, 40), mode), 32, fit)
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8
+
+
+def test_warping_shows_all_and_cropping_the_middle():
+    # Black, white, black: a third of the width each.
+    stripes = np.zeros((40, 120, 3), np.uint8)
+    stripes[:, 40:80] = 255
+    file = io.BytesIO()
+    Image.fromarray(stripes).save(file, "PNG")
+    assert decode(file.getvalue(), 30, "crop").mean() > 240
+    warped = decode(file.getvalue(), 30, "warp")
+    assert warped[:, :8].mean() < 15 and warped[:, -8:].mean() < 15
+    assert warped.mean() == pytest.approx(255 / 3, abs=3)
+
+
+def test_to_decode_a_large_image_at_half_its_size_changes_little(monkeypatch):
+    content = picture(2, (1200, 1000))
+    image = decode(content, 128, "crop").astype(int)
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *args: None)
+    whole = decode(content, 128, "crop").astype(int)
+    assert not np.array_equal(image, whole)  # it was
+    assert np.abs(image - whole).max() <= 4
+
+
+def test_shrinking():
+    for size, expected in (((400, 300), (341, 256)), ((90, 120), (256, 341))):
+        small = Image.open(io.BytesIO(shrink(picture(3, size, "CMYK"), 256, 85)))
+        assert (small.format, small.mode, small.size) == ("JPEG", "RGB", expected)
+
+
+def test_what_is_jpeg_stays_and_all_else_becomes_it():
+    for mode in ("RGB", "L"):
+        content = picture(4, mode=mode)
+        assert as_jpeg(content) is content
+    for mode, kind in (("CMYK", "JPEG"), ("RGB", "PNG"), ("L", "PNG")):
+        content = picture(4, mode=mode, kind=kind)
+        mended = as_jpeg(content)
+        image = Image.open(io.BytesIO(mended))
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+        error = pixels(mended).astype(int) - pixels(content)
+        assert np.abs(error).mean() < 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", picture(5)[:-200]])
+def test_broken_images(content):
+    for function in (
+        lambda: decode(content, 32, "crop"),
+        lambda: shrink(content, 9, 9),
+    ):
+        with pytest.raises(BrokenImage) as error:
+            function()
+        assert str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,345 @@
+"""Towers on devices of their own are the network on one device."""
+
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec
+
+from alexnet_jax.config import default_config
+from alexnet_jax.data.statistics import measure
+from alexnet_jax.errors import InputError
+from alexnet_jax.inspection.collectives import bytes_by_device, describe_traffic
+from alexnet_jax.inspection.tables import summarize
+from alexnet_jax.inspection.tower_diagram import stages
+from alexnet_jax.layers.initializers import initialize
+from alexnet_jax.models import MODELS, create_model
+from alexnet_jax.models.base import layer_name
+from alexnet_jax.optim import create_optimizer, create_schedule
+from alexnet_jax.parallel import create_parallel
+from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.step import create_state, make_eval_step, make_train_step
+from alexnet_jax.summary import main as summary_main
+from alexnet_jax.train import train_and_evaluate
+from tests.test_step import compare
+
+SIZE = 67
+DOCS = (Path(__file__).parents[2] / "docs" / "parallel.md").read_text()
+TOWERED = (
+    "alexnet_paper",
+    "alexnet_2012",
+    "alexnet_2012_conv6",
+    "alexnet_caffe",
+    "caffenet",
+)
+# Data × model; the first is one device, the next three pmap, the last towers.
+LAYOUTS = ((1, 1), (2, 1), (8, 1), (1, 2), (4, 2))
+
+
+@pytest.fixture
+def padded():
+    """A batch of 8 with 3 true images: of four rows two hold padding only."""
+    generator = np.random.default_rng(1)
+    return {
+        "image": generator.integers(0, 256, (8, 16, 16, 3), np.uint8),
+        "label": generator.integers(0, 10, 8).astype(np.int32),
+        "mask": np.arange(8) < 3,
+    }
+
+
+def setup(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
+    """Returns the state and steps of a layout; plain SGD at rate 1 unless given.
+
+    At rate 1 the change of the parameters is the negative gradient.
+    """
+    parallel = create_parallel(data, model_axis, 8, name)
+    model = create_model(
+        name, width=1 / 8, dropout_rate=rate, initializer="torch", **fields
+    )
+    local = parallel.local(model)
+    tx = tx or optax.sgd(1.0)
+    augment = default_config().augment
+    augment.update(canvas=72, crop="random", mirror=True, color=0.1, shared=3)
+    found = measure([batch["image"]])
+    prepare = make_prepare("standard", lambda: found, SIZE, augment)
+    step = make_train_step(
+        local,
+        tx,
+        prepare,
+        augment=prepare.augmented,  # every layout draws the same
+        steps_per_epoch=9,
+        log_every_steps=9,
+        axis_name=parallel.axis_name,
+    )
+    evaluate = make_eval_step(local, prepare, axis_name=parallel.axis_name)
+    state = create_state(model, tx, (1, SIZE, SIZE, 3), jax.random.key(0))
+    train_step = parallel.compile_train(step)
+    eval_step = parallel.compile_eval(evaluate)
+    return (
+        parallel.place(state),
+        lambda state: train_step(state, parallel.split(batch), jax.random.key(1)),
+        lambda state: eval_step(state.params, state.model_state, parallel.split(batch)),
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
+def test_loss_and_every_gradient(layout, padded):
+    one, train_one, eval_one = setup("alexnet_2012", 1, 1, padded)
+    many, train_many, eval_many = setup("alexnet_2012", *layout, padded)
+    compare(train_one(one), train_many(many))
+    compare(eval_one(one), eval_many(many))
+
+
+@pytest.mark.parametrize("name", ["alexnet_2012_conv6", "alexnet_caffe", "caffenet"])
+def test_every_network_with_towers(name, padded):
+    """Caffe's normalisation crosses from one device to the other."""
+    one, train_one, _ = setup(name, 1, 1, padded)
+    many, train_many, _ = setup(name, 1, 2, padded)
+    compare(train_one(one), train_many(many))
+
+
+def test_towered_is_what_it_says():
+    towers = {name: getattr(kind, "towers", 1) for name, kind in MODELS.items()}
+    assert {name for name, count in towers.items() if count == 2} == {*TOWERED}
+
+
+def test_clipping_sees_the_gradient_of_both_towers(padded):
+    config = default_config().optim
+    config.name, config.momentum, config.weight_decay = "sgd_2012", 0.9, 5e-4
+    config.clip_norm = 1e-3
+    schedule = create_schedule(config, 0.1, 1, 1)
+    states = []
+    for model_axis in (1, 2):
+        tx = create_optimizer(config, schedule, "model" if model_axis == 2 else None)
+        state, train, _ = setup("alexnet_2012", 1, model_axis, padded, tx)
+        states.append(train(state))
+    compare(*states)
+
+
+def test_dropout_is_reproducible_and_differs_between_the_towers(padded):
+    tx = optax.sgd(0.01, momentum=0.9)
+    runs = []
+    for _ in range(2):
+        state, train, _ = setup("alexnet_2012", 2, 2, padded, tx, rate=0.5)
+        runs.append(train(train(train(state))))
+    jax.tree.map(np.testing.assert_array_equal, *jax.device_get(runs))
+    # Where a unit was dropped for all images in all steps its bias never moved.
+    bias = np.asarray(runs[0].opt_state[0].trace["fc7"]["bias"])
+    a, b = np.split(bias == 0, 2)
+    assert a.any() and b.any() and not np.array_equal(a, b)
+
+
+def test_tower_a_up_to_pool2_does_not_see_tower_b():
+    """The Jacobian on two devices: of each tower's maps by the other's parameters."""
+    parallel = create_parallel(1, 2, 1, "alexnet_2012")
+    model = create_model("alexnet_2012", width=1 / 16, training=False)
+    tower = parallel.local(model)
+    image = jax.random.normal(jax.random.key(1), (1, SIZE, SIZE, 3))
+    params = jax.jit(model.init)(jax.random.key(0), image)["params"]
+    params = initialize(params, jax.random.key(0), "torch")
+
+    def outputs(tower, x):
+        return [(layer_name(layer), x) for layer, x in tower.layer_outputs(x)]
+
+    def strengths(params, image):
+        """What each tower's pool2 and its conv3 come to, `(1, 2)`."""
+        made = tower.apply({"params": params}, image, method=outputs)
+        names = [name for name, _ in made]
+        pool2 = made[names.index("ReadBoth") - 1][1]
+        conv3 = made[names.index("conv3")][1]
+        return jnp.stack([jnp.square(pool2).sum(), jnp.square(conv3).sum()])[None]
+
+    specs = parallel.specs(params)
+    both = jax.shard_map(
+        strengths,
+        mesh=parallel.mesh,
+        in_specs=(specs, PartitionSpec()),
+        out_specs=PartitionSpec("model"),
+        check_vma=False,
+    )
+    jacobian = jax.jit(jax.jacrev(both))(params, image)["conv2"]["kernel"]
+    assert jacobian.shape[:2] == (2, 2)  # tower; pool2 or conv3
+    # By whose parameters.
+    a, b = np.split(np.abs(jacobian).max((2, 3, 4)), 2, axis=-1)
+    assert a[0, 0].any() and b[1, 0].any()
+    assert not b[0, 0].any() and not a[1, 0].any()
+    assert b[0, 1].any() and a[1, 1].any()
+
+
+def run(config, tmp_path, name, layout, steps):
+    config.parallel.data, config.parallel.model = layout
+    config.num_train_steps = steps
+    return train_and_evaluate(config, tmp_path / name)
+
+
+@pytest.fixture
+def towers(config):
+    config.model.name, config.model.width = "alexnet_2012", 1 / 8
+    config.model.init, config.model.dropout_rate = "torch", 0.0
+    config.data.image_size = 40
+    config.optim.learning_rate = 0.01
+    config.data.scale = "standard"
+    return config
+
+
+def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
+    """Written by 2×2; opened by one, by pmap on four, and by one pair: the same."""
+    run(towers, tmp_path, "run", (2, 2), 2)
+    printed = capsys.readouterr().out
+    assert "4 × cpu: 2 towers × 2 shares of the batch" in printed
+    line = re.search(r"state +([\d.]+) MB on each .* ([\d.]+) MB in one", printed)
+    each, whole = map(float, line.groups())
+    assert 0.45 < each / whole < 0.55
+    results = []
+    for number, layout in enumerate([(2, 2), (1, 1), (4, 1), (1, 2)]):
+        shutil.copytree(tmp_path / "run", tmp_path / str(number))
+        results.append(run(towers, tmp_path, str(number), layout, 4))
+    for result in results[1:]:
+        assert result["test/top1"] == results[0]["test/top1"]
+        assert result["test/loss"] == pytest.approx(results[0]["test/loss"], rel=1e-5)
+
+
+def test_nothing_is_said_but_what_2012_said():
+    parallel = create_parallel(2, 2, 16, "alexnet_paper")
+    traffic = describe_traffic(parallel, "alexnet_paper", (16, 224, 224, 3), 1000)
+    said = [
+        (one.part, one.purpose, one.kind, one.sent_bytes / 4 / traffic.batch_size)
+        for one in traffic.listed
+        if one.purpose not in ("count", "flag")
+    ]
+    gather, scatter = "all-gather", "reduce-scatter"
+    *talk, gradients = said
+    assert talk == [
+        ("forward", "conv3", gather, 21_632),
+        ("forward", "fc6", gather, 4_608),
+        ("forward", "fc7", gather, 2_048),
+        ("forward", "fc8", gather, 2_048),
+        ("backward", "fc7", scatter, 2_048),
+        ("backward", "fc6", scatter, 4_608),
+        ("backward", "conv3", scatter, 21_632),
+    ]
+    assert gradients[:3] == ("update", "gradients", "all-reduce")
+    tower, fc8 = 28_434_112, 4_097_000
+    summed = {one.purpose: one.result_bytes // 4 for one in traffic.listed}["gradients"]
+    assert 0 <= summed - (tower + fc8) <= 3  # and the loss, hits and examples
+    # Parameters and momentum, and a few numbers.
+    assert 0 <= traffic.state_bytes - 8 * (tower + fc8) < 100
+    assert 0 <= traffic.whole_bytes - 8 * (2 * tower + fc8) < 100
+    assert len(traffic.automatic) > 4 * len(traffic.listed)
+
+
+def test_memory_is_read_from_the_shards(padded):
+    state, _, _ = setup("alexnet_paper", 2, 2, padded)
+    memory = bytes_by_device(state.params)
+    sizes = {
+        name: sum(leaf.nbytes for leaf in layer.values())
+        for name, layer in state.params.items()
+    }
+    half = (sum(sizes.values()) - sizes["fc8"]) // 2
+    assert len(memory) == 4 and set(memory.values()) == {half + sizes["fc8"]}
+
+
+def test_the_command_prints_what_the_docs_show(capsys):
+    summary_main(["alexnet_paper", "--parallel.model=2"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    *table, partitioner, state = lines
+    assert "\n".join(table) in DOCS and state in DOCS
+    assert "a step of 128 images a row: 8 collectives, 30.0 MB sent" in table[-1]
+    assert partitioner.startswith("XLA's own partitioner: ")  # XLA's version decides
+
+
+def test_the_arithmetic_in_the_docs():
+    paper = {row.name: row.params for row in summarize("alexnet_paper").layers}
+    whole, fc8 = sum(paper.values()), paper["fc8"]
+    convolutions = sum(paper[f"conv{number}"] for number in range(1, 6))
+    half = (whole - fc8) // 2 + fc8
+
+    def summed(count, devices):
+        return 2 * (devices - 1) / devices * 4 * count
+
+    def towers(devices):
+        talk = 4 * 128 * (2 * (21_632 + 4_608 + 2_048) + 2_048)
+        return talk + summed(half, devices // 2)
+
+    def one_weird_trick(devices):
+        gathered = (devices - 1) * 4 * 64 * 2 * (9_216 + 4_096 + 4_096)
+        return summed(convolutions, devices) + gathered
+
+    for devices in (2, 8, 64, 512):
+        sent = summed(whole, devices), towers(devices), one_weird_trick(devices)
+        cells = " | ".join(f"{count / 1e6:,.1f} MB" for count in sent)
+        assert f"| {devices} | {cells} |" in DOCS
+    assert one_weird_trick(52) < summed(whole, 52)
+    assert one_weird_trick(53) > summed(whole, 53)
+    step_s = 64 * 3 * 2 * sum(row.macs for row in summarize("alexnet_paper").layers)
+    step_s /= 0.4 * 790e12
+    for devices, link, rate in (
+        ("8, one machine", "NVLink", 450e9),
+        ("64", "InfiniBand", 50e9),
+        ("512", "InfiniBand", 50e9),
+    ):
+        count = int(devices.partition(",")[0])
+        seconds = summed(whole, count) / rate, towers(count) / rate
+        cells = " | ".join(f"{1e3 * second:.2f} ms" for second in seconds)
+        assert f"| {devices} | {link} | {cells} |" in DOCS
+        images = [int(64 * second / step_s + 0.5) for second in seconds]
+        rows = DOCS.splitlines()
+        row = next(line for line in rows if f"| {devices} | {link}" in line)
+        found = [int(word) for word in re.findall(r"\d+", row.rpartition("ms |")[2])]
+        assert found == pytest.approx(images, abs=1)
+
+
+def test_the_picture_is_drawn_from_the_network(tmp_path, capsys):
+    path = tmp_path / "towers.png"
+    summary_main(["caffenet", f"--picture={path}"])
+    assert path.stat().st_size > 10_000
+    drawn = stages(summarize("caffenet"))
+    assert [(stage.name, stage.reads) for stage in drawn] == [
+        *[("conv1", "own"), ("conv2", "own"), ("conv3", "both"), ("conv4", "own")],
+        *[("conv5", "own"), ("fc6", "both"), ("fc7", "both"), ("fc8", "alike")],
+    ]
+    assert [stage.name for stage in drawn if stage.halo] == ["conv1", "conv2"]
+    assert not any(stage.halo for stage in stages(summarize("alexnet_2012")))
+    assert drawn[1].output == (13, 13, 256) and drawn[1].extras == ["pool", "norm"]
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "batch_size", "name", "line"),
+    [
+        (1, 2, 8, "lenet5", "parallel.model must be 1 with lenet5, .* caffenet$"),
+        (1, 4, 8, "caffenet", "parallel.model must be 1 or 2 with caffenet"),
+        (8, 2, 8, "caffenet", "parallel.data × parallel.model .* 8, .* got 8 × 2"),
+        (4, 2, 6, "caffenet", "batch_size must be a multiple of the 4 .* got 6"),
+    ],
+)
+def test_layouts_that_cannot_be(data, model, batch_size, name, line):
+    with pytest.raises(InputError, match=line) as error:
+        create_parallel(data, model, batch_size, name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["lenet5", "--parallel.model=2"], "parallel.model must be 1 with lenet5"),
+        (["lenet5", "caffenet", "--parallel.data=2"], "--parallel takes one NAME"),
+        (["lenet5", "--picture=a.png"], "--picture wants a network with towers"),
+        (["caffenet", "lenet5", "--picture=a.png"], "--picture takes one NAME"),
+        (["caffenet", "--picture=/no/a.png"], "--picture: /no/a.png cannot be written"),
+    ],
+)
+def test_the_commands_mistakes(argv, line):
+    with pytest.raises(SystemExit) as error:
+        summary_main(argv)
+    assert str(error.value.code).startswith(f"error: {line}")
+
+
+def test_all_devices_are_taken_in_pairs():
+    parallel = create_parallel(-1, 2, 8, "caffenet")
+    assert parallel.mesh.devices.shape == (4, 2)
+    assert len({*parallel.mesh.devices.flat}) == 8
