@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.trained import Network
+from alexnet_jax.trained import TrainedModel
 
 _TOP = 5
 
@@ -51,7 +51,7 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
     return np.bincount(places, minlength=classes**2).reshape(classes, classes)
 
 
-def evaluate(network: Network, split: Any, name: str) -> dict[str, Any]:
+def evaluate(network: TrainedModel, split: Any, name: str) -> dict[str, Any]:
     """Measures a network on a split.
 
     Returns:
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # Orbax tells each of its steps
     try:
-        network = Network(options.checkpoint, options.views)
+        network = TrainedModel(options.checkpoint, options.views)
         for line in network.passed_over:
             print(f"warning: {line}; passed over", file=sys.stderr)
         split = network.open_split(options.split, options.data_dir, options.manual_dir)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from alexnet_jax.layers.towers import is_split
+from alexnet_jax.layers.towers import is_sharded
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.step import TrainState
 
@@ -57,7 +57,7 @@ def _keep_norms(tower_axis: str | None) -> optax.GradientTransformation:
         norms = {}
         for layer, (path, leaf) in kernels(updates).items():
             square = jnp.square(leaf).sum()
-            if tower_axis and is_split(path):
+            if tower_axis and is_sharded(path):
                 square = jax.lax.psum(square, tower_axis)
             norms[layer] = jnp.sqrt(square)
         return jax.tree.map(jnp.zeros_like, updates), norms

@@ -12,18 +12,18 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.data import Split
 from alexnet_jax.errors import InputError
 from alexnet_jax.gradients import make_gradient_norms
 from alexnet_jax.inspection.nonfinite import check_finite, look_at_layers
-from alexnet_jax.metrics import means, tells_by_top5
+from alexnet_jax.metrics import means, shows_top5
 from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
-from alexnet_jax.plateau import heed
+from alexnet_jax.plateau import update_plateau
 from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
 from alexnet_jax.run.progress import Meter, Progress, epoch_line
 from alexnet_jax.run.records import Row
 from alexnet_jax.run.signals import Stopped, StopSignal
@@ -243,7 +243,7 @@ class Trainer:
         self,
         state: TrainState,
         write: Callable[[Row], None],
-        checkpoints: Checkpoints | TakesPart | None = None,
+        checkpoints: Checkpoints | RemoteCheckpoints | None = None,
         *,
         stop: StopSignal,
         seconds: float = 0.0,
@@ -309,10 +309,10 @@ class Trainer:
                 if due.epoch:
                     epoch_mark = meter.mark()
                     progress.clear()
-                    top5 = tells_by_top5(self._model.num_classes)
+                    top5 = shows_top5(self._model.num_classes)
                     say(epoch_line(row, self._config.num_epochs, top5=top5))
                     state = state.replace(
-                        opt_state=heed(
+                        opt_state=update_plateau(
                             state.opt_state,
                             row,
                             self._config.optim,

@@ -70,9 +70,9 @@ def _leave(message: object, status: int = 1) -> NoReturn:
     """Leaves with a line on stderr."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     if "alexnet_jax.parallel.multihost" in sys.modules:
-        from alexnet_jax.parallel.multihost import leave_others
+        from alexnet_jax.parallel.multihost import abort_process
 
-        leave_others(status)
+        abort_process(status)
     sys.exit(status)
 
 

@@ -51,7 +51,7 @@ def top5_sum(logits: jax.Array, label: jax.Array, mask: jax.Array) -> jax.Array:
     return (hit & mask).sum().astype(jnp.float32)
 
 
-def tells_by_top5(num_classes: int) -> bool:
+def shows_top5(num_classes: int) -> bool:
     """Whether people are shown top-5, which of ten classes or fewer says little."""
     return num_classes > 10
 

@@ -14,7 +14,7 @@ import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers.towers import is_split
+from alexnet_jax.layers.towers import is_sharded
 from alexnet_jax.plateau import divide_on_plateau
 
 Schedule = Mapping[str, optax.Schedule]
@@ -210,7 +210,7 @@ def _clip_over(norm: float, axis: str) -> optax.GradientTransformation:
         for path, leaf in jax.tree.leaves_with_path(updates):
             square = jnp.square(leaf).sum()
             own, shared = (
-                (own + square, shared) if is_split(path) else (own, shared + square)
+                (own + square, shared) if is_sharded(path) else (own, shared + square)
             )
         whole = jnp.sqrt(jax.lax.psum(own, axis) + shared)
         factor = jnp.where(whole < norm, 1.0, norm / whole)

@@ -73,7 +73,7 @@ def after_epoch(state: PlateauState, error: float, config: ConfigDict) -> Platea
     return PlateauState(np.float32(best), np.int32(waited), np.int32(drops))
 
 
-def heed(
+def update_plateau(
     opt_state: optax.OptState,
     row: Mapping[str, float],
     config: ConfigDict,

@@ -20,13 +20,13 @@ from absl import logging
 
 from alexnet_jax.data.pictures import list_files, read_picture
 from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.trained import Network, probabilities
+from alexnet_jax.trained import TrainedModel, probabilities
 
 _TOP = 5
 
 
 def predict(
-    network: Network, paths: Sequence[Path], invert: bool = False
+    network: TrainedModel, paths: Sequence[Path], invert: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yields what `--json` prints of each file, in order.
 
@@ -55,7 +55,7 @@ def predict(
         yield from found
 
 
-def _best(network: Network, chances: np.ndarray) -> list[dict[str, Any]]:
+def _best(network: TrainedModel, chances: np.ndarray) -> list[dict[str, Any]]:
     order = np.argsort(-chances, kind="stable")[:_TOP]
     return [
         {"class": network.class_name(int(label)), "probability": float(chances[label])}
@@ -63,7 +63,7 @@ def _best(network: Network, chances: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def _text(network: Network, found: list[dict[str, Any]]) -> Iterator[str]:
+def _text(network: TrainedModel, found: list[dict[str, Any]]) -> Iterator[str]:
     """Yields a line a file: its name, and class and probability of the likeliest."""
     classes = network.config.model.num_classes
     width = max(len(network.class_name(label)) for label in range(classes))
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.set_verbosity(logging.ERROR)  # Orbax tells each of its steps
     try:
         paths = list_files(options.images)
-        network = Network(options.checkpoint)
+        network = TrainedModel(options.checkpoint)
         for line in network.passed_over:
             print(f"warning: {line}; passed over", file=sys.stderr)
         found = list(predict(network, paths, options.invert))

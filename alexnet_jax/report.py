@@ -17,7 +17,7 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from alexnet_jax.config import default_config, flatten_config
-from alexnet_jax.data.spec import Inputs
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError, Parser
 from alexnet_jax.evaluate import add_data_arguments
 from alexnet_jax.inspection.layers import describe
@@ -34,7 +34,7 @@ from alexnet_jax.reporting.html import (
 )
 from alexnet_jax.reporting.sections import Drawn, draw_answers, draw_network
 from alexnet_jax.run.read import Run, percent, read_runs
-from alexnet_jax.trained import Network, read_config
+from alexnet_jax.trained import TrainedModel, read_config
 
 Block = str | Picture
 
@@ -110,7 +110,7 @@ def _show_run(run: Run, options: argparse.Namespace, level: int) -> Iterator[Blo
     if len(run.workdirs) > 1:
         yield paragraph(f"The pictures are those of {workdir.name}.")
     try:
-        network = Network(workdir)
+        network = TrainedModel(workdir)
     except InputError as error:
         yield paragraph(f"No pictures of the network: {error}.", is_note=True)
     else:
@@ -136,7 +136,7 @@ def _pictures(drawn: Iterator[Drawn], level: int) -> Iterator[Block]:
 
 def _summary(workdir: Path) -> str:
     try:
-        config, inputs = read_config(workdir), Inputs.load(workdir)
+        config, inputs = read_config(workdir), DataSpec.load(workdir)
         model, size = create_configured(config), config.data.image_size
         shape = (1, size, size, inputs.image_shape[-1])
         rows = describe(model, shape)

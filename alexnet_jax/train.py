@@ -8,20 +8,26 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.checkpoint import Checkpoints, TakesPart
 from alexnet_jax.config import validate
 from alexnet_jax.data import DataInfo, Split, create_data
-from alexnet_jax.data.spec import Inputs
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.loop import Trainer
-from alexnet_jax.metrics import tells_by_top5
+from alexnet_jax.metrics import shows_top5
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.parallel import multihost as processes
 from alexnet_jax.reporting.curves import draw_curves
-from alexnet_jax.run.checksums import set_damaged_aside, step_folders
-from alexnet_jax.run.records import Row, RunWriter, check_same_run, claimed, read_rows
+from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
+from alexnet_jax.run.checksums import quarantine_damaged, step_folders
+from alexnet_jax.run.records import (
+    Row,
+    RunWriter,
+    check_same_run,
+    read_rows,
+    workdir_lock,
+)
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
@@ -49,7 +55,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     validate(config)
     processes.start(config)
     workdir = Path(workdir).expanduser().absolute()
-    with processes.primary_speaks():
+    with processes.silence_other_processes():
         return _train_and_evaluate(config, workdir)
 
 
@@ -77,7 +83,7 @@ def _faults_named(workdir: Path) -> Iterator[None]:
 def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
     """Does so in each process; other ones than the primary return nothing."""
     processes.check_same_config(config)
-    primary, together = processes.is_primary(), processes.together
+    primary, agree = processes.is_primary(), processes.agree
     model = create_configured(config)
     parallel = create_parallel(
         config.parallel.data,
@@ -98,24 +104,22 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
         return data
 
     with contextlib.ExitStack() as stack:
-        together(lambda: _claim(stack, workdir, config) if primary else None)
-        data = together(open_data)
+        agree(lambda: _claim(stack, workdir, config) if primary else None)
+        data = agree(open_data)
         for split in data[:2]:
             stack.enter_context(closing(split))
-        trainer = together(lambda: Trainer(config, model, *data[:2], parallel))
+        trainer = agree(lambda: Trainer(config, model, *data[:2], parallel))
         stack.enter_context(_faults_named(workdir))
-        checkpoints = together(lambda: _open_checkpoints(workdir, config))
+        checkpoints = agree(lambda: _open_checkpoints(workdir, config))
         # Signals wait until the last checkpoint is written, not only the last step.
         stop = stack.enter_context(noted_signals())
         stack.enter_context(closing(checkpoints))
         start = processes.largest(checkpoints.latest_step() or 0)
         finished = start >= trainer.num_steps
-        together(
-            lambda: _keep_inputs(workdir, data, start, finished) if primary else None
-        )
+        agree(lambda: _keep_inputs(workdir, data, start, finished) if primary else None)
         if finished:
             return _report_finished(config, workdir, start) if primary else {}
-        state = together(lambda: _start(config, trainer, checkpoints, start))
+        state = agree(lambda: _start(config, trainer, checkpoints, start))
         state = trainer.place(processes.from_primary(state))
         _announce(config, parallel, state, data, workdir)
         rows = _fit(config, trainer, state, checkpoints, workdir, stop)
@@ -128,7 +132,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
 
 def _claim(stack: contextlib.ExitStack, workdir: Path, config: ConfigDict) -> None:
     """Keeps other runs out of the folder, if it is this config's or empty."""
-    stack.enter_context(claimed(workdir))
+    stack.enter_context(workdir_lock(workdir))
     check_same_run(workdir, config, bool(step_folders(workdir / "checkpoints")))
 
 
@@ -144,10 +148,12 @@ def _keep_inputs(
     kept = None
     if start:
         with contextlib.suppress(InputError):
-            kept = Inputs.load(workdir)
+            kept = DataSpec.load(workdir)
     if kept and finished:
         return
-    inputs = Inputs(info.name, info.class_names, train.image_shape, train.statistics())
+    inputs = DataSpec(
+        info.name, info.class_names, train.image_shape, train.statistics()
+    )
     if kept is None:
         inputs.save(workdir)
     elif not kept.same_as(inputs):
@@ -158,22 +164,24 @@ def _keep_inputs(
         )
 
 
-def _open_checkpoints(workdir: Path, config: ConfigDict) -> Checkpoints | TakesPart:
+def _open_checkpoints(
+    workdir: Path, config: ConfigDict
+) -> Checkpoints | RemoteCheckpoints:
     if not processes.is_primary():
-        return TakesPart()
+        return RemoteCheckpoints()
     folder = workdir / "checkpoints"
-    set_damaged_aside(folder)
+    quarantine_damaged(folder)
     return Checkpoints(folder, config.checkpoint.keep)
 
 
 def _start(
     config: ConfigDict,
     trainer: Trainer,
-    checkpoints: Checkpoints | TakesPart,
+    checkpoints: Checkpoints | RemoteCheckpoints,
     step: int,
 ) -> TrainState:
     """Returns the state to go on from; in other processes than the primary, any."""
-    if isinstance(checkpoints, TakesPart):
+    if isinstance(checkpoints, RemoteCheckpoints):
         return trainer.draw()
     if step:
         print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
@@ -192,7 +200,7 @@ def _fit(
     config: ConfigDict,
     trainer: Trainer,
     state: TrainState,
-    checkpoints: Checkpoints | TakesPart,
+    checkpoints: Checkpoints | RemoteCheckpoints,
     workdir: Path,
     stop: StopSignal,
 ) -> list[Row]:
@@ -279,7 +287,7 @@ def _result(rows: list[Row], workdir: Path, num_classes: int) -> Row:
         )
     best = max(evaluated, key=lambda row: row["test/top1"])
     names = ["step", "test/loss", "test/top1"]
-    if tells_by_top5(num_classes):
+    if shows_top5(num_classes):
         names.append("test/top5")
     last = {name: evaluated[-1][name] for name in names}
     return last | {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import default_config, flatten_config, validate
 from alexnet_jax.data import Split, create_data
-from alexnet_jax.data.spec import Inputs
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
 from alexnet_jax.models.base import layer_name
@@ -22,7 +22,7 @@ from alexnet_jax.run.weights import check_same_arrays, find_checkpoint, load_wei
 from alexnet_jax.step import make_forward
 
 
-class Answers(NamedTuple):
+class SplitPredictions(NamedTuple):
     """What a network said of labelled images.
 
     Attributes:
@@ -61,7 +61,7 @@ def read_config(workdir: Path) -> ConfigDict:
     return config
 
 
-class Network:
+class TrainedModel:
     """A trained network with what it was fed.
 
     Attributes:
@@ -91,7 +91,7 @@ class Network:
         self.step = int(folder.name)
         self.workdir = folder.parents[1]
         self.config = config = read_config(self.workdir)
-        self.inputs = Inputs.load(self.workdir)
+        self.inputs = DataSpec.load(self.workdir)
         self.model = create_configured(config).clone(training=False)
         size = config.data.image_size
         self.input_shape = (1, size, size, self.inputs.image_shape[-1])
@@ -210,7 +210,9 @@ class Network:
         names = self.inputs.class_names
         return names[label] if label < len(names) else f"class {label}"
 
-    def ask(self, split: Split, examples: int | None = None) -> Iterator[Answers]:
+    def ask(
+        self, split: Split, examples: int | None = None
+    ) -> Iterator[SplitPredictions]:
         """Asks about a split's first examples, or all, a batch at a time."""
         left = split.num_examples if examples is None else examples
         for step in range(len(split)):
@@ -219,7 +221,9 @@ class Network:
             if count <= 0:
                 return
             logits = self.logits(batch["image"])[:count]
-            yield Answers(batch["image"][:count], batch["label"][:count], logits)
+            yield SplitPredictions(
+                batch["image"][:count], batch["label"][:count], logits
+            )
             left -= count
 
 

@@ -12,7 +12,7 @@ from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.run.checksums import SEAL
 from alexnet_jax.run.records import read_rows
-from alexnet_jax.trained import Network
+from alexnet_jax.trained import TrainedModel
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_wrong_arguments(trained):
 def test_ten_views(trained, capsys):
     """As the loop's own evaluation, which has a canvas to crop from."""
     found = measured(capsys, trained, "--views=10", "--json")
-    network = Network(trained)
+    network = TrainedModel(trained)
     config = network.config
     config.augment.canvas, config.eval.views = 32, 10
     config.batch_size = 297

@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.data.pictures import has_dark_ground, read_picture
-from alexnet_jax.data.spec import Inputs
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
 from alexnet_jax.predict import main
-from alexnet_jax.trained import Network, probabilities
+from alexnet_jax.trained import TrainedModel, probabilities
 
 
 @pytest.fixture(scope="module")
 def network(trained):
-    return Network(trained)
+    return TrainedModel(trained)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def make_inputs(shape, dark):
     image = np.full((2, *shape), 0 if dark else 120, np.uint8)
     rows, columns = (slice(n // 4, n - n // 4) for n in (height, width))
     image[:, rows, columns] = 130
-    return Inputs("made up 1.0.0", ("a", "b"), shape, measure([image]))
+    return DataSpec("made up 1.0.0", ("a", "b"), shape, measure([image]))
 
 
 GREY, COLOR = make_inputs((28, 28, 1), dark=True), make_inputs((28, 28, 3), dark=False)

@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alexnet_jax import loop as trainer
 from alexnet_jax import models, train
-from alexnet_jax.checkpoint import Checkpoints
 from alexnet_jax.data import Batches
-from alexnet_jax.data.spec import Inputs
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError
+from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
@@ -376,7 +376,7 @@ def read_folders(data_dir, config):
 def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
     config.num_train_steps = 1
     train_and_evaluate(config, tmp_path)
-    kept = Inputs.load(tmp_path)
+    kept = DataSpec.load(tmp_path)
     other = dataclasses.replace(kept.statistics, mean=kept.statistics.mean + 1)
     dataclasses.replace(kept, statistics=other).save(tmp_path)
     train_and_evaluate(config, tmp_path)  # has ended: nothing is fed

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alexnet_jax.data.spec import Inputs
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError
 
 _MAX_PIXELS = 100_000_000
@@ -75,7 +75,7 @@ def _corners_and_middle(image: np.ndarray) -> tuple[float, float]:
     return float(np.median(corners)), float(image[h : height - h, w : width - w].mean())
 
 
-def read_picture(path: Path, inputs: Inputs, invert: bool = False) -> Picture:
+def read_picture(path: Path, inputs: DataSpec, invert: bool = False) -> Picture:
     """Reads a picture file as the data set of a run would hold it.
 
     It is turned as its EXIF orientation says, made grey or coloured, and brought to the

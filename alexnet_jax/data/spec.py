@@ -15,7 +15,7 @@ DATA_FILE, STATISTICS_FILE = "data.json", "statistics.npz"
 
 
 @dataclass(frozen=True)
-class Inputs:
+class DataSpec:
     """A run's images, without the images.
 
     Attributes:
@@ -30,7 +30,7 @@ class Inputs:
     image_shape: tuple[int, int, int]
     statistics: Statistics
 
-    def same_as(self, other: "Inputs") -> bool:
+    def same_as(self, other: "DataSpec") -> bool:
         """Whether a network would be fed the same."""
         names = ("data", "class_names", "image_shape")
         pairs = [
@@ -60,7 +60,7 @@ class Inputs:
         os.replace(part, workdir / DATA_FILE)
 
     @classmethod
-    def load(cls, workdir: Path) -> "Inputs":
+    def load(cls, workdir: Path) -> "DataSpec":
         """Reads what `save` wrote.
 
         Raises:

@@ -4,7 +4,7 @@ On other platforms XLA's convolution stands as it is. On a CPU three rules turn 
 large matrix products, forward and backward (docs/performance.md has the figures):
 
 * A layer with groups is one convolution a group.
-* A strided one is a dense one over blocks of pixels (`over_blocks`).
+* A strided one is a dense one over blocks of pixels (`space_to_depth`).
 * A dense one of 3×3 or 5×5 in float32 goes by Winograd's algorithm (`winograd`), with
   a quarter or a sixth of the multiplications. It agrees with XLA's to about 1e-5 of
   the largest value; where that is too little, `jax.default_matmul_precision("highest")`
@@ -73,7 +73,7 @@ def convolution(
             if isinstance(padding, str):
                 sizes = lhs.shape[1:3], rhs.shape[:2], window_strides
                 pads = lax.padtype_to_pads(*sizes, padding)
-            dense = over_blocks(lhs, rhs, window_strides[0], pads)
+            dense = space_to_depth(lhs, rhs, window_strides[0], pads)
             if pays(*dense):
                 return winograd(*dense)
         return by_xla(lhs, rhs, 1)
@@ -114,7 +114,7 @@ def _may_rearrange(
     )
 
 
-def over_blocks(
+def space_to_depth(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> tuple[jax.Array, jax.Array, Padding]:
     """Returns image, kernel and padding of the same convolution at stride 1.

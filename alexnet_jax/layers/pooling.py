@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from alexnet_jax.layers.conv import ceil_padding
-from alexnet_jax.layers.cpu.opaque import noinline, pullback
+from alexnet_jax.layers.cpu.opaque import opaque, pullback
 from alexnet_jax.layers.cpu.winograd import Padding
 
 
@@ -105,7 +105,7 @@ def _pool_forward(
     y = _plain_max_pool(x, window, padding)
     first = lax.platform_dependent(
         x,
-        cpu=noinline(partial(_first_places, window=window, padding=padding)),
+        cpu=opaque(partial(_argmax, window=window, padding=padding)),
         default=lambda x: jnp.zeros(y.shape, jnp.int8),
     )
     return y, (x, first)  # XLA drops the one that its platform does not want
@@ -122,8 +122,8 @@ def _pool_backward(
         return pullback(pool)(x, gradient)[0]
 
     def by_places(x: jax.Array, first: jax.Array, gradient: jax.Array) -> jax.Array:
-        put_back = partial(_put_back, size=x.shape[1:3], window=window, padding=padding)
-        return noinline(put_back)(first, gradient)
+        put_back = partial(_unpool, size=x.shape[1:3], window=window, padding=padding)
+        return opaque(put_back)(first, gradient)
 
     return (lax.platform_dependent(*kept, gradient, cpu=by_places, default=by_xla),)
 
@@ -131,7 +131,7 @@ def _pool_backward(
 _max_pool.defvjp(_pool_forward, _pool_backward)
 
 
-def _first_places(x: jax.Array, window: int, padding: Padding) -> jax.Array:
+def _argmax(x: jax.Array, window: int, padding: Padding) -> jax.Array:
     """Returns the number of the first place with a window's maximum, `int8`."""
     lowest = jnp.asarray(-jnp.inf, x.dtype)
     extended = lax.pad(x, lowest, [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
@@ -147,7 +147,7 @@ def _first_places(x: jax.Array, window: int, padding: Padding) -> jax.Array:
     return first
 
 
-def _put_back(
+def _unpool(
     first: jax.Array,
     gradient: jax.Array,
     size: tuple[int, ...],

@@ -94,7 +94,7 @@ class NormAcrossTowers:
         return self.norm(extended)[..., below : below + width]
 
 
-def is_split(path: Sequence[Any]) -> bool:
+def is_sharded(path: Sequence[Any]) -> bool:
     """Says whether towers hold a part each of an array of a state.
 
     Args:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax.layers.towers import is_split
+from alexnet_jax.layers.towers import is_sharded
 from alexnet_jax.models import Classifier
 
 Batch = dict[str, np.ndarray]
@@ -60,7 +60,7 @@ class MeshParallel:
         """Returns along which axis each array of a state is cut."""
 
         def spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
-            if not (self._split and is_split(path)):
+            if not (self._split and is_sharded(path)):
                 return PartitionSpec()
             return PartitionSpec(*[None] * (leaf.ndim - 1), MODEL)
 

@@ -86,7 +86,7 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def together(action: Callable[[], T]) -> T:
+def agree(action: Callable[[], T]) -> T:
     """Does something in every process; if it fails in one, all of them stop.
 
     Args:
@@ -125,7 +125,7 @@ def primary_first() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def primary_speaks() -> Iterator[None]:
+def silence_other_processes() -> Iterator[None]:
     """Keeps what the other processes would print to themselves."""
     if is_primary():
         yield
@@ -195,7 +195,7 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(copy, tree)
 
 
-def leave_others(status: int) -> None:
+def abort_process(status: int) -> None:
     """Ends this process at once, if there are others, who may wait for it in vain.
 
     An orderly end would wait for them, and JAX would end it with a page of C++.

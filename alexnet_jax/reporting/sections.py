@@ -15,7 +15,7 @@ from alexnet_jax.reporting.figures import (
     draw_features,
     draw_filters,
 )
-from alexnet_jax.trained import Network, probabilities
+from alexnet_jax.trained import TrainedModel, probabilities
 
 _SHOWN = 24  # mistakes, and predictions
 
@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
     caption: str
 
 
-def draw_network(network: Network) -> Iterator[Drawn]:
+def draw_network(network: TrainedModel) -> Iterator[Drawn]:
     """Yields what can be drawn of a network without its data: the first filters."""
     kernel = network.weights["params"]["conv1"]["kernel"]
     *size, count = kernel.shape
@@ -57,7 +57,7 @@ def draw_network(network: Network) -> Iterator[Drawn]:
     )
 
 
-def draw_answers(network: Network, split: Split, examples: int) -> Iterator[Drawn]:
+def draw_answers(network: TrainedModel, split: Split, examples: int) -> Iterator[Drawn]:
     """Yields what a network answers: confusions, mistakes, predictions, feature maps.
 
     Args:

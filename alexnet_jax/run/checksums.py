@@ -62,7 +62,7 @@ def find_fault(folder: Path) -> str | None:
     return None
 
 
-def set_damaged_aside(folder: Path) -> None:
+def quarantine_damaged(folder: Path) -> None:
     """Moves damaged checkpoints to `damaged/` beside `folder`, with a warning for each.
 
     Raises:

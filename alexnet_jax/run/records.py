@@ -33,7 +33,7 @@ _LIBRARIES = (
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path) -> Iterator[None]:
+def workdir_lock(workdir: Path) -> Iterator[None]:
     """Makes the run's folder and keeps other runs out of it while the context lasts.
 
     Raises:

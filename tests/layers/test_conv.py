@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.conv import CEIL, Conv, ceil_padding, over_blocks
+from alexnet_jax.layers.conv import CEIL, Conv, ceil_padding, space_to_depth
 from alexnet_jax.layers.cpu import winograd
 
 
@@ -242,5 +242,5 @@ def test_over_blocks(size, kernel, stride):
     x, weights = noise(2, size, size + 1, 3), noise(kernel, kernel, 3, 4, seed=1)
     padding = ((1, 0), (0, 2))
     wanted = convolve(x, weights, stride, padding)
-    image, blocks, rest = over_blocks(x, weights, stride, padding)
+    image, blocks, rest = space_to_depth(x, weights, stride, padding)
     assert_close(convolve(image, blocks, 1, rest), wanted, share=1e-5)

@@ -17,10 +17,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 from alexnet_jax import models
-from alexnet_jax.checkpoint import Checkpoints, describe
+from alexnet_jax.checkpoint import describe
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.checksums import SEAL, find_fault, step_folders
-from alexnet_jax.run.records import claimed, read_rows
+from alexnet_jax.run.records import read_rows, workdir_lock
 from alexnet_jax.run.weights import load_weights
 from alexnet_jax.train import train_and_evaluate
 from tests.faults.campaign import KINDS, empty
@@ -215,7 +216,10 @@ class TestFailingWrites:
 
 def test_a_second_run_in_one_folder_leaves(run, config):
     config.num_epochs = 3
-    with claimed(run), pytest.raises(InputError, match="another run is writing to"):
+    with (
+        workdir_lock(run),
+        pytest.raises(InputError, match="another run is writing to"),
+    ):
         train_and_evaluate(config, run)
     train_and_evaluate(config, run)
 

@@ -8,7 +8,7 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 
-def noinline(function: Callable) -> Callable:
+def opaque(function: Callable) -> Callable:
     """Returns a function of arrays that XLA calls, and does not inline.
 
     On a CPU XLA fuses whatever it can, after it has taken `lax.optimization_barrier`
