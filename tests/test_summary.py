@@ -16,7 +16,7 @@ from alexnet_jax.inspection.tables import align, summarize
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import MODELS, Classifier, create_model
 from alexnet_jax.summary import main
-from tests.models.test_models import TABLE
+from tests.models.table import TABLE
 from tests.test_step import UserNet
 
 DOCS = Path(__file__).parents[1] / "docs"
