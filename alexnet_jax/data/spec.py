@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
@@ -55,9 +55,8 @@ class DataSpec:
             "image_shape": self.image_shape,
         }
         self.statistics.save(workdir / STATISTICS_FILE)
-        part = workdir / f"{DATA_FILE}.tmp"
-        part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        os.replace(part, workdir / DATA_FILE)
+        with atomic_write(workdir / DATA_FILE) as part:
+            part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, workdir: Path) -> "DataSpec":

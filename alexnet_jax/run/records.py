@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
 from alexnet_jax import __version__
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.config import differences
 from alexnet_jax.errors import InputError
 
@@ -129,10 +129,12 @@ class RunWriter:
             },
             "devices": sorted({device.device_kind for device in jax.devices()}),
         }
-        write_whole(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+        with atomic_write(workdir / "config.json") as part:
+            part.write_text(json.dumps(record, indent=2) + "\n")
         self._path = workdir / "metrics.jsonl"
         self.rows = [row for row in read_rows(self._path) if row["step"] <= step]
-        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        with atomic_write(self._path) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self._file = self._path.open("a")
         self._board = (
             SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
@@ -168,10 +170,3 @@ def read_rows(path: Path) -> list[Row]:
         except json.JSONDecodeError:
             break
     return rows
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is whole at every moment."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -14,6 +14,7 @@ import requests
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
@@ -149,15 +150,13 @@ def decode(
         if images.shape == shape and labels.shape == shape[:1]:
             return images, labels
     images, labels = _decode_records(builder, split, shape)
-    # Named by process: several may decode at once.
-    part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, image=images, label=labels)
-        part.replace(kept)
-    except OSError:  # a read-only folder, a full disk: the next start decodes again
-        with contextlib.suppress(OSError):
-            part.unlink()
+    # A read-only folder, a full disk: the next start decodes again.
+    with (
+        contextlib.suppress(OSError),
+        atomic_write(kept) as part,
+        part.open("wb") as file,
+    ):
+        np.savez(file, image=images, label=labels)
     return images, labels
 
 

@@ -5,7 +5,6 @@
 measures a data set in one pass and keeps the figures beside it.
 """
 
-import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 
 FILE_NAME = "statistics.npz"  # in a data set's folder
@@ -40,11 +40,9 @@ class Statistics:
     color_directions: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Writes the figures as `.npz`, whole at every moment."""
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        """Writes the figures as `.npz`."""
+        with atomic_write(path) as part, part.open("wb") as file:
             np.savez(file, **asdict(self))
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
