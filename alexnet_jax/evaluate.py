@@ -77,7 +77,7 @@ def evaluate(network: TrainedModel, split: Any, name: str) -> dict[str, Any]:
     return {
         "workdir": str(network.workdir),
         "step": network.step,
-        "data": network.inputs.data,
+        "data": network.inputs.name,
         "split": name,
         "examples": len(label),
         "views": network.views,

@@ -69,7 +69,7 @@ def _text(network: TrainedModel, found: list[dict[str, Any]]) -> Iterator[str]:
     width = max(len(network.class_name(label)) for label in range(classes))
     name_width = max((len(one["file"]) for one in found), default=0)
     yield f"checkpoint  {network.workdir}, step {network.step:,}"
-    yield f"data        {network.inputs.data}, {classes} classes"
+    yield f"data        {network.inputs.name}, {classes} classes"
     for one in found:
         answers = "  ".join(
             f"{100 * answer['probability']:5.1f} % {answer['class']:<{width}}"

@@ -17,7 +17,7 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from alexnet_jax.config import default_config, flatten_config
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError, Parser
 from alexnet_jax.evaluate import add_data_arguments
 from alexnet_jax.inspection.layers import describe

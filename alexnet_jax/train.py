@@ -9,8 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import validate
-from alexnet_jax.data import DataInfo, Split, create_data
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import Data, DataSpec, create_data
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.loop import Trainer
@@ -92,7 +91,7 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
         config.model.name,
     )
 
-    def open_data() -> tuple[Split, Split, DataInfo]:
+    def open_data() -> Data:
         with processes.primary_first():
             data = create_data(
                 config.data,
@@ -100,15 +99,14 @@ def _train_and_evaluate(config: ConfigDict, workdir: Path) -> Row:
                 eval_batch_size=parallel.round_up(config.eval.batch_size),
                 seed=config.seed,
             )
-        _check_classes(config, data[-1])
+        _check_classes(config, data.spec)
         return data
 
     with contextlib.ExitStack() as stack:
         agree(lambda: _claim(stack, workdir, config) if primary else None)
         data = agree(open_data)
-        for split in data[:2]:
-            stack.enter_context(closing(split))
-        trainer = agree(lambda: Trainer(config, model, *data[:2], parallel))
+        stack.enter_context(closing(data))
+        trainer = agree(lambda: Trainer(config, model, data.train, data.test, parallel))
         stack.enter_context(_faults_named(workdir))
         checkpoints = agree(lambda: _open_checkpoints(workdir, config))
         # Signals wait until the last checkpoint is written, not only the last step.
@@ -136,30 +134,24 @@ def _claim(stack: contextlib.ExitStack, workdir: Path, config: ConfigDict) -> No
     check_same_run(workdir, config, bool(step_folders(workdir / "checkpoints")))
 
 
-def _keep_inputs(
-    workdir: Path, data: tuple[Split, Split, DataInfo], start: int, finished: bool
-) -> None:
+def _keep_inputs(workdir: Path, data: Data, start: int, finished: bool) -> None:
     """Leaves what predictions need; checks that a run goes on with what it began with.
 
     Raises:
       InputError: The data set is another, or was measured anew, since the run began.
     """
-    train, _, info = data
     kept = None
     if start:
         with contextlib.suppress(InputError):
             kept = DataSpec.load(workdir)
     if kept and finished:
         return
-    inputs = DataSpec(
-        info.name, info.class_names, train.image_shape, train.statistics()
-    )
     if kept is None:
-        inputs.save(workdir)
-    elif not kept.same_as(inputs):
+        data.spec.save(workdir)
+    elif not kept.matches(data.spec):
         raise InputError(
-            f"data.data_dir: {info.folder} is not what {workdir} was trained on so far "
-            f"({kept.data}), or its statistics were measured anew; bring it back, or "
+            f"data.data_dir: {data.folder} is not what {workdir} was trained on so far "
+            f"({kept.name}), or its statistics were measured anew; bring it back, or "
             "start afresh in another --workdir"
         )
 
@@ -239,8 +231,8 @@ def _report_finished(config: ConfigDict, workdir: Path, step: int) -> Row:
     return result
 
 
-def _check_classes(config: ConfigDict, info: DataInfo) -> None:
-    needed = len(info.class_names)
+def _check_classes(config: ConfigDict, spec: DataSpec) -> None:
+    needed = len(spec.class_names)
     if config.model.num_classes < needed:
         raise InputError(
             f"model.num_classes must be at least {needed}, the classes of "
@@ -252,21 +244,20 @@ def _announce(
     config: ConfigDict,
     parallel: Parallel,
     state: TrainState,
-    data: tuple[Split, Split, DataInfo],
+    data: Data,
     workdir: Path,
 ) -> None:
     """Prints what is about to run: device, model, data and folder, a line each."""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    train, test, info = data
-    height, width, channels = info.image_shape
+    height, width, channels = data.spec.image_shape
     size, canvas = config.data.image_size, config.augment.canvas
     shown = f"{size}×{size}" + (f" of {canvas}×{canvas}" if canvas else "")
     print(f"device    {parallel.describe()}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
     print(
-        f"data      {info.name}, {train.num_examples:,} train and "
-        f"{test.num_examples:,} test images, {height}×{width}×{channels} shown at "
-        f"{shown}, from {info.folder}"
+        f"data      {data.spec.name}, {data.train.num_examples:,} train and "
+        f"{data.test.num_examples:,} test images, {height}×{width}×{channels} shown at "
+        f"{shown}, from {data.folder}"
     )
     memory = bytes_by_device(state)
     if len(memory) > 1:

@@ -12,8 +12,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import default_config, flatten_config, validate
-from alexnet_jax.data import Split, create_data
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import DataSpec, Split, create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
 from alexnet_jax.models.base import layer_name
@@ -192,18 +191,18 @@ class TrainedModel:
         data = self.config.data.copy_and_resolve_references()
         data.data_dir = data_dir or data.data_dir
         data.manual_dir = manual_dir or data.manual_dir
-        train, test, info = create_data(
+        opened = create_data(
             data,
             batch_size=self.batch_size,
             eval_batch_size=self.batch_size,
             seed=self.config.seed,
         )
-        if info.class_names != self.inputs.class_names:
+        if opened.spec.class_names != self.inputs.class_names:
             raise InputError(
-                f"data.name: {info.name} has other classes than {self.inputs.data}, "
-                "which the network was trained on"
+                f"data.name: {opened.spec.name} has other classes than "
+                f"{self.inputs.name}, which the network was trained on"
             )
-        return train if name == "train" else test
+        return opened.train if name == "train" else opened.test
 
     def class_name(self, label: int) -> str:
         """Returns a class's name; a number, where the data has no such class."""

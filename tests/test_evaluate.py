@@ -128,9 +128,9 @@ def test_a_key_that_the_run_did_not_know_has_its_default(copy, capsys):
 
 def test_inputs_that_are_gone(copy):
     (copy / "statistics.npz").write_bytes(b"")
-    refused([copy], "holds no readable data.json and statistics.npz, which say what")
+    refused([copy], "has no readable data.json and statistics.npz, which describe")
     (copy / "data.json").unlink()
-    refused([copy], "the command that trained it, given again, writes them")
+    refused([copy], "run the training command again to write them")
 
 
 def test_other_classes(copy):

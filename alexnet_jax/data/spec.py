@@ -1,8 +1,10 @@
-"""What a network was fed, kept in its run's folder to feed it other pictures."""
+"""What a data set is, without its images; kept with a run."""
 
 import dataclasses
+import functools
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +18,29 @@ DATA_FILE, STATISTICS_FILE = "data.json", "statistics.npz"
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A run's images, without the images.
+    """What a network is trained on, without the images.
 
     Attributes:
-      data: The data set's name with its version, such as `fashion_mnist 3.0.1`.
+      name: The data set's, with its version, such as `fashion_mnist 3.0.1`.
       class_names: By label.
-      image_shape: `(h, w, C)` as batches hold the images.
-      statistics: Of the training images.
+      image_shape: `(h, w, C)` of the images in a batch.
+      measure: Returns the training images' statistics.
     """
 
-    data: str
+    name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    statistics: Statistics
+    measure: Callable[[], Statistics] = field(repr=False, compare=False)
 
-    def same_as(self, other: "DataSpec") -> bool:
-        """Whether a network would be fed the same."""
-        names = ("data", "class_names", "image_shape")
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """The training images' statistics, measured at first use."""
+        return self.measure()
+
+    def matches(self, other: "DataSpec") -> bool:
+        """Whether names, shapes and statistics are the same, up to rounding."""
+        if self != other:
+            return False
         pairs = [
             (
                 getattr(self.statistics, figure.name),
@@ -41,8 +49,6 @@ class DataSpec:
             for figure in dataclasses.fields(Statistics)
         ]
         return all(
-            getattr(self, name) == getattr(other, name) for name in names
-        ) and all(
             ours.shape == theirs.shape and np.allclose(ours, theirs)
             for ours, theirs in pairs
         )
@@ -50,7 +56,7 @@ class DataSpec:
     def save(self, workdir: Path) -> None:
         """Writes `data.json` and `statistics.npz`."""
         record = {
-            "data": self.data,
+            "data": self.name,
             "class_names": self.class_names,
             "image_shape": self.image_shape,
         }
@@ -68,18 +74,22 @@ class DataSpec:
         try:
             record = json.loads((workdir / DATA_FILE).read_text())
             height, width, channels = map(int, record["image_shape"])
-            inputs = cls(
-                data=str(record["data"]),
+            statistics = Statistics.load(workdir / STATISTICS_FILE)
+            spec = cls(
+                name=str(record["data"]),
                 class_names=tuple(map(str, record["class_names"])),
                 image_shape=(height, width, channels),
-                statistics=Statistics.load(workdir / STATISTICS_FILE),
+                measure=lambda: statistics,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{workdir} holds no readable {DATA_FILE} and {STATISTICS_FILE}, which "
-                "say what the network was fed; the command that trained it, given "
-                "again, writes them"
+                f"{workdir} has no readable {DATA_FILE} and {STATISTICS_FILE}, which "
+                "describe the training data; run the training command again to write "
+                "them"
             ) from error
-        if inputs.statistics.mean_image.shape[-1] != channels:
-            raise InputError(f"{workdir}: {DATA_FILE} and {STATISTICS_FILE} disagree")
-        return inputs
+        if statistics.mean_image.shape[-1] != channels:
+            raise InputError(
+                f"{workdir}: {DATA_FILE} and {STATISTICS_FILE} are of different data; "
+                "run the training command again in another --workdir"
+            )
+        return spec

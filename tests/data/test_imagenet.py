@@ -123,19 +123,17 @@ class TestAsTfdsHasIt:
         config = default_config().data
         config.name, config.data_dir = "imagenet2012", str(prepared)
         config.stored_size = 32
-        train, test, info = create_data(
-            config, batch_size=100, eval_batch_size=4, seed=0
-        )
-        assert info.class_names == tuple(CLASSES) and len(info.class_names) == 1000
-        assert info.name == "imagenet2012 5.1.0" and info.image_shape == (32, 32, 3)
+        data = create_data(config, batch_size=100, eval_batch_size=4, seed=0)
+        train, test, spec = data.train, data.test, data.spec
+        assert spec.class_names == tuple(CLASSES) and len(spec.class_names) == 1000
+        assert spec.name == "imagenet2012 5.1.0" and spec.image_shape == (32, 32, 3)
         assert (train.num_examples, len(train), len(test)) == (1002, 11, 2)
         batch = test.batch(1)
         builder = tfds.builder("imagenet2012", data_dir=prepared)
         validation = examples(builder, "validation")
         assert batch["label"][:2].tolist() == [e["label"] for e in validation[4:]]
         assert batch["mask"].tolist() == [True, True, False, False]
-        train.close()
-        test.close()
+        data.close()
 
 
 @pytest.fixture(scope="module")
