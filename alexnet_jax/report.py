@@ -114,7 +114,7 @@ def _show_run(run: Run, options: argparse.Namespace, level: int) -> Iterator[Blo
     except InputError as error:
         yield paragraph(f"No pictures of the network: {error}.", is_note=True)
     else:
-        for line in network.passed_over:
+        for line in network.skipped:
             yield paragraph(f"Passed over: {line}.", is_note=True)
         yield from _pictures(draw_network(network), level)
         try:

@@ -380,7 +380,7 @@ def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
     dataclasses.replace(kept, measure=lambda: other).save(tmp_path)
     train_and_evaluate(config, tmp_path)  # has ended: nothing is fed
     config.num_train_steps = 2
-    with pytest.raises(InputError, match=r"data.data_dir: .*digits.* measured anew; "):
+    with pytest.raises(InputError, match=r"data.data_dir: .*digits.* measured again "):
         train_and_evaluate(config, tmp_path)
     kept.save(tmp_path)
     assert train_and_evaluate(config, tmp_path)["step"] == 2
