@@ -15,7 +15,7 @@ from absl import flags
 from alexnet_jax.data.batches import Batch, Order
 from alexnet_jax.data.preparation.jpeg import BrokenImage, decode
 from alexnet_jax.data.preparation.sources import open_records, parse
-from alexnet_jax.data.preparation.workers import count_cores, serve_parent
+from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
 from alexnet_jax.data.statistics import Statistics, measured_or_published
 from alexnet_jax.errors import InputError, RunError
 
@@ -208,4 +208,4 @@ class Stream:
 
 
 def _start_worker(index: int, count: int) -> None:
-    serve_parent()
+    end_with_parent()
