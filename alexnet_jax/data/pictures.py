@@ -12,7 +12,7 @@ from alexnet_jax.errors import InputError
 
 _MAX_PIXELS = 100_000_000
 _16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-# A picture's border and middle, as parts of its height and width.
+# A picture's border and middle, as fractions of its height and width.
 _CORNER, _MIDDLE = 1 / 14, 1 / 4
 
 
@@ -106,7 +106,7 @@ def read_picture(path: Path, spec: DataSpec, invert: bool = False) -> Picture:
         image = 255 - image
     if dark:
         corners, middle = _corners_and_middle(image)
-        # Of Fashion-MNIST's 60,000 training images 18, and inverted all of them.
+        # So are 18 of Fashion-MNIST's 60,000 training images, and all inverted ones.
         if corners > min(middle, 127):
             notes.append(
                 "its background is brighter than its object, while the training images "
@@ -129,9 +129,8 @@ def _open(
     notes: list[str] = []
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # unusual metadata is not the user's concern
+            # Unusual metadata is not the user's concern.
+            warnings.simplefilter("ignore")
             with Image.open(path) as opened:
                 size = f"{opened.width}×{opened.height}"
                 if opened.width * opened.height > _MAX_PIXELS:
@@ -183,7 +182,7 @@ def _from_wide(picture: Image.Image, path: Path, notes: list[str]) -> Image.Imag
 
 
 def _pad(picture: Image.Image, aspect: float) -> Image.Image:
-    """Extends a picture to width / height `aspect` with its border's median colour."""
+    """Extends a picture to width / height `aspect` with its border's median color."""
     width, height = picture.size
     size = max(width, round(height * aspect)), max(height, round(width / aspect))
     if size == picture.size:

@@ -46,7 +46,7 @@ class Conversion:
     image_bytes: int | None = None
 
     def estimate_bytes(self, num_images: int, num_bytes: int) -> int:
-        """Returns about the size of that many images, of so many bytes before."""
+        """Estimates the size of the results from the originals' number and size."""
         if self.image_bytes is None:
             return num_bytes
         return min(num_bytes, self.image_bytes * num_images)
