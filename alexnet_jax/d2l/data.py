@@ -203,13 +203,13 @@ class _FromLoader:
     def count(self, step: int) -> int:
         return self._sizes[step % self._length]
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         if step % self._length == 0:
             self._pairs = iter(self._loader())
-        image, label = (np.asarray(part) for part in next(self._pairs))
+        image, label = map(np.asarray, next(self._pairs))
         if image.dtype != np.uint8:
             image = image.astype(np.float32)  # NumPy's own default is float64
-        places = np.arange(self.batch_size)[rows]
+        places = np.arange(self.batch_size)[part]
         indices = places % len(label)  # fills up a smaller last batch
         return {
             "image": image[indices],

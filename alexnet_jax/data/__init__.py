@@ -2,7 +2,7 @@
 
 Reading order: `batches`, `stream`, `spec`. Each data set has its own module;
 `preparation` turns files into a prepared copy. This package imports no network, device
-layout or run; all but `models`, `layers` and `parallel` may import it.
+layout or run; all but `models` and `layers` may import it.
 """
 
 from collections.abc import Callable

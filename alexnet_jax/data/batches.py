@@ -38,18 +38,18 @@ class Order:
         position = step % len(self)
         return min(self.batch_size, self.num_examples - position * self.batch_size)
 
-    def draw(self, step: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, step: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
         """Returns the examples of a step's batch, counted from the run's beginning.
 
         Args:
           step: At least 0.
-          rows: The part of the batch that is wanted; B is its length.
+          part: The part of the batch that is wanted; B is its length.
 
         Returns:
           Places in the split `(B,) int64`, and `(B,) bool`, false for padding.
         """
         epoch, position = divmod(step, len(self))
-        places = position * self.batch_size + np.arange(self.batch_size)[rows]
+        places = position * self.batch_size + np.arange(self.batch_size)[part]
         order = self._permutation(epoch)
         return order[places % self.num_examples], places < self.num_examples
 
@@ -93,12 +93,12 @@ class Split(Protocol):
     def count(self, step: int) -> int:
         """Returns the number of examples in a step's batch, without padding."""
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         """Returns the batch of a step, counted from the run's beginning.
 
         Args:
           step: At least 0.
-          rows: The part of the batch that is wanted; B is its length.
+          part: The part of the batch that is wanted; B is its length.
 
         Returns:
           `image (B, h, w, C) uint8`, `label (B,) int32`, `mask (B,) bool`, the last
@@ -150,8 +150,8 @@ class Batches:
     def count(self, step: int) -> int:
         return self._order.count(step)
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
-        indices, mask = self._order.draw(step, rows)
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
+        indices, mask = self._order.draw(step, part)
         return {
             "image": self.image[indices],
             "label": self.label[indices],

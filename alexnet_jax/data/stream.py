@@ -15,11 +15,11 @@ from absl import flags
 from alexnet_jax.data.batches import Batch, Order
 from alexnet_jax.data.preparation.jpeg import BrokenImage, decode
 from alexnet_jax.data.preparation.sources import open_records, parse
-from alexnet_jax.data.preparation.workers import count_cores, serve_parent
+from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
 from alexnet_jax.data.statistics import Statistics, measured_or_published
 from alexnet_jax.errors import InputError, RunError
 
-Place = tuple[int, tuple[int, int, int]]  # a step, and the rows of its batch
+Place = tuple[int, tuple[int, int, int]]  # a step, and the part of its batch
 
 _FOREVER = 2**40  # steps
 _SHARED_MEMORY = Path("/dev/shm")
@@ -35,7 +35,7 @@ class Reader:
       order: Which examples a batch holds.
       size: Height and width of the images that are returned, in pixels.
       fit: How images are resized; see `jpeg.decode`.
-      rows: The part of a batch that is read.
+      part: The part of a batch that is read.
     """
 
     folder: Path
@@ -43,24 +43,24 @@ class Reader:
     order: Order
     size: int
     fit: str
-    rows: slice
+    part: slice
 
     def __call__(self, step: int) -> dict[str, Any]:
         """Returns a batch, and the names of broken images as `broken`.
 
         A broken image is black and its mask false.
         """
-        indices, mask = self.order.draw(step, self.rows)
+        indices, mask = self.order.draw(step, self.part)
         records = _records(self.folder, self.split).__getitems__(indices.tolist())
         image = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         label = np.empty(len(indices), np.int32)
         broken = []
-        for row, record in enumerate(records):
-            name, label[row], content = parse(record)
+        for index, record in enumerate(records):
+            name, label[index], content = parse(record)
             try:
-                image[row] = decode(content, self.size, self.fit)
+                image[index] = decode(content, self.size, self.fit)
             except BrokenImage as error:
-                image[row], mask[row] = 0, False
+                image[index], mask[index] = 0, False
                 broken.append(f"{name} ({error})")
         return {"image": image, "label": label, "mask": mask, "broken": broken}
 
@@ -112,7 +112,7 @@ class Stream:
         # Broken ones included: they are not known before they are read.
         return self.reader.order.count(step)
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         """Returns the batch of a step; see `Split.batch`.
 
         Consecutive steps are read ahead; any other step takes a moment.
@@ -123,10 +123,10 @@ class Stream:
         """
         if self.reader.order.seed is None:
             step %= len(self)  # every epoch is the same
-        place = step, rows.indices(self.batch_size)
+        place = step, part.indices(self.batch_size)
         if self._kept is None or self._kept[0] != place:
             if place != self._next:
-                self._read_from(step, rows)
+                self._read_from(step, part)
             batch = self._take()
             self._report(batch.pop("broken"))
             self._kept = place, batch
@@ -155,18 +155,18 @@ class Stream:
                 "the same command again to continue"
             ) from error
 
-    def _read_from(self, step: int, rows: slice) -> None:
+    def _read_from(self, step: int, part: slice) -> None:
         """Starts reading at a step."""
         import grain  # late: processes that prepare data need neither it nor JAX
 
         self.close()
-        reader = dataclasses.replace(self.reader, rows=rows)
+        reader = dataclasses.replace(self.reader, part=part)
         threads = 0 if self.workers else count_cores()
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         batches = grain.MapDataset.range(step, _FOREVER).map(reader)
         ahead = batches.to_iter_dataset(options)
         if self.workers:
-            self._check_shared_memory(rows)
+            self._check_shared_memory(part)
             if not flags.FLAGS.is_parsed():  # in a notebook; Grain asks them
                 flags.FLAGS.mark_as_parsed()
             ahead = ahead.mp_prefetch(
@@ -175,11 +175,11 @@ class Stream:
             )
         self._ahead = iter(ahead)
 
-    def _check_shared_memory(self, rows: slice) -> None:
+    def _check_shared_memory(self, part: slice) -> None:
         """Checks that batches fit into it; otherwise a worker is killed by a signal."""
         if not _SHARED_MEMORY.is_dir():
             return
-        examples = len(range(self.batch_size)[rows])
+        examples = len(range(self.batch_size)[part])
         # Each worker has one being written, one being read and one waiting.
         needed = 3 * self.workers * examples * math.prod(self.image_shape)
         free = shutil.disk_usage(_SHARED_MEMORY).free
@@ -208,4 +208,4 @@ class Stream:
 
 
 def _start_worker(index: int, count: int) -> None:
-    serve_parent()
+    end_with_parent()

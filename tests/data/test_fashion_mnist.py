@@ -28,19 +28,23 @@ class TestWithoutFiles:
             assert registered[url].checksum == digest
 
     def test_manual_dir_is_missing(self, tmp_path):
-        with pytest.raises(InputError, match="data.manual_dir: .*nowhere is no folder"):
+        with pytest.raises(
+            InputError, match="data.manual_dir: .*nowhere is not a folder"
+        ):
             load(tmp_path, tmp_path / "nowhere")
 
     def test_manual_dir_lacks_a_file(self, tmp_path):
         for name in list(fashion_mnist.FILES)[1:]:
             (tmp_path / name).touch()
-        with pytest.raises(InputError, match="lacks train-images-idx3-ubyte.gz; it"):
+        with pytest.raises(
+            InputError, match="does not contain train-images-idx3-ubyte.gz; it"
+        ):
             load(tmp_path, tmp_path)
 
     def test_a_damaged_file(self, tmp_path, monkeypatch):
         for name in fashion_mnist.FILES:
             (tmp_path / name).write_bytes(b"no gzip")
-        expected = "train-images-idx3-ubyte.gz is damaged: its SHA-256 begins"
+        expected = "train-images-idx3-ubyte.gz is damaged: its SHA-256 starts"
         with pytest.raises(InputError, match=f"data.manual_dir: .*{expected}"):
             load(tmp_path, tmp_path)
         monkeypatch.setenv("FASHION_MNIST_DIR", str(tmp_path))
