@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from alexnet_jax.inspection.layers import LayerRow, describe
-from alexnet_jax.models.variant import Variant
+from alexnet_jax.models.base import AlexNetBase
 
 
 class Stack(NamedTuple):
@@ -20,12 +20,12 @@ class Stack(NamedTuple):
     layers: list[LayerRow]
 
 
-class _Stack(Variant):
+class _Stack(AlexNetBase):
     # (maps, kernel, stride, padding, groups) of each convolution.
     convolutions: tuple[tuple[int, int, int, int, int], ...] = ()
 
     def setup(self) -> None:
-        self.net = self.stack(
+        self.net = self.sequential(
             [
                 self.conv(f"conv{number}", *settings)
                 for number, settings in enumerate(self.convolutions, start=1)
