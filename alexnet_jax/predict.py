@@ -41,7 +41,7 @@ def predict(
         images = []
         for path in paths[start : start + size]:
             try:
-                picture = read_picture(path, network.inputs, invert)
+                picture = read_picture(path, network.spec, invert)
             except InputError as error:
                 found.append({"file": str(path), "error": str(error)})
                 continue
@@ -69,7 +69,7 @@ def _text(network: TrainedModel, found: list[dict[str, Any]]) -> Iterator[str]:
     width = max(len(network.class_name(label)) for label in range(classes))
     name_width = max((len(one["file"]) for one in found), default=0)
     yield f"checkpoint  {network.workdir}, step {network.step:,}"
-    yield f"data        {network.inputs.data}, {classes} classes"
+    yield f"data        {network.spec.name}, {classes} classes"
     for one in found:
         answers = "  ".join(
             f"{100 * answer['probability']:5.1f} % {answer['class']:<{width}}"
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         paths = list_files(options.images)
         network = TrainedModel(options.checkpoint)
-        for line in network.passed_over:
+        for line in network.skipped:
             print(f"warning: {line}; passed over", file=sys.stderr)
         found = list(predict(network, paths, options.invert))
     except (InputError, OSError) as error:

@@ -17,7 +17,7 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from alexnet_jax.config import default_config, flatten_config
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError, Parser
 from alexnet_jax.evaluate import add_data_arguments
 from alexnet_jax.inspection.layers import describe
@@ -114,7 +114,7 @@ def _show_run(run: Run, options: argparse.Namespace, level: int) -> Iterator[Blo
     except InputError as error:
         yield paragraph(f"No pictures of the network: {error}.", is_note=True)
     else:
-        for line in network.passed_over:
+        for line in network.skipped:
             yield paragraph(f"Passed over: {line}.", is_note=True)
         yield from _pictures(draw_network(network), level)
         try:

@@ -10,7 +10,7 @@ from alexnet_jax.data.statistics import measure
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.models import create_model
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
 TOWERS_SIZE = 67  # of the images of `setup_towers`, in pixels
@@ -73,12 +73,12 @@ def setup_towers(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
     model = create_model(
         name, width=1 / 8, dropout_rate=rate, initializer="torch", **fields
     )
-    local = parallel.local(model)
+    local = parallel.local_model(model)
     tx = tx or optax.sgd(1.0)
     augment = default_config().augment
     augment.update(canvas=72, crop="random", mirror=True, color=0.1, shared=3)
     found = measure([batch["image"]])
-    prepare = make_prepare("standard", lambda: found, TOWERS_SIZE, augment)
+    prepare = create_pipeline("standard", lambda: found, TOWERS_SIZE, augment)
     step = make_train_step(
         local,
         tx,
@@ -92,8 +92,11 @@ def setup_towers(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
     state = create_state(model, tx, (1, TOWERS_SIZE, TOWERS_SIZE, 3), jax.random.key(0))
     train_step = parallel.compile_train(step)
     eval_step = parallel.compile_eval(evaluate)
+    key = jax.random.key(1)
     return (
-        parallel.place(state),
-        lambda state: train_step(state, parallel.split(batch), jax.random.key(1)),
-        lambda state: eval_step(state.params, state.model_state, parallel.split(batch)),
+        parallel.put(state),
+        lambda state: train_step(state, parallel.shard_batch(batch), key)[0],
+        lambda state: eval_step(
+            state.params, state.model_state, parallel.shard_batch(batch)
+        ),
     )

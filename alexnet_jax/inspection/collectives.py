@@ -176,7 +176,7 @@ def lower_step(
     batch_size, *image_shape = input_shape
     prepare = partial(scale_and_resize, size=image_shape[0])
     step = make_train_step(
-        model if automatic else parallel.local(model),
+        model if automatic else parallel.local_model(model),
         _optimizer(),
         prepare,
         steps_per_epoch=1,
@@ -193,7 +193,7 @@ def lower_step(
         state = _placed(state, parallel.shardings(state))
         batch = _placed(batch, parallel.batch_sharding)
     else:
-        batch = jax.eval_shape(parallel.split, batch)
+        batch = jax.eval_shape(parallel.shard_batch, batch)
     key = jax.random.key(1)
     compiled: Any = jax.jit(step) if automatic else parallel.compile_train(step)
     return compiled.lower(state, batch, key)
@@ -246,9 +246,7 @@ def describe_traffic(
             parallel, name, input_shape, num_classes, automatic=True
         )
         automatic = collectives(one_device.compile().as_text())
-        rows = parallel.mesh.shape["data"]
-    else:
-        rows = len(parallel.devices)
+    rows = parallel.round_up(1)  # that share the batch
     state = abstract_state(name, input_shape, num_classes)
     places = parallel.shardings(state)
     own = jax.tree.map(

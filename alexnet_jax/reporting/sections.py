@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alexnet_jax.data import Split
-from alexnet_jax.evaluate import confusion
 from alexnet_jax.inspection.tables import shape_text
+from alexnet_jax.metrics import confusion
 from alexnet_jax.reporting.figures import (
     draw_confusion,
     draw_examples,
@@ -65,7 +65,7 @@ def draw_answers(network: TrainedModel, split: Split, examples: int) -> Iterator
       split: Of its data set.
       examples: So many are asked about, from the first on.
     """
-    answers = list(network.ask(split, examples))
+    answers = list(network.predict_split(split, examples))
     image = np.concatenate([one.image for one in answers])
     label = np.concatenate([one.label for one in answers])
     logits = np.concatenate([one.logits for one in answers])
@@ -118,7 +118,8 @@ def draw_answers(network: TrainedModel, split: Split, examples: int) -> Iterator
         f"P: predicted, with its probability; T: true. The first {len(shown)} test "
         "images, right answers in green, wrong ones in red.",
     )
-    maps = network.features(image[0])
+    found = network.features(image[:1], "conv*")
+    maps = {name: layer[0] for name, layer in found.items()}
     yield Drawn(
         "What the layers see",
         "features",

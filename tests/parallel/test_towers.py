@@ -116,7 +116,7 @@ def test_tower_a_up_to_pool2_does_not_see_tower_b():
     """The Jacobian on two devices: of each tower's maps by the other's parameters."""
     parallel = create_parallel(1, 2, 1, "alexnet_2012")
     model = create_model("alexnet_2012", width=1 / 16, training=False)
-    tower = parallel.local(model)
+    tower = parallel.local_model(model)
     image = jax.random.normal(jax.random.key(1), (1, SIZE, SIZE, 3))
     params = jax.jit(model.init)(jax.random.key(0), image)["params"]
     params = initialize(params, jax.random.key(0), "torch")
@@ -169,7 +169,7 @@ def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
     """Written by 2×2; opened by one, by pmap on four, and by one pair: the same."""
     run(towers, tmp_path, "run", (2, 2), 2)
     printed = capsys.readouterr().out
-    assert "4 × cpu: 2 towers × 2 shares of the batch" in printed
+    assert "4 × cpu: 2 towers × 2 batch shards" in printed
     line = re.search(r"state +([\d.]+) MB on each .* ([\d.]+) MB in one", printed)
     each, whole = map(float, line.groups())
     assert 0.45 < each / whole < 0.55

@@ -56,20 +56,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.name, config.data_dir = options.name, options.data_dir
     config.manual_dir = options.manual_dir
     try:
-        train, _, info = create_data(
+        data = create_data(
             config, batch_size=_BATCH_SIZE, eval_batch_size=_BATCH_SIZE, seed=0
         )
         start = time.perf_counter()
-        statistics = measure(_images(train))
+        statistics = measure(_images(data.train))
         seconds = time.perf_counter() - start
-        statistics.save(info.folder / FILE_NAME)
+        statistics.save(data.folder / FILE_NAME)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {info.folder} cannot be written ({error.strerror or error})")
+        sys.exit(f"error: {data.folder} cannot be written ({error.strerror or error})")
     print(describe(statistics))
-    print(f"{'measured':12}{train.num_examples:,} images in {seconds:.1f} s")
-    print(f"{'kept':12}{info.folder / FILE_NAME}")
+    print(f"{'measured':12}{data.train.num_examples:,} images in {seconds:.1f} s")
+    print(f"{'kept':12}{data.folder / FILE_NAME}")
 
 
 if __name__ == "__main__":
