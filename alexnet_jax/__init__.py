@@ -18,7 +18,7 @@
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -33,13 +33,7 @@ __all__ = [
     "train_and_evaluate",
 ]
 
-if TYPE_CHECKING:
-    from alexnet_jax.config import default_config
-    from alexnet_jax.inspection.tables import summarize
-    from alexnet_jax.models import Classifier, create_model, list_models
-    from alexnet_jax.train import train_and_evaluate
-    from alexnet_jax.trained import load
-
+# Where each name is defined; `__init__.pyi` has their types.
 _MODULES = {
     "Classifier": "alexnet_jax.models",
     "create_model": "alexnet_jax.models",

@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import app, logging
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.checksums import SEAL, files_of, find_fault, step_folders
+from alexnet_jax.run.checksums import CHECKSUMS, files_of, find_fault, step_folders
 
 
 def describe(workdir: Path) -> list[str]:
@@ -28,7 +28,7 @@ def describe(workdir: Path) -> list[str]:
         row, seconds = {}, None
         if fault is None:
             row = json.loads((folder / "metrics" / "metrics").read_text())
-            seconds = json.loads((folder / SEAL).read_text())["seconds"]
+            seconds = json.loads((folder / CHECKSUMS).read_text())["seconds"]
         accuracy = f"{row['test/top1']:.4f}" if "test/top1" in row else "-"
         size = sum(path.stat().st_size for path in files_of(folder)) / 1e6
         written = "-" if seconds is None else f"{seconds:.2f} s"

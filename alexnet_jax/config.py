@@ -1,4 +1,4 @@
-"""The config: every key with its default, and the one check at the door."""
+"""The config: every key with its default, and the rules that `validate` checks."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_dict
 
 from alexnet_jax.errors import InputError
 
-# What only lengthens, places or reports a run: it may change when a run goes on.
+# What only changes a run's length, place or reports: it may change on resuming.
 MAY_CHANGE = (
     "name",
     "num_epochs",
@@ -43,7 +43,7 @@ def default_config() -> ConfigDict:
     config.model.dropout_rate = 0.5  # for networks that have dropout
     config.model.init = "author"
     config.model.width = 1.0  # times the channels and hidden units; of AlexNets
-    # Switches of Krizhevsky's networks; see models/switches.py.
+    # Ablations of Krizhevsky's networks; see models/ablations.py.
     config.model.normalization = "author"  # or 'none', 'batch'
     config.model.pooling = "author"  # or '2x2', 'average'
     config.model.activation = "author"  # or 'tanh'
@@ -55,24 +55,24 @@ def default_config() -> ConfigDict:
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = 224
     config.data.stored_size = 256  # of images that are streamed, as batches hold them
-    config.data.fit = "crop"  # how they come to it: short side, or 'warp' as Caffe
+    config.data.fit = "crop"  # resize the short side and crop, or 'warp' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
-    config.data.on_broken = "fail"  # images; or 'skip': named, and count nowhere
-    config.data.scale = "author"  # what the network's author fed it, or as scales.py
+    config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
+    config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
 
     config.augment = ConfigDict()
     config.augment.canvas = config_dict.placeholder(int)  # side that is cropped from
     config.augment.crop = "none"  # 'random' from the canvas, or 'random_resized'
-    config.augment.mirror = False  # left and right, of every other image
-    config.augment.color = 0.0  # deviation of its draws; 0.1 in 2012
-    config.augment.color_epochs = config_dict.placeholder(int)  # none after so many
+    config.augment.mirror = False  # flip left and right, every other image
+    config.augment.color = 0.0  # standard deviation of the noise; 0.1 in 2012
+    config.augment.color_epochs = config_dict.placeholder(int)  # color noise ends here
     config.augment.shared = 1  # images that share crop and mirror; 32 in 2012's code
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
-    config.optim.weight_decay = 0.0  # 'sgd': of all parameters; 'sgd_2012': of kernels
+    config.optim.weight_decay = 0.0  # 'sgd_2012': of kernels; else of all parameters
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
@@ -87,7 +87,7 @@ def default_config() -> ConfigDict:
     config.eval.batch_size = 125
     config.eval.every_epochs = 1
     config.eval.metrics = ("loss", "top1", "top5")  # names of metrics.METRICS
-    config.eval.views = 1  # of an image: its centre; or 10, averaged, as in 2012
+    config.eval.views = 1  # of an image: its center; or 10, averaged, as in 2012
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1
@@ -147,8 +147,8 @@ _RATE: Rule = (
 )
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
 
-# What networks, data sets, initialisations and scales are called is checked where they
-# are registered; what depends on the devices, where these are known.
+# Names of networks, data sets, initializations, scales and metrics are checked where
+# they are registered; what depends on the devices, where these are known.
 _RULES: dict[str, Rule] = {
     "name": (lambda value: value.strip() not in ("", ".", ".."), "a folder's name"),
     "seed": (lambda value: _integer(value, 0) and value < 2**32, "in [0, 2**32)"),
@@ -256,7 +256,7 @@ def validate(config: ConfigDict) -> None:
     _validate_canvas(config)
     if config.debug.nans and config.parallel.distributed:
         raise InputError(
-            "debug.nans looks at layers in one process; got it with "
+            "debug.nans works in one process only; got it with "
             "parallel.distributed=True"
         )
     _validate_schedule(config.optim, config.eval.every_epochs)
@@ -273,7 +273,7 @@ def _validate_schedule(config: ConfigDict, eval_every_epochs: int) -> None:
     for key in ("decay_epochs", "decay_steps"):
         if config.schedule != "step" and config[key]:
             raise InputError(
-                f"optim.{key} is read by optim.schedule 'step' alone; "
+                f"optim.{key} is read by optim.schedule 'step' only; "
                 f"got {config[key]!r} with {config.schedule!r}"
             )
     if config.schedule == "plateau" and eval_every_epochs != 1:
@@ -305,7 +305,7 @@ def _validate_canvas(config: ConfigDict) -> None:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yields `(key, old value, new value)` where a config is another run's.
+    """Yields `(key, old value, new value)` where configs are of different runs.
 
     Args:
       old: A config as a nested mapping, as `config.json` holds it.
@@ -314,7 +314,7 @@ def differences(
     defaults = flatten_config(to_json(default_config()))
     before, after = flatten_config(old), flatten_config(new)
     for key in sorted(before.keys() | after.keys()):
-        # Before a key was there, runs did what its default says.
+        # Before a key existed, runs did what its default says.
         pair = before.get(key, defaults.get(key)), after.get(key)
         if pair[0] != pair[1] and not key.startswith(MAY_CHANGE):
             yield key, *pair

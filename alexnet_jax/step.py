@@ -32,7 +32,7 @@ _NO_STEP = 2**32 - 1  # keeps the augmentation's keys apart from the steps' own
 
 
 class TrainState(struct.PyTreeNode):
-    """All that a run needs to go on; the same on any number of devices.
+    """All that a run needs to resume; the same on any number of devices.
 
     Attributes:
       step: Steps done, `() int32`.
@@ -244,7 +244,7 @@ def make_forward(
     """Returns `forward(params, model_state, image) -> logits`, float32.
 
     Args:
-      model: The network; it answers with `training=False`.
+      model: The network; it is applied with `training=False`.
       preprocess: Makes the network's input of stored images.
       views: Makes ten of each, over which probabilities are averaged, instead of one.
       dtype: As in `make_train_step`.
@@ -298,9 +298,9 @@ def make_eval_step(
 def _log_mean_probability(
     logits_of: Preprocess, view: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
-    """Returns `(B, num_classes)`; as logits they stand for the mean probabilities.
+    """Returns the logarithms of the mean probabilities, `(B, K)`, to be used as logits.
 
-    One view after the other, so that they need the memory of one.
+    One view after the other, in the memory of one.
     """
     log_probability = jax.lax.map(
         lambda index: jax.nn.log_softmax(logits_of(view(index))), jnp.arange(NUM_VIEWS)

@@ -31,7 +31,7 @@ from alexnet_jax.step import TrainState
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     """Trains to the config's end, resuming from the newest checkpoint if there is one.
 
-    A run that had reached its end is reported and left as it is.
+    A run that has ended is reported and left unchanged.
 
         config = alexnet_jax.default_config()
         config.data.name, config.model.name = "digits", "alexnet_half"
@@ -50,7 +50,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
 
     Raises:
       InputError: A value cannot be used; nothing was trained.
-      RunError: The run cannot go on; its last checkpoint is kept.
+      RunError: The run cannot continue; its last checkpoint is kept.
       Stopped: SIGINT or SIGTERM came; the state was saved.
     """
     validate(config)

@@ -123,7 +123,7 @@ def test_keys_that_go_together():
     with pytest.raises(InputError, match="every_epochs must be 1 with .* 'plateau'"):
         validate(config)
     config.debug.nans = config.parallel.distributed = True
-    with pytest.raises(InputError, match="debug.nans looks at layers in one process"):
+    with pytest.raises(InputError, match="debug.nans works in one process only"):
         validate(config)
     config.debug.nans = False
     config.optim.schedule, config.optim.decay_epochs = "cosine", (3,)

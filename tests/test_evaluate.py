@@ -10,7 +10,7 @@ from alexnet_jax.evaluate import main
 from alexnet_jax.loop import Trainer
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.run.checksums import SEAL
+from alexnet_jax.run.checksums import CHECKSUMS
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.trained import TrainedModel
 
@@ -78,7 +78,7 @@ def test_no_checkpoint(trained, copy, tmp_path):
     for folder in (tmp_path / "nothing", trained / "checkpoints"):
         refused([folder], "holds no intact checkpoint; give a run's workdir, or")
     for folder in (copy / "checkpoints").iterdir():
-        (folder / SEAL).unlink()
+        (folder / CHECKSUMS).unlink()
     refused([copy], "holds no intact checkpoint (checkpoint of step 8: seal.json is")
     refused([newest(copy)], "holds no intact checkpoint (checkpoint of step 8: seal")
 

@@ -53,7 +53,7 @@ class DataModule:
     labels: Sequence[str] = ()
 
     def train_dataloader(self) -> Iterable[Pair]:
-        """Returns the batches to train on, shuffled anew by each iteration."""
+        """Returns the batches to train on, shuffled again by each iteration."""
         raise InputError(f"{type(self).__name__} defines no train_dataloader()")
 
     def val_dataloader(self) -> Iterable[Pair]:
@@ -95,7 +95,7 @@ class _Prepared(DataModule):
           data_dir: Folder of prepared data; see `config.data.data_dir`.
 
         Raises:
-          InputError: An argument cannot be used, or the data cannot be had.
+          InputError: An argument cannot be used, or the data cannot be read.
         """
         sizes = resize if isinstance(resize, tuple | list) else ()
         if len(sizes) != 2 or not all(isinstance(n, int) and n > 0 for n in sizes):

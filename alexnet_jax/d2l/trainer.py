@@ -48,7 +48,7 @@ class Trainer:
         *,
         max_steps: int | None = None,
     ) -> None:
-        """Picks the devices.
+        """Chooses the devices.
 
         Args:
           max_epochs: Epochs to train for.
@@ -57,7 +57,7 @@ class Trainer:
           max_steps: Steps to stop after; None trains all epochs.
 
         Raises:
-          InputError: More GPUs asked for than there are.
+          InputError: `num_gpus` is more than there are.
         """
         there = gpus()
         if num_gpus > max(len(there), 1):

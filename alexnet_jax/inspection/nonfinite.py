@@ -13,7 +13,7 @@ from alexnet_jax.step import TrainState
 
 
 def check_finite(state: TrainState, learning_rate: float) -> None:
-    """Refuses a state that a step spoilt; waits for the device.
+    """Raises if a step was not finite; waits for the device.
 
     Args:
       state: Of any step.
@@ -37,7 +37,7 @@ def look_at_layers(
     after: TrainState,
     image: jax.Array,
 ) -> None:
-    """Names what first had NaN or inf in a step, if anything had; slow.
+    """Names what first held NaN or inf in a step, if anything did; slow.
 
     Args:
       model: The network.
@@ -70,7 +70,7 @@ def _bad_layer(
                 return f"the output of layer {index}, {layer_name(layer)}"
         return None
 
-    # On one device: the host's copy of the state is what it works on.
+    # On one device, from the host's copy of the state.
     params, model_state = jax.device_get((state.params, state.model_state))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), params)
     found: Any = model.clone(training=False).apply(

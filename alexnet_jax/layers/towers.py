@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,16 +136,3 @@ def one_tower(layers: Sequence[Callable], axis: str, towers: int) -> list[Callab
                 layer = dataclasses.replace(layer, groups=layer.groups // towers)
         local.append(layer)
     return local
-
-
-def is_sharded(path: Sequence[Any]) -> bool:
-    """Says whether towers hold a part each of an array of a state.
-
-    Args:
-      path: Its keys, as `jax.tree_util.tree_map_with_path` gives them; kernels and
-        biases of every layer but fc8 are cut along their last axis, and so are
-        BatchNorm's scales and statistics and whatever the optimizer keeps for them.
-    """
-    names = [str(getattr(key, "key", "")) for key in path]
-    sharded = "kernel", "bias", "scale", "mean", "var"
-    return names[-1] in sharded and names[-2] != REPLICATED

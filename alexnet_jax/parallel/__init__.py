@@ -1,7 +1,7 @@
 """Which devices a run takes, and how one step function runs on them.
 
 One device, and several that share a batch and hold the whole network each: `pmap`.
-Several that hold a tower each, or that lie in several processes: `mesh`, by
+Several that hold a tower each, or that belong to several processes: `mesh`, by
 `jax.shard_map`, on which `pmap` itself has rested since jax 0.8. The state has the same
 layout everywhere, so a checkpoint does not know which devices wrote it.
 
@@ -73,19 +73,19 @@ def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parall
     """Picks the devices.
 
     Args:
-      data: `config.parallel.data`; -1 takes all there are.
+      data: `config.parallel.data`; -1 takes all.
       model: `config.parallel.model`: devices that hold the network together.
       batch_size: Images of a step over all devices.
       name: The network's.
 
     Raises:
-      InputError: The network cannot be cut so, more devices are asked for than there
-        are, or they cannot share a batch.
+      InputError: The network has no such towers, there are too few devices, or they
+        cannot share the batch.
     """
     towers = MODELS[name].towers
     if model not in (1, towers):
         able = [other for other, kind in MODELS.items() if kind.towers == model]
-        hint = f"; those that can be cut in {model}: {', '.join(able)}" if able else ""
+        hint = f"; networks with {model} towers: {', '.join(able)}" if able else ""
         raise InputError(
             f"parallel.model must be {' or '.join(map(str, sorted({1, towers})))} with "
             f"{name}, which has {towers} tower{'s' * (towers > 1)}; got {model}{hint}"

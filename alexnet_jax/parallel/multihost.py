@@ -1,7 +1,7 @@
-"""Several processes that train one network, by JAX's own distributed runtime.
+"""Several processes that train one network, through `jax.distributed`.
 
-Process 0 is the primary: it alone reads and writes the run's folder. The others
-compute, and learn from it where to go on.
+Process 0 is the primary: only it reads and writes the run's folder. The others compute,
+and learn from it where to resume.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from alexnet_jax.errors import InputError, RunError
 
 T = TypeVar("T")
 
-# A process that says nothing for so long is taken for dead.
+# A process that is silent for so long counts as dead.
 _HEARTBEAT_S = 20
 _SHUTDOWN_S = 5
 _START_S = 120
@@ -37,8 +37,8 @@ _TEXT_BYTES = 16_384
 def start(config: ConfigDict) -> None:
     """Joins the other processes, if `config.parallel.distributed` says so.
 
-    Slurm, Open MPI and Kubernetes are recognised; elsewhere `parallel.coordinator`,
-    `num_processes` and `process_id` say who is who.
+    Slurm, Open MPI and Kubernetes are recognized; elsewhere set `parallel.coordinator`,
+    `num_processes` and `process_id`.
 
     Raises:
       InputError: No cluster was found and none was described, or it cannot be joined.
@@ -50,7 +50,7 @@ def start(config: ConfigDict) -> None:
         if any(given):
             raise InputError(
                 "parallel.coordinator, num_processes and process_id are read with "
-                "parallel.distributed=True alone"
+                "parallel.distributed=True only"
             )
         return
     if any(given) and not all(given):
@@ -82,18 +82,19 @@ def start(config: ConfigDict) -> None:
 
 
 def is_primary() -> bool:
-    """Says whether this process reads and writes the run's folder."""
+    """Whether this process reads and writes the run's folder."""
     return jax.process_index() == 0
 
 
 def agree(action: Callable[[], T]) -> T:
-    """Does something in every process; if it fails in one, all of them stop.
+    """Runs an action in every process; if it fails in one, all of them stop.
 
     Args:
-      action: What to do. If it talks to other processes, it does so in any case.
+      action: What to run. If it communicates with other processes, it must do so
+        whether it fails or not.
 
     Raises:
-      InputError: It failed here; or elsewhere, and then with the other's line.
+      InputError: It failed, in this process or, with that one's line, in another.
     """
     result: Any = None
     failure: InputError | None = None
@@ -113,7 +114,7 @@ def agree(action: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def primary_first() -> Iterator[None]:
-    """Lets the others in when the primary has left."""
+    """Runs the context in the primary first, then in the others."""
     several = jax.process_count() > 1
     if several and not is_primary():
         multihost_utils.sync_global_devices("primary_first")
@@ -126,7 +127,7 @@ def primary_first() -> Iterator[None]:
 
 @contextlib.contextmanager
 def silence_other_processes() -> Iterator[None]:
-    """Keeps what the other processes would print to themselves."""
+    """Discards what processes other than the primary print."""
     if is_primary():
         yield
         return
@@ -203,7 +204,7 @@ def largest(value: int) -> int:
 
 
 def to_host(tree: Any) -> Any:
-    """Copies arrays to NumPy, whole; every process must take part."""
+    """Copies whole arrays to NumPy; every process must call it."""
 
     def copy(leaf: Any) -> np.ndarray:
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
@@ -216,9 +217,9 @@ def to_host(tree: Any) -> Any:
 
 
 def abort_process(status: int) -> None:
-    """Ends this process at once, if there are others, who may wait for it in vain.
+    """Ends this process at once, if there are others, which may wait for it forever.
 
-    An orderly end would wait for them, and JAX would end it with a page of C++.
+    An orderly exit would wait for them, and JAX would end it with a C++ stack trace.
 
     Args:
       status: For the shell.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax.layers.towers import REPLICATED
 from alexnet_jax.models import Classifier
 
 Batch = dict[str, np.ndarray]
@@ -13,7 +14,7 @@ DATA, MODEL = "data", "model"
 
 
 def with_axes(model: Classifier, **axes: str | None) -> Classifier:
-    """Returns a network that knows the devices' axes, as far as it has fields for them.
+    """Sets the devices' axes in a network, where it has fields for them.
 
     Args:
       model: Any network.
@@ -33,4 +34,4 @@ def is_sharded(path: Sequence[Any]) -> bool:
     """
     names = [str(getattr(key, "key", "")) for key in path]
     divided = "kernel", "bias", "scale", "mean", "var"
-    return names[-1] in divided and names[-2] != "fc8"
+    return names[-1] in divided and names[-2] != REPLICATED

@@ -1,4 +1,4 @@
-"""Where a network's view lies in an image: drawn in training, fixed in tests.
+"""Crops: which part of an image the network sees; random in training, fixed in tests.
 
 Functions of one image; `jax.vmap` makes them functions of many.
 """
@@ -23,7 +23,7 @@ def draw_offset(key: jax.Array, margin: int) -> jax.Array:
       margin: By how many pixels the image is larger than the crop.
 
     Returns:
-      `(2,) int32`, row and column, each 0 … margin inclusive: 33×33 places of 224
+      `(2,) int32`, row and column, each 0 … margin inclusive: 33×33 offsets of 224
       pixels in 256. Source: cuda-convnet2, `convdata.py` (2012's text has 32×32).
     """
     return jax.random.randint(key, (2,), 0, margin + 1)
@@ -44,7 +44,8 @@ def draw_box(key: jax.Array, height: int, width: int) -> jax.Array:
     """Draws a part of an image by its area and its ratio of sides.
 
     Area uniform in 8 to 100 %, ratio in 3/4 to 4/3, uniform in its logarithm, place
-    uniform. What does not fit is drawn anew, ten times; then all of it is taken.
+    uniform. What does not fit is drawn again, up to ten times; then the whole image
+    is taken.
 
     Args:
       key: Typed PRNG key, `()`.
@@ -74,8 +75,8 @@ def draw_box(key: jax.Array, height: int, width: int) -> jax.Array:
 def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
     """Resizes a part of an image bilinearly, with antialiasing where it shrinks.
 
-    At the part's border pixels beyond it are seen, where there are any; torchvision
-    cuts first.
+    At the part's border, pixels beyond it count where there are any; torchvision crops
+    first.
 
     Args:
       image: `(h, w, C) float32`.
@@ -94,7 +95,7 @@ def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
 
 
 def fixed_views(margin: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns 2012's ten views: four corners, the centre, and the same mirrored.
+    """Returns 2012's ten views: four corners, the center, and the same mirrored.
 
     Args:
       margin: As in `draw_offset`.

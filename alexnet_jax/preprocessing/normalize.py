@@ -1,4 +1,4 @@
-"""What numbers a network is fed for the pixels of an image."""
+"""Input scales: the numbers that stand for the pixels of an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from alexnet_jax.errors import InputError
 
 SCALES = {
     "unit": "in [0, 1]",
-    "pixels": "0 to 255 less the training set's mean image, as in 2012",
+    "pixels": "0 to 255 minus the training set's mean image, as in 2012",
     "standard": "mean 0 and deviation 1 by channel over the training set",
     "caffe": "as pixels, the mean image moving with the crop; blue, green, red",
     "torchvision": "ImageNet's published mean and deviation by channel",
@@ -23,13 +23,13 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers for images in [0, 1]: `(image - mean) * factor`.
+    """Maps images in [0, 1] to `(image - mean) * factor`.
 
     Attributes:
       mean: `(1, h, w, C)` or `(1, 1, 1, C) float32`; None subtracts nothing.
       factor: `()` or `(1, 1, 1, C) float32`.
       moves: Whether the mean image is cropped and mirrored with the image. In 2012 it
-        was not: its central window was subtracted from whatever crop.
+        was not: its central window was subtracted from every crop.
       reversed: Whether blue comes first in what the network sees.
     """
 
@@ -40,11 +40,11 @@ class Scale:
 
 
 def create_scale(name: str, statistics: Callable[[], Statistics]) -> Scale:
-    """Returns the numbers of a scale.
+    """Returns a scale by its name.
 
     Args:
       name: A key of `SCALES`.
-      statistics: Gives those of the training set, where they are needed.
+      statistics: Returns the training set's, where they are needed.
 
     Raises:
       InputError: `name` is unknown.

@@ -33,7 +33,7 @@ def scale_and_resize(image: jax.Array, size: int) -> jax.Array:
     """Scales bytes to [0, 1] and resizes bilinearly; floats are taken as scaled.
 
     The host hands over the small images; an upsampled 224×224 batch exists on the
-    device alone. Resizing follows TensorFlow and PyTorch (`align_corners=False`), with
+    device only. Resizing follows TensorFlow and PyTorch (`align_corners=False`), with
     antialiasing where it shrinks.
 
     Args:
@@ -59,15 +59,15 @@ def _scaled(image: jax.Array) -> jax.Array:
 class Pipeline:
     """Makes a network's input of stored images, in float32.
 
-    Called with images alone, it gives what evaluation sees: the canvas's centre.
+    Called with images, it returns what evaluation sees: the canvas's center.
 
     Attributes:
       size: Height and width that the network sees.
       canvas: Height and width of what is cropped from; `size` if nothing is.
       settings: `config.augment`.
       scale: What pixels become.
-      colors: `(C, C) float32`: a column for each direction of the colours, as long as
-        its deviation, in [0, 1]; None without colour.
+      colors: `(C, C) float32`: a column for each principal component of the colors,
+        as long as its deviation, in [0, 1]; None without color noise.
     """
 
     size: int
@@ -78,7 +78,7 @@ class Pipeline:
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """Returns the central view: `(B, h, w, C)` → `(B, size, size, C) float32`."""
-        return self._finish(self._centre(self._source(image)))
+        return self._finish(self._center(self._source(image)))
 
     def views(self, image: jax.Array) -> Callable[[jax.Array], jax.Array]:
         """Returns what makes the ten views; see `crops.fixed_views`."""
@@ -97,27 +97,27 @@ class Pipeline:
         self,
         image: jax.Array,
         key: jax.Array,
-        place: jax.Array | int,
+        first: jax.Array | int,
         epoch: jax.Array | int = 0,
     ) -> jax.Array:
         """Returns what training sees.
 
-        Draws depend on the key and on an image's place in the global batch, not on the
+        Draws depend on the key and on an image's index in the global batch, not on the
         devices that share it.
 
         Args:
           image: `(B, h, w, C) uint8`, or floating in [0, 1].
           key: Typed PRNG key of the step, `()`.
-          place: Of the first image in the global batch.
-          epoch: Epochs done; after `color_epochs` of them colour is left alone.
+          first: Index of the first image in the global batch.
+          epoch: Epochs done; after `color_epochs` of them colors do not change.
 
         Returns:
           `(B, size, size, C) float32`.
         """
-        places = place + jnp.arange(len(image))
+        indices = first + jnp.arange(len(image))
         keys = jax.vmap(jax.random.fold_in, (None, 0))
         crop_key, mirror_key, color_key = jax.random.split(key, 3)
-        chunks = places // self.settings.shared
+        chunks = indices // self.settings.shared
         seen = self._crop(image, keys(crop_key, chunks))
         if self.settings.mirror:
             flags = jax.vmap(jax.random.bernoulli)(keys(mirror_key, chunks))
@@ -125,14 +125,14 @@ class Pipeline:
         color: jax.Array | float = self.settings.color
         if self.settings.color_epochs is not None:
             color = jnp.where(epoch < self.settings.color_epochs, color, 0.0)
-        shift = self._draw_colors(keys(color_key, places), color)
+        shift = self._draw_colors(keys(color_key, indices), color)
         return self._finish(seen, shift, color)
 
     def check_channels(self, channels: int) -> None:
-        """Refuses images of other channels than the figures are of.
+        """Checks that images have the channels that the statistics have.
 
         Raises:
-          InputError: They are not grey or not coloured as they should be.
+          InputError: They have others.
         """
         for field, figures in (
             ("data.scale", self.scale.mean),
@@ -140,8 +140,8 @@ class Pipeline:
         ):
             if figures is not None and figures.shape[-1] != channels:
                 raise InputError(
-                    f"{field} has figures of {figures.shape[-1]} channels; the images "
-                    f"have {channels}: choose another {field}"
+                    f"{field} has statistics of {figures.shape[-1]} channels; the "
+                    f"images have {channels}: choose another {field}"
                 )
 
     def _crop(self, image: jax.Array, keys: jax.Array) -> jax.Array:
@@ -153,7 +153,7 @@ class Pipeline:
             return jax.vmap(crops.resample, (0, 0, None))(image, boxes, self.size)
         source = self._source(image)
         if self.settings.crop == "none":
-            return self._centre(source)
+            return self._center(source)
         margin = self.canvas - self.size
         offsets = jax.vmap(crops.draw_offset, (0, None))(keys, margin)
         return jax.vmap(crops.cut, (0, 0, None))(source, offsets, self.size)
@@ -169,7 +169,7 @@ class Pipeline:
     def _mean(self, size: int) -> jax.Array:
         return scale_and_resize(jnp.asarray(self.scale.mean), size)  # a constant
 
-    def _centre(self, source: jax.Array) -> jax.Array:
+    def _center(self, source: jax.Array) -> jax.Array:
         start = (self.canvas - self.size) // 2
         return source[:, start : start + self.size, start : start + self.size]
 
@@ -192,12 +192,13 @@ class Pipeline:
     ) -> jax.Array:
         """Scales images of the network's size, in 2012's order.
 
-        Source: cuda-convnet2, `convdata.py`: the mean goes first, then colour is added;
-        then all is divided, lest training images vary more than test images.
+        Source: cuda-convnet2, `convdata.py`: first the mean is subtracted, then color
+        is added; then all is divided, so that training images vary no more than test
+        images.
         """
         seen = _scaled(seen)
         if self.scale.mean is not None and not self.scale.moves:
-            seen = seen - self._centre(self._mean(self.canvas))
+            seen = seen - self._center(self._mean(self.canvas))
         if shift is not None:
             seen = (seen + shift) / (1.0 + color)
         seen = seen * self.scale.factor

@@ -14,9 +14,9 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel.multihost import to_host
-from alexnet_jax.run.checksums import seal
+from alexnet_jax.run.checksums import write_checksums
 from alexnet_jax.run.records import Row
-from alexnet_jax.run.weights import alone, check_same_arrays
+from alexnet_jax.run.weights import check_same_arrays, single_process_options
 from alexnet_jax.step import TrainState
 
 _MAX_UNWRITTEN = 2
@@ -30,7 +30,7 @@ def _test_accuracy(row: Row) -> float:
 class Checkpoints:
     """The checkpoints of a run, in `folder/STEP/`.
 
-    Saving copies the state to the host; a thread of its own writes it. `close` waits
+    Saving copies the state to the host; a thread writes it. `close` waits
     for the last write to end.
     """
 
@@ -38,9 +38,9 @@ class Checkpoints:
         """Opens the folder, which is made if it is missing.
 
         Args:
-          folder: Absolute; what lies in it is intact (`quarantine_damaged`).
-          keep: How many of the newest stay. The one with the best test accuracy stays
-            besides. (Orbax's `max_to_keep` with `best_fn` would delete the newest.)
+          folder: Absolute; its checkpoints are intact (`quarantine_damaged`).
+          keep: How many of the newest are kept, besides the one with the best test
+            accuracy. (Orbax's `max_to_keep` with `best_fn` would delete the newest.)
         """
         policies = [LatestN(keep), BestN(get_metric_fn=_test_accuracy, n=1)]
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ class Checkpoints:
             best_fn=_test_accuracy,  # without it Orbax does not write the metrics
             cleanup_tmp_directories=True,  # what a killed process left half written
             # The thread below writes: Orbax's own would print the traceback of a full
-            # disk, and could not seal what it wrote.
+            # disk, and could not write checksums afterwards.
             enable_async_checkpointing=False,
-            # Of several processes the primary alone is here.
-            multiprocessing_options=alone(),
+            # Of several processes only the primary is here.
+            multiprocessing_options=single_process_options(),
         )
         self._folder = folder
         self._manager = ocp.CheckpointManager(folder, options=options)
@@ -107,7 +107,7 @@ class Checkpoints:
         """
         start = time.perf_counter()
         self._await(_MAX_UNWRITTEN)
-        # A copy even where the device is the host: training goes on in that memory.
+        # A copy even where the device is the host: training reuses that memory.
         copy = serialization.to_state_dict(to_host(state))
         self._unwritten.append(self._thread.submit(self._write, step, copy, row))
         return time.perf_counter() - start
@@ -124,7 +124,7 @@ class Checkpoints:
         saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=row)
         if not saved:  # Orbax is silent about it
             raise RuntimeError(f"a newer one than {step} exists")
-        seal(self._folder / str(step), time.perf_counter() - start)
+        write_checksums(self._folder / str(step), time.perf_counter() - start)
 
     def _await(self, at_most: int) -> None:
         """Waits until at most so many are unwritten, and for those that are done."""
@@ -138,8 +138,8 @@ class Checkpoints:
                 kept = self.latest_step()
                 raise RunError(
                     f"checkpoint: {self._folder} cannot be written ({text[:300]}); "
-                    f"the last one is of step {kept}; make room or mend the folder, "
-                    "and the same command goes on from there"
+                    f"the last one is of step {kept}; make room or repair the folder; "
+                    "the same command resumes from there"
                 ) from error
 
     def restore(self, step: int, shapes: TrainState) -> TrainState:
@@ -159,13 +159,13 @@ class Checkpoints:
 
 
 class RemoteCheckpoints:
-    """What other processes have in place of the primary's `Checkpoints`."""
+    """What processes other than the primary have in place of `Checkpoints`."""
 
     def close(self) -> None:
         """Does nothing."""
 
     def latest_step(self) -> None:
-        """Knows none."""
+        """Returns None."""
 
     def save(self, step: int, state: TrainState, row: Row) -> float:
         """Hands the primary this process's part of a state; returns 0 s."""

@@ -1,7 +1,7 @@
-"""Seals: the SHA-256 of each file of a checkpoint, written beside them.
+"""Checksums: the SHA-256 of each file of a checkpoint, written beside them.
 
 Orbax restores a flipped byte as a wrong number and takes an emptied folder for the
-newest checkpoint; a seal tells.
+newest checkpoint; checksums reveal both.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 
-SEAL = "seal.json"
+CHECKSUMS = "seal.json"  # the name that runs have had from the first version on
 
 
 def step_folders(folder: Path) -> dict[int, Path]:
@@ -22,15 +22,15 @@ def step_folders(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def seal(folder: Path, seconds: float) -> None:
-    """Writes down the SHA-256 of each file of a checkpoint.
+def write_checksums(folder: Path, seconds: float) -> None:
+    """Writes the SHA-256 of each file of a checkpoint.
 
     Args:
       folder: The finished checkpoint's.
-      seconds: What its writing took.
+      seconds: How long it took to write.
     """
     files = {str(path.relative_to(folder)): _sha256(path) for path in files_of(folder)}
-    with atomic_write(folder / SEAL) as part:
+    with atomic_write(folder / CHECKSUMS) as part:
         part.write_text(json.dumps({"seconds": seconds, "sha256": files}, indent=1))
 
 
@@ -45,15 +45,15 @@ def _sha256(path: Path) -> str:
 
 
 def find_fault(folder: Path) -> str | None:
-    """Says what is wrong with a checkpoint; None if each byte is as it was written."""
+    """Returns what is wrong with a checkpoint; None if every byte is as written."""
     if not any(folder.iterdir()):
         return "its folder is empty"
-    if not (folder / SEAL).exists():
-        return f"{SEAL} is missing, as after a kill while it was written"
+    if not (folder / CHECKSUMS).exists():
+        return f"{CHECKSUMS} is missing, as after a kill while it was written"
     try:
-        expected = json.loads((folder / SEAL).read_text())["sha256"]
+        expected = json.loads((folder / CHECKSUMS).read_text())["sha256"]
     except (ValueError, KeyError, TypeError):
-        return f"{SEAL} is damaged"
+        return f"{CHECKSUMS} is damaged"
     for name, digest in expected.items():
         if not (folder / name).is_file():
             return f"{name} is missing"
@@ -76,7 +76,7 @@ def quarantine_damaged(folder: Path) -> None:
     if len(damaged) == len(faults):
         raise InputError(
             f"checkpoint: none in {folder} is intact ({listed}); nothing was changed; "
-            "start afresh in another --workdir, or bring the files back"
+            "restore the files, or choose another --workdir to start over"
         )
     aside = folder.parent / "damaged"
     aside.mkdir(exist_ok=True)

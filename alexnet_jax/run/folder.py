@@ -18,7 +18,7 @@ from alexnet_jax.run.records import Records, Row
 
 
 class RunFolder:
-    """A run's folder, in which this process alone writes.
+    """A run's folder, in which only this process writes.
 
     Attributes:
       path: The folder, absolute.
@@ -153,7 +153,7 @@ def named_disk_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def workdir_lock(workdir: Path) -> Iterator[None]:
-    """Makes the run's folder and keeps other runs out of it while the context lasts.
+    """Makes the run's folder and locks it for other runs while the context lasts.
 
     Raises:
       InputError: The folder cannot be written, or another run is in it.
@@ -178,12 +178,12 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
 
 
 def check_same_run(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
-    """Checks that what lies in a folder is this config's run.
+    """Checks that a folder holds this config's run, if any.
 
     Args:
       workdir: The folder.
       config: The run's config.
-      has_checkpoint: Whether there is a state to go on from.
+      has_checkpoint: Whether there is a state to resume from.
 
     Raises:
       InputError: It is another config's.

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines everywhere."""
+"""Progress on the terminal: a bar where there is one, and a line per epoch."""
 
 import time
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Mark(NamedTuple):
 
 
 class Meter:
-    """Counts images and seconds of training; stands still while something else runs."""
+    """Counts images and seconds of training; pauses while something else runs."""
 
     def __init__(self) -> None:
         """Starts the clock."""
@@ -60,7 +60,7 @@ class Progress:
         """Shows the bar.
 
         Args:
-          start: The step that the run goes on from.
+          start: The step that the run resumes from.
           stop: The step that it ends at.
         """
         self._bar = tqdm(
@@ -78,7 +78,7 @@ class Progress:
         self._bar.close()
 
     def due(self) -> bool:
-        """Whether the bar wants new numbers, for which one waits for the device."""
+        """Whether the bar is due for new numbers, which wait for the device."""
         if self._bar.disable:
             return False
         return time.perf_counter() - self._shown > _REFRESH_S

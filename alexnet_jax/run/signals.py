@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a step ends, the run is saved, then the process leaves."""
+"""Ctrl-C and SIGTERM: the step ends, the run is saved, then the process exits."""
 
 import contextlib
 import signal
@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """What came of SIGINT and SIGTERM.
+    """Whether SIGINT or SIGTERM came.
 
     Attributes:
       received: The signal's number, None until one comes.
@@ -32,7 +32,7 @@ class StopSignal:
     received: int | None = None
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Takes the signal down; the second one does not wait for the step."""
+        """Notes the signal; a second one does not wait for the step."""
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
@@ -43,7 +43,7 @@ def noted_signals() -> Iterator[StopSignal]:
     """Keeps SIGINT and SIGTERM from ending the process while the context lasts."""
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python lets the main thread alone listen
+        yield stop  # Python handles signals in the main thread only
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = [signal.signal(number, stop.note) for number in numbers]

@@ -1,4 +1,4 @@
-"""Weights of another run: loading them, and telling whether they fit."""
+"""Weights of another run: finding, loading and comparing them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,15 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import find_fault, step_folders
 
 
-def alone() -> ocp.options.MultiprocessingOptions:
-    """Returns Orbax's options for a process that asks no other one."""
+def single_process_options() -> ocp.options.MultiprocessingOptions:
+    """Returns Orbax's options for a process that works without the others."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
-    own = jax.process_index()
+    process = jax.process_index()
     return ocp.options.MultiprocessingOptions(
-        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"alone{own}"
+        primary_host=process,
+        active_processes={process},
+        barrier_sync_key_prefix=f"alone{process}",
     )
 
 
@@ -66,7 +68,7 @@ def find_checkpoint(
       Its folder, absolute, and what is wrong with newer ones, a line each.
 
     Raises:
-      InputError: No intact checkpoint lies there.
+      InputError: No intact checkpoint is there.
     """
     path = Path(source).expanduser().absolute()
     steps = step_folders(path / "checkpoints")
@@ -94,7 +96,7 @@ def load_weights(folder: Path) -> dict[str, Any]:
       `params` and `model_state`, nested dicts of NumPy arrays.
     """
     options = ocp.CheckpointManagerOptions(
-        read_only=True, multiprocessing_options=alone()
+        read_only=True, multiprocessing_options=single_process_options()
     )
     with ocp.CheckpointManager(folder.parent, options=options) as manager:
         state = manager.restore(int(folder.name), args=ocp.args.StandardRestore())

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from alexnet_jax.run.checksums import SEAL, step_folders
+from alexnet_jax.run.checksums import CHECKSUMS, step_folders
 from alexnet_jax.run.records import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ class Campaign:
         sealed = [
             step
             for step, path in step_folders(workdir / "checkpoints").items()
-            if (path / SEAL).exists()
+            if (path / CHECKSUMS).exists()
         ]
         return max(sealed, default=0)
 

@@ -282,7 +282,9 @@ class TestMeans:
         np.testing.assert_allclose(seen, (image / 255 - mean) / deviation, atol=1e-5)
 
     def test_figures_of_other_channels_are_refused(self):
-        with pytest.raises(InputError, match="data.scale has figures of 3 channels; "):
+        with pytest.raises(
+            InputError, match="data.scale has statistics of 3 channels; "
+        ):
             pipeline("torchvision").check_channels(1)
         with pytest.raises(InputError, match="augment.color has .* images have 1: "):
             pipeline(color=0.1).check_channels(1)

@@ -20,7 +20,7 @@ from alexnet_jax import models
 from alexnet_jax.checkpoint import describe
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.checkpoints import Checkpoints
-from alexnet_jax.run.checksums import SEAL, find_fault, step_folders
+from alexnet_jax.run.checksums import CHECKSUMS, find_fault, step_folders
 from alexnet_jax.run.folder import workdir_lock
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.weights import load_weights
@@ -59,8 +59,8 @@ class TestSeals:
     def test_a_checkpoint_is_intact_as_written(self, run):
         for folder in step_folders(run / "checkpoints").values():
             assert find_fault(folder) is None
-            sealed = json.loads((folder / SEAL).read_text())["sha256"]
-            assert len(sealed) >= 8 and SEAL not in sealed
+            sealed = json.loads((folder / CHECKSUMS).read_text())["sha256"]
+            assert len(sealed) >= 8 and CHECKSUMS not in sealed
 
     @pytest.mark.parametrize(
         "kind", [kind for kind in KINDS if "file" in kind or "bit" in kind]
@@ -73,7 +73,7 @@ class TestSeals:
             fault = find_fault(newest)
             assert fault is not None, path
             name = str(path.relative_to(newest))
-            assert name in fault or path.name == SEAL, (name, fault)
+            assert name in fault or path.name == CHECKSUMS, (name, fault)
             path.write_bytes(content)
         assert find_fault(newest) is None
 
@@ -100,7 +100,7 @@ def test_the_one_before_a_damaged_one_is_used(run, kind, config, tmp_path, capsy
 
 def test_none_intact_and_nothing_is_changed(run, config):
     for folder in step_folders(run / "checkpoints").values():
-        (folder / SEAL).write_text("{")
+        (folder / CHECKSUMS).write_text("{")
     before = sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*") if p.is_file())
     config.num_epochs = 3
     with pytest.raises(InputError, match="none in .* is intact .*nothing was changed"):
@@ -144,7 +144,7 @@ class TestInitFrom:
         jax.tree.map(np.testing.assert_array_equal, first, load(run, 4)["params"])
 
     def test_a_damaged_one_is_skipped(self, run, config, tmp_path, capsys):
-        (run / "checkpoints" / "8" / SEAL).write_text("{")
+        (run / "checkpoints" / "8" / CHECKSUMS).write_text("{")
         config.checkpoint.init_from = str(run)
         config.optim.learning_rate, config.optim.momentum = 0.0, 0.0
         config.num_train_steps = 1

@@ -1,0 +1,140 @@
+"""The public API: every name works, in whatever order it is asked for."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import alexnet_jax as aj
+from alexnet_jax.errors import InputError
+
+STUB = Path(aj.__file__).with_suffix(".pyi")
+
+# Each name, called twice; CONFIG and WORKDIR are the test's own.
+CALLS = {
+    "Classifier": "aj.Classifier(num_classes=3).num_classes == 3",
+    "__version__": "aj.__version__.count('.') == 2",
+    "create_model": "aj.create_model('lenet5', num_classes=3).num_classes == 3",
+    "default_config": "aj.default_config().batch_size == 128",
+    "list_models": "'alexnet_paper' in aj.list_models()",
+    "load": "aj.load({workdir!r}).step == 8",
+    "summarize": "aj.summarize('lenet5').params == 61706",
+    "train_and_evaluate": "aj.train_and_evaluate(*run)['step'] == 1",
+}
+RUN = """
+config = aj.default_config()
+config.data.name, config.data.data_dir = "digits", {data_dir!r}
+config.model.name, config.data.image_size = "lenet5", 28
+config.num_train_steps, config.log.tensorboard = 1, False
+run = config, {new!r}
+"""
+
+
+def test_every_name_has_a_call_and_a_type():
+    assert set(aj.__all__) == CALLS.keys() <= set(dir(aj))
+    declared = set()
+    for node in ast.parse(STUB.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            declared |= {alias.asname for alias in node.names}
+        elif isinstance(node, ast.AnnAssign):
+            declared.add(node.target.id)
+    assert declared == CALLS.keys()
+    for name in CALLS.keys() - {"__version__"}:
+        assert getattr(aj, name).__doc__, name
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("before", ["", "import alexnet_jax.train, alexnet_jax.main"])
+@pytest.mark.parametrize("name", CALLS)
+def test_every_name_twice_in_a_fresh_process(name, before, trained, data_dir, tmp_path):
+    """No module of the package takes the place of a function."""
+    call = CALLS[name].format(workdir=str(trained))
+    lines = ["import alexnet_jax as aj", before]
+    if "run" in call:
+        lines.append(RUN.format(data_dir=str(data_dir), new=str(tmp_path / "new")))
+    lines += [f"assert {call}"] * 2
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+def test_importing_it_loads_no_jax():
+    code = (
+        "import sys; before = set(sys.modules); import alexnet_jax;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert set(done.stdout.split()) <= {"alexnet_jax", *sys.stdlib_module_names}
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="'alexnet_jax' has no attribute 'trian'"):
+        _ = aj.trian
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return aj.load(trained)
+
+
+@pytest.fixture(scope="module")
+def image(model):
+    return model.open_split("test").image
+
+
+class TestLoad:
+    def test_predictions(self, model, image):
+        found = model.predict(image)
+        assert found.probabilities.shape == (297, 10)
+        np.testing.assert_allclose(found.probabilities.sum(axis=1), 1.0)
+        assert found.class_names == tuple("0123456789")
+        assert found.classes == [str(label) for label in found.labels]
+        one = model.predict(image[:1]).probabilities
+        np.testing.assert_allclose(one, found.probabilities[:1], rtol=1e-5)
+
+    def test_features(self, model, image):
+        found = model.features(image[:5])
+        assert {name: layer.shape for name, layer in found.items()} == {
+            "conv1": (5, 28, 28, 6),
+            "conv2": (5, 10, 10, 16),
+            "fc3": (5, 120),
+            "fc4": (5, 84),
+            "fc5": (5, 10),
+        }
+        np.testing.assert_allclose(found["fc5"], model.logits(image[:5]), rtol=1e-5)
+        assert list(model.features(image[:1], "fc5")) == ["fc5"]
+        assert model.layer_names[:3] == ["conv1", "sigmoid1", "pool1"]
+
+    def test_features_of_many_images_come_in_batches(self, model, image):
+        found = model.features(image, ["fc4"])["fc4"]
+        assert len(image) > model.batch_size and found.shape == (297, 84)
+        last = model.features(image[-1:], ["fc4"])["fc4"]
+        np.testing.assert_allclose(found[-1:], last, rtol=1e-4, atol=1e-6)
+
+    def test_evaluate(self, model):
+        found = model.evaluate()
+        assert found["examples"] == 297 and 0 < found["top1"] < 1
+        assert found["split"] == "test" and found["step"] == 8
+
+    @pytest.mark.parametrize(
+        "images",
+        [
+            np.zeros((1, 8, 8, 1), np.float32),
+            np.zeros((8, 8, 1), np.uint8),
+            np.zeros((1, 28, 28, 1), np.uint8),
+            np.zeros((0, 8, 8, 1), np.uint8),
+        ],
+    )
+    def test_images_that_cannot_be_used(self, model, images):
+        message = r"images must be \(N, 8, 8, 1\) uint8, N >= 1; got "
+        with pytest.raises(InputError, match=message):
+            model.predict(images)
+        with pytest.raises(InputError, match=message):
+            model.features(images)
+
+    def test_a_layer_that_is_not_there(self, model, image):
+        with pytest.raises(InputError, match=r"layers must name .*; got 'fc9'"):
+            model.features(image[:1], ["conv1", "fc9"])
