@@ -25,6 +25,7 @@ from alexnet_jax.run.records import (
     Row,
     RunWriter,
     check_same_run,
+    is_evaluation,
     read_rows,
     workdir_lock,
 )
@@ -64,6 +65,8 @@ def _faults_named(workdir: Path) -> Iterator[None]:
     """Answers a full disk, or a process that went away, with a line."""
     try:
         yield
+    except BrokenPipeError:  # of stdout, not of the folder
+        raise
     except OSError as error:
         raise RunError(
             f"workdir: {workdir} cannot be written ({error.strerror or error}); "
@@ -279,7 +282,7 @@ def _announce(
 
 
 def _result(rows: list[Row], workdir: Path, num_classes: int) -> Row:
-    evaluated = [row for row in rows if "test/top1" in row]
+    evaluated = [row for row in rows if is_evaluation(row)]
     if not evaluated:
         raise InputError(
             f"workdir: {workdir} is finished, but its metrics.jsonl holds no result; "

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from alexnet_jax.run.records import Row
+from alexnet_jax.run.records import Row, is_evaluation
 
 _REFRESH_S = 0.5
 
@@ -115,7 +115,7 @@ def epoch_line(row: Row, num_epochs: int, *, top5: bool = False) -> str:
         f"epoch {epoch:>{len(str(num_epochs))}}/{num_epochs}",
         f"train loss {row['train/loss']:.4f} top-1 {row['train/top1']:.4f}",
     ]
-    if "test/loss" in row:
+    if is_evaluation(row):
         parts.append(f"test loss {row['test/loss']:.4f} top-1 {row['test/top1']:.4f}")
         if top5:
             parts[-1] += f" top-5 {row['test/top5']:.4f}"

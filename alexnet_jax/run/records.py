@@ -170,6 +170,11 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def is_evaluation(row: Row) -> bool:
+    """Whether a row holds results on the test split."""
+    return any(name.startswith("test/") for name in row)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that it is whole at every moment."""
     temporary = path.with_name(path.name + ".tmp")
