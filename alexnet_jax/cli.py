@@ -41,11 +41,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def hyphenate(args: Sequence[str]) -> list[str]:
-    """Returns arguments with hyphens for underscores in the names of flags."""
+    """Returns arguments with hyphens in flags, but for keys of the config."""
     words = list(args)
     end = words.index("--") if "--" in words else len(words)
     for place, word in enumerate(words[:end]):
-        if word.startswith("--"):
+        if word.startswith("--") and not word.startswith("--config."):
             name, equals, value = word.partition("=")
             words[place] = name.replace("_", "-") + equals + value
     return words
@@ -82,7 +82,11 @@ def one_line_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log each of their steps
     try:
-        yield
+        try:
+            yield
+        except SystemExit:  # of --help
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout once more at exit; this time it must not fail.

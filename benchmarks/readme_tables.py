@@ -10,8 +10,8 @@ Each run in the tables has a folder in `results/` with its `config.json` and
   published          the published accuracy
   hardware, time     the time is optional if `metrics.jsonl` has it
   short              optional: its place in README's table
-  by_epoch           optional: published accuracies in percent, or none; then the run has
-                     a column in the table of accuracies by epoch
+  by_epoch           optional: published accuracies in percent, or an empty list; such
+                     a run has a column in the table of accuracies by epoch
 """
 
 import itertools

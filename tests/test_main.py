@@ -1,6 +1,7 @@
 """The command line, as a user has it: a process of its own."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,23 @@ def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     process = main(*words, TFDS_DATA_DIR=str(data_dir))
     assert "resuming  at step 15 of 30" in process.stdout
     assert process.returncode == 0, process.stderr
+
+
+def test_a_closed_pipe_ends_a_run_quietly(data_dir, tmp_path):
+    """As in `python -m alexnet_jax.main ... | head -1`."""
+    flags = shlex.join([DIGITS, *SMALL, f"--workdir={tmp_path}/run"])
+    command = (
+        f"{sys.executable} -m alexnet_jax.main {flags} | head -1; echo ${{PIPESTATUS}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "device    1 × cpu\n141\n" and done.stderr == ""
 
 
 def test_several_devices(data_dir, tmp_path):
