@@ -1,3 +1,61 @@
-"""AlexNet in JAX and Flax."""
+"""AlexNet in JAX and Flax.
+
+    import alexnet_jax as aj
+
+    aj.list_models()  # ['alexnet_d2l', 'alexnet_paper', ...]
+    model = aj.create_model("alexnet_paper", num_classes=10, width=0.25)
+    print(aj.summarize("alexnet_paper"))  # its layers, in numbers
+
+    config = aj.default_config()
+    config.data.name, config.model.name = "digits", "alexnet_half"
+    aj.train_and_evaluate(config, "runs/digits")
+
+    trained = aj.load("runs/digits")
+    trained.evaluate()["top1"]
+
+`from alexnet_jax import d2l` has the book's names. Everything is imported at first use:
+`import alexnet_jax` alone loads no JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "__version__",
+    "create_model",
+    "default_config",
+    "list_models",
+    "load",
+    "summarize",
+    "train_and_evaluate",
+]
+
+if TYPE_CHECKING:
+    from alexnet_jax.config import default_config
+    from alexnet_jax.inspection.tables import summarize
+    from alexnet_jax.models import Classifier, create_model, list_models
+    from alexnet_jax.train import train_and_evaluate
+    from alexnet_jax.trained import load
+
+_MODULES = {
+    "Classifier": "alexnet_jax.models",
+    "create_model": "alexnet_jax.models",
+    "default_config": "alexnet_jax.config",
+    "list_models": "alexnet_jax.models",
+    "load": "alexnet_jax.trained",
+    "summarize": "alexnet_jax.inspection.tables",
+    "train_and_evaluate": "alexnet_jax.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

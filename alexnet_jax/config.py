@@ -86,6 +86,7 @@ def default_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.batch_size = 125
     config.eval.every_epochs = 1
+    config.eval.metrics = ("loss", "top1", "top5")  # names of metrics.METRICS
     config.eval.views = 1  # of an image: its centre; or 10, averaged, as in 2012
 
     config.checkpoint = ConfigDict()
@@ -200,6 +201,10 @@ _RULES: dict[str, Rule] = {
     ),
     "eval.batch_size": _COUNT,
     "eval.every_epochs": _COUNT,
+    "eval.metrics": (
+        lambda value: len(value) == len(set(value)) and {"loss", "top1"} <= set(value),
+        "a tuple of metrics, 'loss' and 'top1' among them, each named once",
+    ),
     "eval.views": (lambda value: value in (1, 10), "1 or 10"),
     "checkpoint.every_epochs": _COUNT,
     "checkpoint.every_steps": _OPTIONAL_COUNT,
@@ -231,6 +236,11 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
         else:
             leaves[prefix + key] = value
     return leaves
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """Returns a config as `config.json` holds it: tuples are lists."""
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def validate(config: ConfigDict) -> None:
@@ -301,8 +311,7 @@ def differences(
       old: A config as a nested mapping, as `config.json` holds it.
       new: Likewise.
     """
-    # By way of JSON, so that a tuple equals the list that it was stored as.
-    defaults = flatten_config(json.loads(json.dumps(default_config().to_dict())))
+    defaults = flatten_config(to_json(default_config()))
     before, after = flatten_config(old), flatten_config(new)
     for key in sorted(before.keys() | after.keys()):
         # Before a key was there, runs did what its default says.

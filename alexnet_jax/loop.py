@@ -1,11 +1,10 @@
-"""The loop: steps, evaluation, records and checkpoints in their order."""
+"""The training loop: steps, evaluation, records and checkpoints, in order."""
 
 import ctypes
 import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,21 +13,26 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data import Split
 from alexnet_jax.errors import InputError
-from alexnet_jax.gradients import make_gradient_norms
 from alexnet_jax.inspection.nonfinite import check_finite, look_at_layers
-from alexnet_jax.metrics import means, shows_top5
+from alexnet_jax.metrics import (
+    add_sums,
+    check_metrics,
+    create_loss,
+    finish_metrics,
+    means,
+)
 from alexnet_jax.models import Classifier
-from alexnet_jax.optim import create_optimizer, create_schedule
+from alexnet_jax.optim import create_optimizer, create_schedule, update_plateau
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
-from alexnet_jax.plateau import update_plateau
-from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
 from alexnet_jax.run.progress import Meter, Progress, epoch_line
 from alexnet_jax.run.records import Row
 from alexnet_jax.run.signals import Stopped, StopSignal
 from alexnet_jax.run.weights import check_same_arrays
 from alexnet_jax.step import (
+    Norms,
     TrainState,
     augmentation_key,
     create_state,
@@ -100,42 +104,39 @@ class Trainer:
                 f"logit for each of its num_classes; its last layer, {last}, puts out "
                 f"{('batch', *shape[1:])}"
             )
+        check_metrics(config.eval.metrics)
         # The optimizer is the one reader of `lr`.
         schedule = create_schedule(
             config.optim, model.lr, self.steps_per_epoch, config.num_epochs
         )
-        local = parallel.local(model)
-        tower_axis = getattr(local, "tower_axis", None)
+        local_model = parallel.local_model(model)
+        tower_axis = getattr(local_model, "tower_axis", None)
         self._tx = create_optimizer(config.optim, schedule, tower_axis)
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
         self._init_key, step_key = jax.random.split(key)
-        self._step_key = parallel.share(step_key)
-        self._rows = parallel.rows(config.batch_size)
-        self._test_rows = parallel.rows(test.batch_size)
-        # On CPUs steps queued ahead gain nothing; each holds its workspace, and
-        # processes lock up if one runs ahead of the other's collectives.
-        self._waits = jax.default_backend() == "cpu"
-        scale = config.data.scale
-        scale = model.author_scale if scale == "author" else scale
-        self._prepare = make_prepare(scale, train.statistics, size, config.augment)
-        self._prepare.check_channels(train.image_shape[-1])
-        make_step = partial(
-            make_train_step,
-            local,
-            prepare=self._prepare,
-            augment=self._prepare.augmented,
+        self._step_key = parallel.replicate(step_key)
+        self._train_slice = parallel.local_slice(config.batch_size)
+        self._test_slice = parallel.local_slice(test.batch_size)
+        self._preprocess = make_preprocessing(config, model, train.statistics)
+        self._preprocess.check_channels(train.image_shape[-1])
+        self._train_step = make_train_step(
+            local_model,
+            self._tx,
+            self._preprocess,
+            augment=self._preprocess.augmented,
+            loss=create_loss(config.optim),
             dtype=config.dtype,
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
+            gradient_norms=config.log.gradients,
             axis_name=parallel.axis_name,
         )
-        self._train_step = make_step(self._tx)
-        self._norms = make_gradient_norms(make_step, parallel, tower_axis)
         eval_step = make_eval_step(
-            local,
-            self._prepare,
-            views=self._prepare.views if config.eval.views > 1 else None,
+            local_model,
+            self._preprocess,
+            views=self._preprocess.views if config.eval.views > 1 else None,
+            metrics=config.eval.metrics,
             dtype=config.dtype,
             axis_name=parallel.axis_name,
         )
@@ -146,9 +147,9 @@ class Trainer:
         """Draws a fresh state, by the run's seed."""
         return create_state(self._model, self._tx, self._input_shape, self._init_key)
 
-    def place(self, state: TrainState) -> TrainState:
+    def put(self, state: TrainState) -> TrainState:
         """Puts a state, the same in every process, on the run's devices."""
-        return self._parallel.place(state)
+        return self._parallel.put(state)
 
     def restore(self, checkpoints: Checkpoints, step: int) -> TrainState:
         """Loads a checkpoint, whichever devices wrote it."""
@@ -169,14 +170,13 @@ class Trainer:
         return state.replace(**weights)
 
     def evaluate(self, state: TrainState) -> Row:
-        """Returns `test/loss`, `/top1`, `/top5` and `eval_s`, each example once."""
-        start, total = time.perf_counter(), dict[str, float]()
+        """Returns `test/NAME` for each of `eval.metrics`, and `eval_s`."""
+        start, total = time.perf_counter(), dict[str, Any]()
         for step in range(len(self._test)):
-            batch = self._parallel.split(self._test.batch(step, self._test_rows))
+            batch = self._parallel.shard_batch(self._test.batch(step, self._test_slice))
             sums = self._eval_step(state.params, state.model_state, batch)
-            for name, value in jax.device_get(sums).items():
-                total[name] = total.get(name, 0.0) + float(value)
-        row = {f"test/{name}": value for name, value in means(total).items()}
+            total = add_sums(total, sums)
+        row = {f"test/{name}": value for name, value in finish_metrics(total).items()}
         return row | {"eval_s": time.perf_counter() - start}
 
     def _due(self, step: int) -> Due:
@@ -197,43 +197,15 @@ class Trainer:
             or (save_every_steps is not None and step % save_every_steps == 0),
         )
 
-    def _stopping(self, stop: StopSignal, step: int) -> int | None:
-        """Returns the signal that any process received, and all heed at one step."""
-        received = stop.received  # once: it may come at any moment
-        if jax.process_count() == 1:
-            return received
-        if step % _AGREE_EVERY_STEPS and step < self.num_steps:
-            return None
-        return largest(received or 0) or None
-
-    def _measure(self, state: TrainState, step: int, due: Due) -> Row:
-        """Returns the row of a step, without what the clock has to say."""
-        sums = state.epoch_sums if due.epoch else state.window_sums
-        row = {"step": step, "epoch": step / self.steps_per_epoch}
-        row |= {f"train/{name}": value for name, value in means(sums).items()}
-        return row | self.evaluate(state) if due.evaluate else row
-
-    def _gradient_norms(
-        self, state: TrainState, shares: Any, due: Due, meter: Meter
-    ) -> Row:
-        """Returns `grad/LAYER` of the step to come, if its row is to have them."""
-        if not (self._config.log.gradients and (due.epoch or due.window)):
-            return {}
-        jax.block_until_ready(state)  # the steps before are the meter's
-        meter.pause()
-        norms = self._norms(state, shares, self._step_key)
-        meter.resume()
-        return norms
-
     def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
         """Compiles both steps ahead, so that no speed contains it."""
         start = time.perf_counter()
         # To look at the layers, the state before the step is needed.
         donate = not self._config.debug.nans
         wrapped: Any = self._parallel.compile_train(self._train_step, donate=donate)
-        batch = self._parallel.split(self._train.batch(step, self._rows))
+        batch = self._parallel.shard_batch(self._train.batch(step, self._train_slice))
         compiled = wrapped.lower(state, batch, self._step_key).compile()
-        test = self._parallel.split(self._test.batch(0, self._test_rows))
+        test = self._parallel.shard_batch(self._test.batch(0, self._test_slice))
         traced = self._evaluation.lower(state.params, state.model_state, test)
         self._eval_step = traced.compile()
         _release_freed_memory()
@@ -270,68 +242,139 @@ class Trainer:
         start = int(state.step)
         train_step, compile_s = self._compile(state, start)
         say(f"compiled  in {compile_s:.1f} s")
-        began = time.perf_counter() - seconds
-        meter, save_s = Meter(), 0.0
-        epoch_mark = window_mark = meter.mark()
-        progress = Progress(start, self.num_steps)
-        with closing(progress):
+        fit = _Fit(self, train_step, write, checkpoints, stop, seconds, say, start)
+        with closing(fit.bar):
             for step in range(start + 1, self.num_steps + 1):
-                batch = self._train.batch(step - 1, self._rows)
-                meter.add(self._train.count(step - 1))
-                due, before = self._due(step), state
-                shares = self._parallel.split(batch)
-                norms = self._gradient_norms(state, shares, due, meter)
-                state = train_step(state, shares, self._step_key)
-                if self._waits:
-                    jax.block_until_ready(state)
-                if self._config.debug.nans:
-                    image = self._prepare.augmented(
-                        jnp.asarray(batch["image"]),
-                        augmentation_key(self._step_key, step - 1),
-                        0,
-                        (step - 1) // self.steps_per_epoch,
-                    )
-                    look_at_layers(self._model, self._config, before, state, image)
-                row = Row()
-                if due.epoch or due.window:
-                    check_finite(state, self._model.lr)  # waits for the device
-                    meter.pause()
-                    mark = epoch_mark if due.epoch else window_mark
-                    row = self._measure(state, step, due) | norms
-                    row |= {
-                        "images_per_s": meter.images_per_s(mark),
-                        "save_s": save_s,
-                        "time_s": time.perf_counter() - began,
-                    }
-                    write(row)
-                    save_s = 0.0
-                    window_mark = meter.mark()
+                due = self._due(step)
+                batch = fit.batch(step)
+                state, norms = fit.advance(state, batch, step)
+                row = fit.record(state, norms, step, due)
                 if due.epoch:
-                    epoch_mark = meter.mark()
-                    progress.clear()
-                    top5 = shows_top5(self._model.num_classes)
-                    say(epoch_line(row, self._config.num_epochs, top5=top5))
-                    state = state.replace(
-                        opt_state=update_plateau(
-                            state.opt_state,
-                            row,
-                            self._config.optim,
-                            place=self._parallel.place,
-                            say=say,
-                        )
-                    )
-                stopping = self._stopping(stop, step)
-                if checkpoints and (due.save or stopping is not None):
-                    check_finite(state, self._model.lr)
-                    meter.pause()
-                    save_s += checkpoints.save(step, state, row)
-                if stopping is not None and step < self.num_steps:
-                    raise Stopped(stopping, step)
-                meter.resume()
-                if is_primary() and progress.due():
-                    loss = means(state.epoch_sums)["loss"]
-                    progress.show(step, loss, meter.images_per_s(epoch_mark))
+                    state = fit.after_epoch(state, row)
+                fit.save(state, row, step, due)
+                fit.progress(state, step)
         return state
+
+
+class _Fit:
+    """What one call of `Trainer.fit` does at a step, and its clocks."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        train_step: Callable,
+        write: Callable[[Row], None],
+        checkpoints: Checkpoints | RemoteCheckpoints | None,
+        stop: StopSignal,
+        seconds: float,
+        say: Callable[[str], None],
+        start: int,
+    ) -> None:
+        self._trainer, self._config = trainer, trainer._config
+        self._train_step, self._write, self._say = train_step, write, say
+        self._checkpoints, self._stop = checkpoints, stop
+        # On CPUs steps queued ahead gain nothing; each holds its workspace, and
+        # processes lock up if one runs ahead of the other's collectives.
+        self._waits = jax.default_backend() == "cpu"
+        self._began = time.perf_counter() - seconds
+        self._meter, self._save_s = Meter(), 0.0
+        self._epoch_mark = self._window_mark = self._meter.mark()
+        self.bar = Progress(start, trainer.num_steps)
+
+    def batch(self, step: int) -> dict[str, Any]:
+        """Returns the batch of a step, counted from 1."""
+        trainer = self._trainer
+        self._meter.add(trainer._train.count(step - 1))
+        return trainer._train.batch(step - 1, trainer._train_slice)
+
+    def advance(
+        self, state: TrainState, batch: dict[str, Any], step: int
+    ) -> tuple[TrainState, Norms]:
+        """Trains one step; returns the new state and the gradients' norms."""
+        trainer, before = self._trainer, state
+        sharded = trainer._parallel.shard_batch(batch)
+        state, norms = self._train_step(state, sharded, trainer._step_key)
+        if self._waits:
+            jax.block_until_ready(state)
+        if self._config.debug.nans:
+            image = trainer._preprocess.augmented(
+                jnp.asarray(batch["image"]),
+                augmentation_key(trainer._step_key, step - 1),
+                0,
+                (step - 1) // trainer.steps_per_epoch,
+            )
+            look_at_layers(trainer._model, self._config, before, state, image)
+        return state, norms
+
+    def record(self, state: TrainState, norms: Norms, step: int, due: Due) -> Row:
+        """Writes the row of a step and returns it; an empty one if none is due."""
+        if not (due.epoch or due.window):
+            return {}
+        trainer = self._trainer
+        check_finite(state, trainer._model.lr)  # waits for the device
+        self._meter.pause()
+        sums = state.epoch_sums if due.epoch else state.window_sums
+        row = {"step": step, "epoch": step / trainer.steps_per_epoch}
+        row |= {f"train/{name}": value for name, value in means(sums).items()}
+        if due.evaluate:
+            row |= trainer.evaluate(state)
+        found = jax.device_get(norms)
+        row |= {f"grad/{layer}": float(norm) for layer, norm in found.items()}
+        mark = self._epoch_mark if due.epoch else self._window_mark
+        row |= {
+            "images_per_s": self._meter.images_per_s(mark),
+            "save_s": self._save_s,
+            "time_s": time.perf_counter() - self._began,
+        }
+        self._write(row)
+        self._save_s = 0.0
+        self._window_mark = self._meter.mark()
+        return row
+
+    def after_epoch(self, state: TrainState, row: Row) -> TrainState:
+        """Prints the epoch's line and lowers the rate on a plateau."""
+        self._epoch_mark = self._meter.mark()
+        self.bar.clear()
+        trainer = self._trainer
+        self._say(epoch_line(row, self._config.num_epochs, trainer._model.num_classes))
+        opt_state = update_plateau(
+            state.opt_state,
+            row,
+            self._config.optim,
+            put=trainer._parallel.put,
+            say=self._say,
+        )
+        return state.replace(opt_state=opt_state)
+
+    def save(self, state: TrainState, row: Row, step: int, due: Due) -> None:
+        """Saves the state, if that is due or a signal came.
+
+        Raises:
+          Stopped: A signal came.
+        """
+        received = self._received(step)
+        if self._checkpoints and (due.save or received is not None):
+            check_finite(state, self._trainer._model.lr)
+            self._meter.pause()
+            self._save_s += self._checkpoints.save(step, state, row)
+        if received is not None and step < self._trainer.num_steps:
+            raise Stopped(received, step)
+        self._meter.resume()
+
+    def _received(self, step: int) -> int | None:
+        """Returns the signal that any process received; all act on it at one step."""
+        received = self._stop.received  # once: it may come at any moment
+        if jax.process_count() == 1:
+            return received
+        if step % _AGREE_EVERY_STEPS and step < self._trainer.num_steps:
+            return None
+        return largest(received or 0) or None
+
+    def progress(self, state: TrainState, step: int) -> None:
+        """Moves the bar."""
+        if is_primary() and self.bar.due():
+            loss = means(state.epoch_sums)["loss"]
+            self.bar.show(step, loss, self._meter.images_per_s(self._epoch_mark))
 
 
 def _release_freed_memory() -> None:

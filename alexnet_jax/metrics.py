@@ -1,54 +1,181 @@
-"""Sums over examples; a mean is taken once, on the host, from sums."""
+"""The loss that is trained, and the metrics of an evaluation, by name.
 
-from collections.abc import Mapping
+A new metric is an entry of `METRICS`; a new loss belongs in `create_loss`. Both are
+sums over examples: a mean is taken once, on the host, from sums.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import InputError
 
 Sums = dict[str, jax.Array]
+# logits (B, K) float32, label (B,) int32 -> (B,) float32, nats
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Returns softmax cross-entropy, `(B,)` in nats, of `(B, K)` and labels `(B,)`."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def create_loss(optim: ConfigDict) -> Loss:
+    """Returns the loss that training minimizes, one value per example.
+
+    Args:
+      optim: `config.optim`.
+    """
+    return cross_entropy
 
 
 def zero_sums() -> Sums:
-    """Returns the sums of no example, each `() float32`."""
+    """Returns the training sums of no example, each `() float32`."""
     return {name: jnp.zeros((), jnp.float32) for name in ("loss", "top1", "count")}
 
 
-def classification_sums(logits: jax.Array, label: jax.Array, mask: jax.Array) -> Sums:
-    """Sums softmax cross-entropy (nats), hits and examples where `mask` is true.
+def training_sums(
+    loss: Loss, logits: jax.Array, label: jax.Array, mask: jax.Array
+) -> Sums:
+    """Sums the loss, the correct predictions and the examples where `mask` is true.
 
     Args:
-      logits: `(B, num_classes) float32`.
-      label: `(B,) int32` in [0, num_classes).
+      loss: From `create_loss`.
+      logits: `(B, K) float32`.
+      label: `(B,) int32` in [0, K).
       mask: `(B,) bool`; false for padding.
 
     Returns:
       `loss`, `top1` and `count`, each `() float32` (exact up to 2**24 examples).
     """
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-    hit = logits.argmax(axis=-1) == label
-    # `where`, not a product: padding may hold inf or NaN.
     return {
-        "loss": jnp.where(mask, loss, 0.0).sum(),
-        "top1": (hit & mask).sum().astype(jnp.float32),
+        "loss": masked_sum(loss(logits, label), mask),
+        "top1": masked_sum(_top1(logits, label), mask),
         "count": mask.sum().astype(jnp.float32),
     }
 
 
-def top5_sum(logits: jax.Array, label: jax.Array, mask: jax.Array) -> jax.Array:
-    """Counts examples whose label is among the five largest logits.
+def masked_sum(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Sums `(B, ...)` over the examples where `mask`, `(B,) bool`, is true."""
+    mask = mask.reshape((-1, *[1] * (values.ndim - 1)))
+    # `where`, not a product: padding may hold inf or NaN.
+    return jnp.where(mask, values, 0.0).sum(axis=0)
+
+
+class Metric(NamedTuple):
+    """What an evaluation measures.
+
+    Attributes:
+      title: How the terminal calls it.
+      per_example: `(logits (B, K) float32, label (B,) int32)` → `(B,)` or `(B, ...)
+        float32`, summed on the devices over all true examples.
+      finish: `(sum, number of examples)`, NumPy arrays in float64 → the metric.
+    """
+
+    title: str
+    per_example: Callable[[jax.Array, jax.Array], jax.Array]
+    finish: Callable[[np.ndarray, float], float]
+
+
+def _mean(total: np.ndarray, count: float) -> float:
+    return float(total / count)
+
+
+def _top1(logits: jax.Array, label: jax.Array) -> jax.Array:
+    return (logits.argmax(axis=-1) == label).astype(jnp.float32)
+
+
+def _top5(logits: jax.Array, label: jax.Array) -> jax.Array:
+    # With fewer than five classes every label is among them.
+    _, best = jax.lax.top_k(logits, min(5, logits.shape[-1]))
+    return (best == label[:, None]).any(axis=-1).astype(jnp.float32)
+
+
+# By name; records hold them as `test/NAME`. Of equal logits that of the lower label
+# comes first.
+METRICS: dict[str, Metric] = {
+    "loss": Metric("loss", cross_entropy, _mean),
+    "top1": Metric("top-1", _top1, _mean),
+    "top5": Metric("top-5", _top5, _mean),
+}
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Checks the names of `config.eval.metrics`.
+
+    Raises:
+      InputError: One is unknown.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise InputError(
+                f"eval.metrics must name metrics of {tuple(METRICS)}; got {name!r}"
+            )
+
+
+def metric_sums(
+    names: Iterable[str], logits: jax.Array, label: jax.Array, mask: jax.Array
+) -> Sums:
+    """Sums metrics over the examples where `mask` is true.
 
     Args:
-      logits: `(B, num_classes) float32`; of fewer classes than five every label is.
-      label: `(B,) int32`.
+      names: Keys of `METRICS`.
+      logits: `(B, K) float32`.
+      label: `(B,) int32` in [0, K).
       mask: `(B,) bool`; false for padding.
 
     Returns:
-      `() float32`.
+      A sum by name, and `count`, `() float32`.
     """
-    _, best = jax.lax.top_k(logits, min(5, logits.shape[-1]))
-    hit = (best == label[:, None]).any(axis=-1)
-    return (hit & mask).sum().astype(jnp.float32)
+    sums = {
+        name: masked_sum(METRICS[name].per_example(logits, label), mask)
+        for name in names
+    }
+    return sums | {"count": mask.sum().astype(jnp.float32)}
+
+
+def add_sums(total: Mapping[str, Any], sums: Sums) -> dict[str, Any]:
+    """Adds sums on the host, in float64; waits for the device.
+
+    Args:
+      total: The sums so far; empty at first.
+      sums: From `metric_sums`.
+    """
+    found = jax.device_get(sums)
+    return {
+        name: total.get(name, 0.0) + value.astype(np.float64)
+        for name, value in found.items()
+    }
+
+
+def finish_metrics(total: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the metrics of all examples.
+
+    Args:
+      total: From `add_sums`.
+    """
+    count = float(total["count"])
+    return {
+        name: METRICS[name].finish(value, count)
+        for name, value in total.items()
+        if name != "count"
+    }
+
+
+def means(sums: Mapping[str, jax.Array | float]) -> dict[str, float]:
+    """Divides training sums by their `count`; waits for the device.
+
+    Returns:
+      `loss` (nats) and `top1` (a fraction), Python floats.
+    """
+    sums = jax.device_get(sums)
+    count = float(sums["count"])
+    return {name: float(sums[name]) / count for name in sums if name != "count"}
 
 
 def shows_top5(num_classes: int) -> bool:
@@ -56,12 +183,27 @@ def shows_top5(num_classes: int) -> bool:
     return num_classes > 10
 
 
-def means(sums: Mapping[str, jax.Array | float]) -> dict[str, float]:
-    """Divides the other sums by `count`; waits for the device.
+def shown_metrics(row: Mapping[str, float], num_classes: int) -> dict[str, str]:
+    """Returns the metrics of a row that people are shown, as text by title.
 
-    Returns:
-      `loss` (nats) and `top1`, perhaps `top5` (fractions in [0, 1]), Python floats.
+    Args:
+      row: A record; its `test/...` entries are read.
+      num_classes: Classes of the network.
     """
-    sums = jax.device_get(sums)
-    count = float(sums["count"])
-    return {name: float(sums[name]) / count for name in sums if name != "count"}
+    return {
+        metric.title: f"{row[f'test/{name}']:.4f}"
+        for name, metric in METRICS.items()
+        if f"test/{name}" in row and (name != "top5" or shows_top5(num_classes))
+    }
+
+
+def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Counts predictions, `(K, K)`: true classes in rows, predicted ones in columns.
+
+    Args:
+      logits: `(N, K) float32`.
+      label: `(N,) int32`.
+    """
+    classes = logits.shape[1]
+    cells = label.astype(np.int64) * classes + logits.argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)

@@ -1,21 +1,22 @@
-"""Schedules and optimizers.
+"""Schedules, optimizers and the plateau rule.
 
-A schedule gives each group of parameters its rate by step. `all` is every parameter
-that no narrower group names; `bias` is all biases, `conv1/kernel` one array. Most
-schedules have but the one group.
+A new optimizer is an entry of `OPTIMIZERS`. A schedule gives each group of parameters
+its rate by step. `all` is every parameter that no narrower group names; `bias` is all
+biases, `conv1/kernel` one array. Most schedules have only the one group.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import traverse_util
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from alexnet_jax.layers.towers import is_sharded
-from alexnet_jax.plateau import divide_on_plateau
+from alexnet_jax.parallel.sharding import is_sharded
 
 Schedule = Mapping[str, optax.Schedule]
 
@@ -40,7 +41,7 @@ _ONE_WEIRD_TRICK: Table = {
 
 
 def create_schedule(
-    config: ConfigDict, learning_rate: float, steps_per_epoch: int, num_epochs: int
+    optim: ConfigDict, learning_rate: float, steps_per_epoch: int, num_epochs: int
 ) -> Schedule:
     """Returns the learning rates by group, each a function of the step.
 
@@ -52,7 +53,7 @@ def create_schedule(
     two for biases.
 
     Args:
-      config: `config.optim`.
+      optim: `config.optim`.
       learning_rate: The rate after warm-up; taken from the model, its one owner.
       steps_per_epoch: Steps in an epoch, the padded last one included.
       num_epochs: Length of the run, over which `cosine` and `one_weird_trick` stretch.
@@ -60,12 +61,12 @@ def create_schedule(
     Source: cuda-convnet layer-params-145.cfg, with the notes at its end; cuda-convnet2
     layer-params-imagenet-1gpu.cfg and lr.cu (`dexp`).
     """
-    warmup, num_steps = config.warmup_steps, num_epochs * steps_per_epoch
-    if config.schedule == "cosine":
+    warmup, num_steps = optim.warmup_steps, num_epochs * steps_per_epoch
+    if optim.schedule == "cosine":
         decay_steps = max(num_steps - warmup, 1)
         mains = {"all": optax.cosine_decay_schedule(learning_rate, decay_steps)}
     else:
-        table, unit = _table(config, steps_per_epoch, num_steps)
+        table, unit = _table(optim, steps_per_epoch, num_steps)
         mains = {
             group: optax.join_schedules(
                 [optax.constant_schedule(learning_rate * f) for f in factors.values()],
@@ -83,17 +84,17 @@ def create_schedule(
 
 
 def _table(
-    config: ConfigDict, steps_per_epoch: int, num_steps: int
+    optim: ConfigDict, steps_per_epoch: int, num_steps: int
 ) -> tuple[Table, int]:
     """Returns a schedule's factors, and the steps in a unit of its moments."""
-    if config.schedule == "2012":
+    if optim.schedule == "2012":
         return _CONFIGURATION_145, steps_per_epoch
-    if config.schedule == "one_weird_trick":
+    if optim.schedule == "one_weird_trick":
         return _ONE_WEIRD_TRICK, num_steps
     # One of the two is empty, both are but with `step`.
-    moments = (0, *config.decay_epochs, *config.decay_steps)
-    factors = {moment: config.decay_rate**drops for drops, moment in enumerate(moments)}
-    return {"all": factors}, 1 if config.decay_steps else steps_per_epoch
+    moments = (0, *optim.decay_epochs, *optim.decay_steps)
+    factors = {moment: optim.decay_rate**drops for drops, moment in enumerate(moments)}
+    return {"all": factors}, 1 if optim.decay_steps else steps_per_epoch
 
 
 def _first_step(moment: float, unit: int) -> int:
@@ -117,48 +118,74 @@ def group_of(path: Sequence[Any], groups: Mapping[str, Any]) -> str:
     return next((n for n in ("/".join(names), names[-1]) if n in groups), "all")
 
 
-def create_optimizer(
-    config: ConfigDict, schedule: Schedule, tower_axis: str | None = None
-) -> optax.GradientTransformation:
-    """Returns stochastic gradient descent in one of two forms; both clip first.
+def _sgd(
+    optim: ConfigDict, rate: optax.GradientTransformation
+) -> list[optax.GradientTransformation]:
+    """As PyTorch, Optax and d2l define SGD.
 
-    `sgd`, as PyTorch, Optax and d2l define it: weight decay is added to the gradient of
-    every parameter, biases included; the velocity gathers it; the rate multiplies the
-    velocity.
+    Weight decay is added to the gradient of every parameter, biases included; the
+    velocity gathers it; the rate multiplies the velocity.
+    """
+    parts = []
+    if optim.weight_decay:
+        parts.append(optax.add_decayed_weights(optim.weight_decay))
+    velocity = optax.trace(optim.momentum) if optim.momentum else optax.identity()
+    return [*parts, optax.chain(velocity, rate)]
 
-    `sgd_2012`, as AlexNet was trained: the rate multiplies the gradient and the decay
-    *before* the velocity gathers them, so that after a drop the old rate coasts on for
-    some ten steps; only kernels decay; biases learn at twice the rate.
 
-    A named group whose rate is 0 is frozen, in both forms: neither it nor its velocity
-    changes, for cuda-convnet skips the whole update of weights with `epsW=0`.
+def _sgd_2012(
+    optim: ConfigDict, rate: optax.GradientTransformation
+) -> list[optax.GradientTransformation]:
+    """As AlexNet was trained.
 
-    Args:
-      config: `config.optim`.
-      schedule: From `create_schedule`.
-      tower_axis: The axis of the devices that hold a tower each; None where one holds
-        all.
+    The rate multiplies the gradient and the decay *before* the velocity gathers them,
+    so that after a drop the old rate coasts on for some ten steps; only kernels decay;
+    biases learn at twice the rate.
 
     Source: Krizhevsky et al. 2012, §5; cuda-convnet `weights.cu` and
     layer-params-145.cfg (`epsB` is twice `epsW`, biases' decay is 0).
     """
-    parts = []
-    if config.clip_norm:
-        clip = optax.clip_by_global_norm(config.clip_norm)
-        parts.append(_clip_over(config.clip_norm, tower_axis) if tower_axis else clip)
+    decay = optax.add_decayed_weights(optim.weight_decay, mask=_named("kernel"))
+    twice = optax.masked(optax.scale(2.0), _named("bias"))
+    return [decay, twice, rate, optax.trace(optim.momentum)]
+
+
+# By name: config.optim and what multiplies by the learning rate -> what is chained.
+OPTIMIZERS: dict[
+    str,
+    Callable[
+        [ConfigDict, optax.GradientTransformation], list[optax.GradientTransformation]
+    ],
+] = {
+    "sgd": _sgd,
+    "sgd_2012": _sgd_2012,
+}
+
+
+def create_optimizer(
+    optim: ConfigDict, schedule: Schedule, tower_axis: str | None = None
+) -> optax.GradientTransformation:
+    """Returns one of `OPTIMIZERS`, with what all share.
+
+    All clip first, if `optim.clip_norm` is set. A named group whose rate is 0 is
+    frozen: neither it nor what the optimizer keeps for it changes, since cuda-convnet
+    skips the whole update of weights with `epsW=0`.
+
+    Args:
+      optim: `config.optim`.
+      schedule: From `create_schedule`.
+      tower_axis: The axis of the devices that hold a tower each; None where one holds
+        all.
+    """
+    clip = []
+    if optim.clip_norm and tower_axis:
+        clip = [_clip_over(optim.clip_norm, tower_axis)]
+    elif optim.clip_norm:
+        clip = [optax.clip_by_global_norm(optim.clip_norm)]
     rate = _scale_by_rate(schedule)
-    if config.schedule == "plateau":
-        rate = optax.chain(rate, divide_on_plateau(config.decay_rate))
-    if config.name == "sgd_2012":
-        decay = optax.add_decayed_weights(config.weight_decay, mask=_named("kernel"))
-        twice = optax.masked(optax.scale(2.0), _named("bias"))
-        parts += [decay, twice, rate, optax.trace(config.momentum)]
-    else:
-        if config.weight_decay:
-            parts.append(optax.add_decayed_weights(config.weight_decay))
-        velocity = optax.trace(config.momentum) if config.momentum else optax.identity()
-        parts.append(optax.chain(velocity, rate))
-    tx = optax.chain(*parts)
+    if optim.schedule == "plateau":
+        rate = optax.chain(rate, divide_on_plateau(optim.decay_rate))
+    tx = optax.chain(*clip, *OPTIMIZERS[optim.name](optim, rate))
     return _freeze(tx, schedule) if len(schedule) > 1 else tx
 
 
@@ -186,7 +213,7 @@ def _freeze(
     """Returns the optimizer, held still for groups whose rate is 0."""
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        step = optax.tree_utils.tree_get(state, "count")
+        step = _find(state, optax.ScaleByScheduleState).count
         named = {group: schedule[group] for group in schedule if group != "all"}
         moves = {group: rate(step) != 0 for group, rate in named.items()}
 
@@ -227,3 +254,108 @@ def _named(name: str) -> Callable[[Any], Any]:
         return traverse_util.unflatten_dict({path: path[-1] == name for path in flat})
 
     return mask
+
+
+def _find(opt_state: optax.OptState, kind: type) -> Any:
+    """Returns the part of an optimizer's state that is of a type, or None."""
+    leaves = jax.tree.leaves(opt_state, is_leaf=lambda leaf: isinstance(leaf, kind))
+    return next((leaf for leaf in leaves if isinstance(leaf, kind)), None)
+
+
+class PlateauState(NamedTuple):
+    """What the plateau rule knows of the epochs' errors; saved with the optimizer.
+
+    Attributes:
+      best_error: The least so far, `() float32`.
+      waited_epochs: Epochs since then, or since the last drop, `() int32`.
+      drops: How often the rate was multiplied, `() int32`.
+    """
+
+    best_error: ArrayLike
+    waited_epochs: ArrayLike
+    drops: ArrayLike
+
+
+def divide_on_plateau(decay_rate: float) -> optax.GradientTransformation:
+    """Returns what multiplies updates by `decay_rate` for each drop so far.
+
+    Args:
+      decay_rate: `config.optim.decay_rate`.
+    """
+
+    def init(params: Any) -> PlateauState:
+        return PlateauState(
+            best_error=jnp.full((), jnp.inf, jnp.float32),
+            waited_epochs=jnp.zeros((), jnp.int32),
+            drops=jnp.zeros((), jnp.int32),  # no array twice: the state is donated
+        )
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        factor = jnp.float32(decay_rate) ** jnp.asarray(state.drops, jnp.float32)
+        return jax.tree.map(lambda leaf: factor * leaf, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def after_epoch(state: PlateauState, error: float, optim: ConfigDict) -> PlateauState:
+    """Returns the state after an epoch, on the host and in its dtypes.
+
+    An epoch improves if its error is more than `min_delta` below the best. After
+    `patience` epochs in a row that do not, the rate drops; at most `max_drops` times.
+    A best of the old rate stays the one to beat.
+
+    Args:
+      state: After the epoch before.
+      error: Fraction of the test images that were classified wrongly.
+      optim: `config.optim`.
+
+    Source: Krizhevsky et al. 2012, §5: divided by 10 when the validation error stopped
+    improving, three times before the end; how long it waited is not said.
+    """
+    best, waited, drops = (np.asarray(leaf).item() for leaf in state)
+    # In float32, as it is saved: a resumed run compares the same numbers.
+    error = np.float32(error).item()
+    if error < best - optim.min_delta:
+        best, waited = error, 0
+    else:
+        waited += 1
+    if drops < optim.max_drops and waited >= optim.patience:
+        waited, drops = 0, drops + 1
+    return PlateauState(np.float32(best), np.int32(waited), np.int32(drops))
+
+
+def update_plateau(
+    opt_state: optax.OptState,
+    row: Mapping[str, float],
+    optim: ConfigDict,
+    *,
+    put: Callable[[PlateauState], PlateauState],
+    say: Callable[[str], None],
+) -> optax.OptState:
+    """Returns the optimizer's state after an epoch; other schedules' unchanged.
+
+    Args:
+      opt_state: After the epoch's last step.
+      row: The epoch's metrics. A run that ends within an epoch is evaluated as well,
+        but does not count.
+      optim: `config.optim`.
+      put: Puts arrays on the run's devices.
+      say: Takes the line that reports a drop.
+    """
+    old = _find(opt_state, PlateauState)
+    if old is None or row["epoch"] % 1:
+        return opt_state
+    new = after_epoch(old, 1.0 - row["test/top1"], optim)
+    before, drops = (np.asarray(state.drops).item() for state in (old, new))
+    if drops > before:
+        factor = optim.decay_rate**drops
+        epochs = f"{optim.patience} epoch{'s' * (optim.patience > 1)}"
+        say(f"plateau   no improvement for {epochs}: learning rate × {factor:g} now")
+    new = put(new)
+
+    def is_plateau(leaf: Any) -> bool:
+        return isinstance(leaf, PlateauState)
+
+    return jax.tree.map(
+        lambda leaf: new if is_plateau(leaf) else leaf, opt_state, is_leaf=is_plateau
+    )

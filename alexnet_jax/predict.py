@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     paths = list_files(options.images)
     network = TrainedModel(options.checkpoint)
-    for line in network.passed_over:
+    for line in network.skipped:
         print(f"warning: {line}; skipped", file=sys.stderr)
     found = list(predict_files(network, paths, options.invert))
     if options.json:

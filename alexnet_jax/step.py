@@ -1,10 +1,10 @@
 """One step of training, one of evaluation: pure functions.
 
-On several devices each runs on its share of the batch and sums over `axis_name`.
+On several devices each runs on its part of the batch and sums over `axis_name`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,12 +12,21 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from alexnet_jax.metrics import Sums, classification_sums, top5_sum, zero_sums
+from alexnet_jax.metrics import (
+    Loss,
+    Sums,
+    cross_entropy,
+    metric_sums,
+    training_sums,
+    zero_sums,
+)
 from alexnet_jax.models import Classifier
+from alexnet_jax.parallel.sharding import is_sharded
 from alexnet_jax.preprocessing.crops import NUM_VIEWS
-from alexnet_jax.preprocessing.pipeline import Augment, Prepare, Views
+from alexnet_jax.preprocessing.pipeline import Augment, Preprocess, Views
 
 Batch = dict[str, jax.Array]
+Norms = dict[str, jax.Array]
 
 _NO_STEP = 2**32 - 1  # keeps the augmentation's keys apart from the steps' own
 
@@ -94,15 +103,17 @@ def augmentation_key(key: jax.Array, step: jax.Array | int) -> jax.Array:
 def make_train_step(
     model: Classifier,
     tx: optax.GradientTransformation,
-    prepare: Prepare,
+    preprocess: Preprocess,
     *,
     augment: Augment | None = None,
+    loss: Loss = cross_entropy,
     dtype: str = "float32",
     steps_per_epoch: int,
     log_every_steps: int,
+    gradient_norms: bool = False,
     axis_name: str | None = None,
-) -> Callable[[TrainState, Batch, jax.Array], TrainState]:
-    """Returns `train_step(state, batch, key) -> state`.
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Norms]]:
+    """Returns `train_step(state, batch, key) -> (state, norms)`.
 
     The gradient is that of the mean loss over the true examples of the *global* batch:
     a device that holds padding only adds zeros.
@@ -110,12 +121,16 @@ def make_train_step(
     Args:
       model: The network, `training=True`, or a tower of it.
       tx: The optimizer.
-      prepare: Makes the network's input of stored images.
-      augment: Does so instead, with chance.
+      preprocess: Makes the network's input of stored images.
+      augment: Does so instead, at random.
+      loss: Returns the loss of each example.
       dtype: `float32`, or `bfloat16` for activations and gradients; parameters, logits
         and loss stay float32.
-      steps_per_epoch: After so many steps `epoch_sums` start anew.
-      log_every_steps: After so many steps of an epoch `window_sums` start anew.
+      steps_per_epoch: After so many steps `epoch_sums` restart.
+      log_every_steps: After so many steps of an epoch `window_sums` restart.
+      gradient_norms: Whether the step returns, as `norms`, the norm of each kernel's
+        gradient by its layer's name, `() float32`, before decay and clipping; else
+        `norms` is empty.
       axis_name: The devices' axis; None on one device.
     """
     compute_dtype = jnp.dtype(dtype)
@@ -124,7 +139,9 @@ def make_train_step(
     def all_sum(tree: Any) -> Any:
         return jax.lax.psum(tree, axis_name) if axis_name else tree
 
-    def train_step(state: TrainState, batch: Batch, key: jax.Array) -> TrainState:
+    def train_step(
+        state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[TrainState, Norms]:
         dropout_key = jax.random.fold_in(key, state.step)
         device = jax.lax.axis_index(axis_name) if axis_name else 0
         dropout_key = jax.random.fold_in(dropout_key, device)
@@ -132,15 +149,15 @@ def make_train_step(
             tower = jax.lax.axis_index(tower_axis)
             dropout_key = jax.random.fold_in(dropout_key, tower)
         if augment:
-            place = device * len(batch["image"])
+            first = device * len(batch["image"])  # in the global batch
             image = augment(
                 batch["image"],
                 augmentation_key(key, state.step),
-                place,
+                first,
                 state.step // steps_per_epoch,
             )
         else:
-            image = prepare(batch["image"])
+            image = preprocess(batch["image"])
         image = image.astype(compute_dtype)
         count = all_sum(batch["mask"].sum().astype(jnp.float32))
 
@@ -151,13 +168,14 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
                 mutable=list(state.model_state),
             )
-            sums = classification_sums(
-                logits.astype(jnp.float32), batch["label"], batch["mask"]
+            sums = training_sums(
+                loss, logits.astype(jnp.float32), batch["label"], batch["mask"]
             )
             return sums["loss"] / count, (sums, model_state)
 
         grads, (sums, model_state) = jax.grad(loss_fn, has_aux=True)(state.params)
         grads, sums = all_sum((grads, sums))
+        norms = _kernel_norms(grads, tower_axis) if gradient_norms else {}
         if axis_name:
             model_state = jax.tree.map(_mean_over(axis_name), model_state)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -166,7 +184,7 @@ def make_train_step(
         is_bad = ~(jnp.isfinite(sums["loss"]) & _all_finite(params))
         if tower_axis:  # each knows of its own parameters
             is_bad = jax.lax.pmax(is_bad.astype(jnp.int32), tower_axis) > 0
-        return state.replace(
+        state = state.replace(
             step=state.step + 1,
             params=params,
             opt_state=opt_state,
@@ -179,8 +197,22 @@ def make_train_step(
                 is_bad & (state.first_bad == 0), state.step + 1, state.first_bad
             ),
         )
+        return state, norms
 
     return train_step
+
+
+def _kernel_norms(grads: Any, tower_axis: str | None) -> Norms:
+    """Returns the norm of each kernel's gradient, by its layer's name."""
+    norms = {}
+    for path, leaf in jax.tree.leaves_with_path(grads):
+        *layer, name = (str(getattr(key, "key", key)) for key in path)
+        if name == "kernel":
+            square = jnp.square(leaf).sum()
+            if tower_axis and is_sharded(path):
+                square = jax.lax.psum(square, tower_axis)
+            norms["/".join(layer)] = jnp.sqrt(square)
+    return norms
 
 
 def _all_finite(tree: Any) -> jax.Array:
@@ -204,7 +236,7 @@ def _add(total: Sums, sums: Sums, restart: jax.Array) -> Sums:
 
 def make_forward(
     model: Classifier,
-    prepare: Prepare,
+    preprocess: Preprocess,
     *,
     views: Views | None = None,
     dtype: str = "float32",
@@ -213,7 +245,7 @@ def make_forward(
 
     Args:
       model: The network; it answers with `training=False`.
-      prepare: Makes the network's input of stored images.
+      preprocess: Makes the network's input of stored images.
       views: Makes ten of each, over which probabilities are averaged, instead of one.
       dtype: As in `make_train_step`.
     """
@@ -229,16 +261,17 @@ def make_forward(
 
         if views:
             return _log_mean_probability(logits_of, views(image))
-        return logits_of(prepare(image))
+        return logits_of(preprocess(image))
 
     return forward
 
 
 def make_eval_step(
     model: Classifier,
-    prepare: Prepare,
+    preprocess: Preprocess,
     *,
     views: Views | None = None,
+    metrics: Sequence[str] = ("loss", "top1", "top5"),
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> Callable[[Any, dict, Batch], Sums]:
@@ -246,24 +279,24 @@ def make_eval_step(
 
     Args:
       model: The network.
-      prepare: As in `make_forward`.
+      preprocess: As in `make_forward`.
       views: As in `make_forward`.
+      metrics: Keys of `metrics.METRICS`.
       dtype: As in `make_train_step`.
       axis_name: The devices' axis; None on one device.
     """
-    forward = make_forward(model, prepare, views=views, dtype=dtype)
+    forward = make_forward(model, preprocess, views=views, dtype=dtype)
 
     def eval_step(params: Any, model_state: dict, batch: Batch) -> Sums:
         logits = forward(params, model_state, batch["image"])
-        sums = classification_sums(logits, batch["label"], batch["mask"])
-        sums["top5"] = top5_sum(logits, batch["label"], batch["mask"])
+        sums = metric_sums(metrics, logits, batch["label"], batch["mask"])
         return jax.lax.psum(sums, axis_name) if axis_name else sums
 
     return eval_step
 
 
 def _log_mean_probability(
-    logits_of: Prepare, view: Callable[[jax.Array], jax.Array]
+    logits_of: Preprocess, view: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
     """Returns `(B, num_classes)`; as logits they stand for the mean probabilities.
 

@@ -1,7 +1,9 @@
-"""A run's network, opened again to be looked at and asked."""
+"""A trained model: a run's network, opened again to predict."""
 
+import fnmatch
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +14,40 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import default_config, flatten_config, validate
-from alexnet_jax.data import Split, create_data
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import DataSpec, Split, create_data
 from alexnet_jax.errors import InputError
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.metrics import add_sums, confusion, finish_metrics, metric_sums
 from alexnet_jax.models import create_configured
-from alexnet_jax.models.base import layer_name
-from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.weights import check_same_arrays, find_checkpoint, load_weights
 from alexnet_jax.step import make_forward
 
 
-class SplitPredictions(NamedTuple):
-    """What a network said of labelled images.
+class Predictions(NamedTuple):
+    """What a network predicts for images.
+
+    Attributes:
+      probabilities: `(N, K) float64`, rows sum to 1.
+      class_names: Of the K classes.
+    """
+
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The most probable class of each image, `(N,) int64`."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def classes(self) -> list[str]:
+        """The name of the most probable class of each image."""
+        return [self.class_names[label] for label in self.labels]
+
+
+class LabeledLogits(NamedTuple):
+    """Images of a split with their labels and a network's logits.
 
     Attributes:
       image: `(N, h, w, C) uint8`.
@@ -36,8 +60,26 @@ class SplitPredictions(NamedTuple):
     logits: np.ndarray
 
 
+def load(workdir: str | Path, views: int | None = None) -> "TrainedModel":
+    """Opens a trained model.
+
+        model = alexnet_jax.load("runs/digits")
+        predictions = model.predict(images)  # (N, 8, 8, 1) uint8, as the data has them
+        print(predictions.classes, predictions.probabilities.max(axis=1))
+
+    Args:
+      workdir: A run's folder, whose newest intact checkpoint is taken, or
+        `WORKDIR/checkpoints/STEP`.
+      views: As in `TrainedModel`.
+
+    Raises:
+      InputError: No intact checkpoint of a network is there.
+    """
+    return TrainedModel(workdir, views)
+
+
 def read_config(workdir: Path) -> ConfigDict:
-    """Reads a run's config; keys that it does not know yet have their default.
+    """Reads a run's config; a key that the run did not know has its default.
 
     Raises:
       InputError: `config.json` is missing, damaged, or of another version.
@@ -47,7 +89,7 @@ def read_config(workdir: Path) -> ConfigDict:
         stored = flatten_config(json.loads(path.read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{workdir} holds no readable config.json; give a run's workdir, or "
+            f"{workdir} has no readable config.json; give a run's workdir, or "
             "WORKDIR/checkpoints/STEP"
         ) from error
     config = default_config()
@@ -62,17 +104,17 @@ def read_config(workdir: Path) -> ConfigDict:
 
 
 class TrainedModel:
-    """A trained network with what it was fed.
+    """A trained network with the specification of its input.
 
     Attributes:
       workdir: The run's folder.
       step: The checkpoint's.
       config: The run's.
-      inputs: What it was fed.
+      spec: What the network was trained on.
       model: The network, `training=False`.
       weights: `params` and `model_state`, NumPy arrays.
-      views: Of an image; the probabilities' mean over them is the answer.
-      passed_over: Newer checkpoints that are damaged, and how; a line each.
+      views: Of an image; probabilities are averaged over them.
+      skipped: Newer checkpoints that are damaged, and how; a line each.
     """
 
     def __init__(self, source: str | Path, views: int | None = None) -> None:
@@ -85,32 +127,30 @@ class TrainedModel:
             `augment.canvas` has its ten views from one of 8 / 7 the image's size.
 
         Raises:
-          InputError: No intact checkpoint of this config's network lies there.
+          InputError: No intact checkpoint of this config's network is there.
         """
-        folder, self.passed_over = find_checkpoint(source)
+        folder, self.skipped = find_checkpoint(source)
         self.step = int(folder.name)
         self.workdir = folder.parents[1]
         self.config = config = read_config(self.workdir)
-        self.inputs = DataSpec.load(self.workdir)
+        self.spec = DataSpec.load(self.workdir)
         self.model = create_configured(config).clone(training=False)
         size = config.data.image_size
-        self.input_shape = (1, size, size, self.inputs.image_shape[-1])
+        self.input_shape = (1, size, size, self.spec.image_shape[-1])
         self.weights = load_weights(folder)
         self._check(folder)
-        self._on_device = jax.device_put(self.weights)
+        self._variables = jax.device_put(self.weights)
         self.views = config.eval.views if views is None else views
         if self.views > 1 and config.augment.canvas in (None, size):
             config.augment.canvas = size * 8 // 7
-        scale = config.data.scale
-        scale = self.model.author_scale if scale == "author" else scale
-        self._prepare = make_prepare(
-            scale, lambda: self.inputs.statistics, size, config.augment
+        self._preprocess = make_preprocessing(
+            config, self.model, lambda: self.spec.statistics
         )
         self._forward = jax.jit(
             make_forward(
                 self.model,
-                self._prepare,
-                views=self._prepare.views if self.views > 1 else None,
+                self._preprocess,
+                views=self._preprocess.views if self.views > 1 else None,
                 dtype=config.dtype,
             )
         )
@@ -130,51 +170,107 @@ class TrainedModel:
                     "earlier one"
                 )
 
-    def logits(self, image: np.ndarray) -> np.ndarray:
-        """Asks the network, at most `batch_size` images at a time.
+    def predict(self, images: np.ndarray) -> Predictions:
+        """Returns class probabilities.
 
         Args:
-          image: `(N, h, w, C) uint8`, h, w and C as `inputs.image_shape` has them.
+          images: `(N, h, w, C) uint8`, h, w and C as in `spec.image_shape`.
+
+        Raises:
+          InputError: `images` has another shape or dtype, or a logit is not finite.
+        """
+        logits = self.logits(images)
+        names = tuple(self.class_name(label) for label in range(logits.shape[1]))
+        return Predictions(probabilities(logits), names)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Returns the logits, computed at most `batch_size` images at a time.
+
+        Args:
+          images: As in `predict`.
 
         Returns:
           `(N, K) float32`.
 
         Raises:
-          InputError: An answer is not finite.
+          InputError: As in `predict`.
         """
-        size = min(self.batch_size, len(image))
-        parts = []
-        for start in range(0, len(image), size):
-            part = image[start : start + size]
-            # The last is filled up, so that nothing is compiled anew.
-            full = part[np.arange(size) % len(part)]
-            parts.append(
-                np.asarray(self._forward(**self._on_device, image=full))[: len(part)]
-            )
-        logits = np.concatenate(parts)
+        (logits,) = self._in_batches(
+            lambda part: (self._forward(**self._variables, image=part),), images
+        )
         if not np.isfinite(logits).all():
             raise InputError(
-                f"checkpoint of step {self.step} in {self.workdir}: its answers hold "
+                f"checkpoint of step {self.step} in {self.workdir}: its logits hold "
                 "NaN or inf; take an earlier one"
             )
         return logits
 
-    def features(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns what each convolution makes of an image `(h, w, C) uint8`.
+    def _in_batches(
+        self, function: Callable[[np.ndarray], Sequence[jax.Array]], images: np.ndarray
+    ) -> list[np.ndarray]:
+        """Applies a function of images to so many of them as fit; joins the results."""
+        shape = self.spec.image_shape
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            raise InputError(
+                f"images must be (N, {', '.join(map(str, shape))}) uint8, N >= 1; "
+                f"got {images.shape} {images.dtype}"
+            )
+        size = min(self.batch_size, len(images))
+        parts = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            # The last is filled up, so that nothing is compiled again.
+            full = part[np.arange(size) % len(part)]
+            parts.append([np.asarray(made)[: len(part)] for made in function(full)])
+        return [np.concatenate(made) for made in zip(*parts, strict=True)]
+
+    @cached_property
+    def layer_names(self) -> list[str]:
+        """The layers' names, in order: `conv1`, `relu1`, `pool1`, ..., `fc8`."""
+        return [row.name for row in describe(self.model, self.input_shape)]
+
+    def features(
+        self, images: np.ndarray, layers: str | Sequence[str] = ("conv*", "fc*")
+    ) -> dict[str, np.ndarray]:
+        """Returns what layers put out, of the image's center alone.
+
+        Args:
+          images: As in `predict`.
+          layers: Names of `layer_names`, or patterns of them such as `relu*`. `conv1`
+            is before its ReLU, `relu1` after it.
 
         Returns:
-          By the layer's name, `(h', w', N) float32`.
+          By name, `(N, h', w', C') float32` or `(N, units) float32`.
+
+        Raises:
+          InputError: `images` has another shape or dtype, or a pattern fits no layer.
         """
+        patterns = [layers] if isinstance(layers, str) else list(layers)
+        for pattern in patterns:
+            if not fnmatch.filter(self.layer_names, pattern):
+                raise InputError(
+                    f"layers must name layers of {self.layer_names}; got {pattern!r}"
+                )
+        wanted = [
+            index
+            for index, name in enumerate(self.layer_names)
+            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+        ]
 
-        def trace(model: Any, x: jax.Array) -> dict[str, jax.Array]:
-            made = {layer_name(layer): y for layer, y in model.layer_outputs(x)}
-            return {name: y[0] for name, y in made.items() if name.startswith("conv")}
+        def trace(model: Any, x: jax.Array) -> list[jax.Array]:
+            made = [output for _, output in model.layer_outputs(x)]
+            return [made[index] for index in wanted]
 
-        params, state = self._on_device["params"], self._on_device["model_state"]
-        variables = {"params": params, **state}
-        prepared = self._prepare(jnp.asarray(image[None]))
-        maps: Any = self.model.apply(variables, prepared, method=trace)
-        return {name: np.asarray(layer) for name, layer in maps.items()}
+        @jax.jit
+        def compute(params: Any, model_state: Any, image: jax.Array) -> Any:
+            variables = {"params": params, **model_state}
+            return self.model.apply(variables, self._preprocess(image), method=trace)
+
+        found = self._in_batches(
+            lambda part: compute(**self._variables, image=part), images
+        )
+        names = [self.layer_names[index] for index in wanted]
+        return dict(zip(names, found, strict=True))
 
     def open_split(
         self, name: str, data_dir: str | None = None, manual_dir: str | None = None
@@ -187,44 +283,100 @@ class TrainedModel:
           manual_dir: As `config.data.manual_dir`; the run's if not given.
 
         Raises:
-          InputError: The data cannot be had, or is not what the network was fed.
+          InputError: The data cannot be read, or has other classes.
         """
-        data = self.config.data.copy_and_resolve_references()
-        data.data_dir = data_dir or data.data_dir
-        data.manual_dir = manual_dir or data.manual_dir
-        train, test, info = create_data(
-            data,
+        settings = self.config.data.copy_and_resolve_references()
+        settings.data_dir = data_dir or settings.data_dir
+        settings.manual_dir = manual_dir or settings.manual_dir
+        data = create_data(
+            settings,
             batch_size=self.batch_size,
             eval_batch_size=self.batch_size,
             seed=self.config.seed,
         )
-        if info.class_names != self.inputs.class_names:
+        if data.spec.class_names != self.spec.class_names:
             raise InputError(
-                f"data.name: {info.name} has other classes than {self.inputs.data}, "
-                "which the network was trained on"
+                f"data.name: {data.spec.name} has other classes than "
+                f"{self.spec.name}, which the network was trained on"
             )
-        return train if name == "train" else test
+        return data.train if name == "train" else data.test
 
     def class_name(self, label: int) -> str:
         """Returns a class's name; a number, where the data has no such class."""
-        names = self.inputs.class_names
+        names = self.spec.class_names
         return names[label] if label < len(names) else f"class {label}"
 
-    def ask(
+    def predict_split(
         self, split: Split, examples: int | None = None
-    ) -> Iterator[SplitPredictions]:
-        """Asks about a split's first examples, or all, a batch at a time."""
+    ) -> Iterator[LabeledLogits]:
+        """Yields logits of a split's first examples, or all, a batch at a time."""
         left = split.num_examples if examples is None else examples
         for step in range(len(split)):
             batch = split.batch(step)
-            count = min(int(batch["mask"].sum()), left)
-            if count <= 0:
+            kept = np.flatnonzero(batch["mask"])[:left]
+            if len(kept):
+                image = batch["image"][kept]
+                yield LabeledLogits(image, batch["label"][kept], self.logits(image))
+            left -= len(kept)
+            if left <= 0:
                 return
-            logits = self.logits(batch["image"])[:count]
-            yield SplitPredictions(
-                batch["image"][:count], batch["label"][:count], logits
+
+    def evaluate(
+        self,
+        split: str = "test",
+        data_dir: str | None = None,
+        manual_dir: str | None = None,
+    ) -> dict[str, Any]:
+        """Measures the model on a split of its data.
+
+        Args:
+          split: `test` or `train`.
+          data_dir: As in `open_split`.
+          manual_dir: As in `open_split`.
+
+        Returns:
+          `workdir`, `step`, `data`, `split`, `examples`, `views`; the metrics of the
+          run's `eval.metrics` (`loss` in nats, `top1`, ... as fractions); `classes`, a
+          list of `class`, `examples`, `top1`, `mistaken_for` (the class that it is most
+          often confused with) and `mistaken` (how often).
+
+        Raises:
+          InputError: The data cannot be read, or has other classes.
+        """
+        classes = self.config.model.num_classes
+        total: dict[str, Any] = {}
+        matrix = np.zeros((classes, classes), np.int64)
+        for one in self.predict_split(self.open_split(split, data_dir, manual_dir)):
+            sums = metric_sums(
+                self.config.eval.metrics,
+                jnp.asarray(one.logits),
+                jnp.asarray(one.label),
+                jnp.ones(len(one.label), bool),
             )
-            left -= count
+            total = add_sums(total, sums)
+            matrix += confusion(one.logits, one.label)
+        return {
+            "workdir": str(self.workdir),
+            "step": self.step,
+            "data": self.spec.name,
+            "split": split,
+            "examples": int(matrix.sum()),
+            "views": self.views,
+            **finish_metrics(total),
+            "classes": [self._class_result(matrix, label) for label in range(classes)],
+        }
+
+    def _class_result(self, matrix: np.ndarray, label: int) -> dict[str, Any]:
+        row = matrix[label]
+        others = np.where(np.arange(len(row)) == label, 0, row)
+        worst = int(others.argmax())
+        return {
+            "class": self.class_name(label),
+            "examples": int(row.sum()),
+            "top1": float(row[label] / row.sum()) if row.any() else None,
+            "mistaken_for": self.class_name(worst) if others[worst] else None,
+            "mistaken": int(others[worst]),
+        }
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

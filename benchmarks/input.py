@@ -68,9 +68,9 @@ def ours(folder: Path, workers: int) -> Iterator[Any]:
     config.name, config.manual_dir = "image_folder", str(folder)
     config.data_dir, config.workers = str(folder / "prepared"), workers
     with contextlib.redirect_stdout(sys.stderr):
-        train, _, _ = create_data(
+        train = create_data(
             config, batch_size=BATCH_SIZE, eval_batch_size=BATCH_SIZE, seed=0
-        )
+        ).train
     step = 0
     while True:
         yield train.batch(step)

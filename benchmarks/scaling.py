@@ -69,7 +69,7 @@ def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (batch_size, size, size, 1), np.uint8)
     step = make_train_step(
-        parallel.local(model),
+        parallel.local_model(model),
         tx,
         partial(scale_and_resize, size=size),
         dtype=options.dtype,
@@ -77,8 +77,8 @@ def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
         log_every_steps=10**9,
         axis_name=parallel.axis_name,
     )
-    key = parallel.share(jax.random.key(1))
-    batch = parallel.split(
+    key = parallel.replicate(jax.random.key(1))
+    batch = parallel.shard_batch(
         {
             "image": image,
             "label": generator.integers(0, 10, batch_size).astype(np.int32),
@@ -86,14 +86,14 @@ def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
         }
     )
     batch = jax.tree.map(jax.numpy.asarray, batch)
-    state = parallel.place(create_state(model, tx, (1, size, size, 1), key))
+    state = parallel.put(create_state(model, tx, (1, size, size, 1), key))
     wrapped: Any = parallel.compile_train(step, donate=True)
     compiled = wrapped.lower(state, batch, key).compile()
     memory = bytes_by_device(state)
     seconds = []
     for repeat in range(options.repeats + 1):
         start = time.perf_counter()
-        state = compiled(state, batch, key)
+        state, _ = compiled(state, batch, key)
         jax.block_until_ready(state)
         if repeat:  # the first one warms up
             seconds.append(time.perf_counter() - start)

@@ -44,19 +44,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--manual-dir", help="folder of the four original files")
     config = default_config()
     config.data.manual_dir = parser.parse_args(argv).manual_dir
-    train, test, _ = create_data(
-        config.data, batch_size=1, eval_batch_size=1, seed=config.seed
-    )
+    data = create_data(config.data, batch_size=1, eval_batch_size=1, seed=config.seed)
     start = time.perf_counter()
-    features = describe(train.image)
+    features = describe(data.train.image)
     features_s = time.perf_counter() - start
     start = time.perf_counter()
     classifier = LinearSVC(C=0.1, dual=False, random_state=0)
-    classifier.fit(features, train.label)
+    classifier.fit(features, data.train.label)
     fit_s = time.perf_counter() - start
     found = {
-        "test_top1": classifier.score(describe(test.image), test.label),
-        "train_top1": classifier.score(features, train.label),
+        "test_top1": classifier.score(describe(data.test.image), data.test.label),
+        "train_top1": classifier.score(features, data.train.label),
         "parameters": classifier.coef_.size + classifier.intercept_.size,
         "features_s": features_s,
         "fit_s": fit_s,

@@ -131,7 +131,7 @@ def jax_step(
     def run() -> None:
         nonlocal state, sums
         if mode == "train":
-            state = compiled(state, batch, key)
+            state, _ = compiled(state, batch, key)
         else:
             sums = compiled(state.params, state.model_state, batch)
 

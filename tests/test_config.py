@@ -47,6 +47,7 @@ BAD = {
     "optim.decay_rate": [0.0, 1.5, math.nan],
     "eval.batch_size": [0],
     "eval.every_epochs": [0],
+    "eval.metrics": [(), ("loss",), ("top1",), ("loss", "top1", "top1")],
     "eval.views": [0, 5, 11],
     "checkpoint.every_epochs": [0],
     "checkpoint.every_steps": [0],

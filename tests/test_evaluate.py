@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from alexnet_jax.evaluate import confusion, main, measure
+from alexnet_jax.evaluate import main
 from alexnet_jax.loop import Trainer
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import create_parallel
@@ -28,21 +28,6 @@ def newest(workdir):
 def measured(capsys, *argv):
     main([str(word) for word in argv])
     return json.loads(capsys.readouterr().out)
-
-
-def test_measures_by_hand():
-    logits = np.array([[3, 2, 1], [0, 5, 0], [1, 1, 1], [0, 0, 9]], np.float32)
-    label = np.array([0, 1, 2, 0], np.int32)
-    found = measure(logits, label)
-    assert found["top1"] == 0.5 and found["top5"] == 1.0
-    exact = np.log(np.exp(logits).sum(axis=1)) - logits[range(4), label]
-    assert found["loss"] == pytest.approx(np.mean(exact), rel=1e-6)
-    wide = np.arange(12, dtype=np.float32)[None]
-    assert [measure(wide, np.array([i]))["top5"] for i in (6, 7)] == [0.0, 1.0]
-    # All alike: the first five are the answer, as with `argmax`.
-    alike = np.zeros((1, 12), np.float32)
-    assert [measure(alike, np.array([i]))["top5"] for i in (4, 5)] == [1.0, 0.0]
-    assert confusion(logits, label).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
 
 
 def test_it_finds_what_the_run_had_found(trained, capsys):
@@ -120,7 +105,7 @@ def test_another_version(copy, refused):
     change_config(copy, unheard_of=3)
     refused([copy], "config.json is of another version of the program: ")
     (copy / "config.json").write_text("{")
-    refused([copy], "holds no readable config.json; give a run's workdir")
+    refused([copy], "has no readable config.json; give a run's workdir")
 
 
 def test_a_key_that_the_run_did_not_know_has_its_default(copy, capsys):
@@ -132,9 +117,9 @@ def test_a_key_that_the_run_did_not_know_has_its_default(copy, capsys):
 
 def test_inputs_that_are_gone(copy, refused):
     (copy / "statistics.npz").write_bytes(b"")
-    refused([copy], "holds no readable data.json and statistics.npz, which say what")
+    refused([copy], "has no readable data.json and statistics.npz, which describe")
     (copy / "data.json").unlink()
-    refused([copy], "the command that trained it, given again, writes them")
+    refused([copy], "run the training command again to write them")
 
 
 def test_other_classes(copy, refused):
@@ -144,15 +129,15 @@ def test_other_classes(copy, refused):
 
 
 def test_weights_that_are_not_finite(copy, monkeypatch, refused):
-    from alexnet_jax import trained as network
+    from alexnet_jax import trained as module
 
     def load(folder):
         weights = load_weights(folder)
         weights["params"]["fc5"]["bias"] = np.full(10, np.nan, np.float32)
         return weights
 
-    load_weights = network.load_weights
-    monkeypatch.setattr(network, "load_weights", load)
+    load_weights = module.load_weights
+    monkeypatch.setattr(module, "load_weights", load)
     refused([copy], "checkpoints/8: fc5/bias holds NaN or inf; take an earlier one")
 
 

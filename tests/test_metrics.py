@@ -2,13 +2,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.metrics import classification_sums, means, top5_sum
+from alexnet_jax.errors import InputError
+from alexnet_jax.metrics import (
+    METRICS,
+    add_sums,
+    check_metrics,
+    confusion,
+    cross_entropy,
+    finish_metrics,
+    means,
+    metric_sums,
+    shown_metrics,
+    training_sums,
+)
 
 
-def test_sums_by_hand():
+def evaluate(logits, label, mask=None, names=tuple(METRICS)):
+    label = jnp.asarray(label, jnp.int32)
+    mask = jnp.ones(len(label), bool) if mask is None else jnp.asarray(mask)
+    return finish_metrics(add_sums({}, metric_sums(names, logits, label, mask)))
+
+
+def test_training_sums_by_hand():
     logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.5, 0.25]]))
     label = jnp.array([0, 1, 1], jnp.int32)
-    sums = classification_sums(logits, label, jnp.array([True, True, True]))
+    mask = jnp.array([True, True, True])
+    sums = training_sums(cross_entropy, logits, label, mask)
     assert float(sums["loss"]) == pytest.approx(-np.log(0.7 * 0.3 * 0.5))
     assert (float(sums["top1"]), float(sums["count"])) == (2, 3)
     assert means(sums)["top1"] == pytest.approx(2 / 3)
@@ -16,15 +35,61 @@ def test_sums_by_hand():
 
 def test_padding_counts_nowhere_even_if_it_is_nan():
     logits = jnp.array([[2.0, 0.0], [jnp.nan, jnp.nan]])
-    label = jnp.array([0, 0], jnp.int32)
-    sums = classification_sums(logits, label, jnp.array([True, False]))
+    label, mask = jnp.array([0, 0], jnp.int32), jnp.array([True, False])
+    sums = training_sums(cross_entropy, logits, label, mask)
     assert float(sums["loss"]) == pytest.approx(np.log(1 + np.exp(-2)))
     assert (float(sums["top1"]), float(sums["count"])) == (1, 1)
+    found = evaluate(logits, label, mask)
+    alone = evaluate(logits[:1], label[:1])
+    assert found == pytest.approx(alone)
 
 
 def test_top5_by_hand():
     logits = jnp.array([[6.0, 5, 4, 3, 2, 1]] * 3 + [[jnp.nan] * 6])
-    label = jnp.array([0, 4, 5, 0], jnp.int32)
-    mask = jnp.array([True, True, True, False])
-    assert float(top5_sum(logits, label, mask)) == 2
-    assert float(top5_sum(logits[:, :3], jnp.zeros(4, jnp.int32), mask)) == 3
+    mask = [True, True, True, False]
+    assert evaluate(logits, [0, 4, 5, 0], mask)["top5"] == pytest.approx(2 / 3)
+    assert evaluate(logits[:, :3], [0, 0, 0, 0], mask)["top5"] == 1
+
+
+def test_metrics_by_hand():
+    logits = jnp.array([[3.0, 2, 1], [0, 5, 0], [1, 1, 1], [0, 0, 9]])
+    label = np.array([0, 1, 2, 0], np.int32)
+    found = evaluate(logits, label)
+    assert found["top1"] == 0.5 and found["top5"] == 1.0
+    exact = np.log(np.exp(logits).sum(axis=1)) - np.asarray(logits)[range(4), label]
+    assert found["loss"] == pytest.approx(np.mean(exact), rel=1e-6)
+    wide = jnp.arange(12, dtype=jnp.float32)[None]
+    assert [evaluate(wide, [label])["top5"] for label in (6, 7)] == [0.0, 1.0]
+    matrix = confusion(np.asarray(logits), label)
+    assert matrix.tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
+
+
+def test_of_equal_logits_the_lower_label_comes_first():
+    logits = jnp.array([[3.0, 1, 1, 1, 1, 1, 1]])
+    assert [evaluate(logits, [label])["top5"] for label in (4, 5)] == [1, 0]
+    assert [evaluate(logits[:, 1:], [label])["top1"] for label in (0, 1)] == [1, 0]
+
+
+def test_parts_add_up():
+    """However examples are cut into batches, the metrics are the whole's."""
+    generator = np.random.default_rng(0)
+    logits = jnp.asarray(generator.normal(size=(23, 7)), jnp.float32)
+    label = jnp.asarray(generator.integers(0, 7, 23), jnp.int32)
+    total = {}
+    for first in range(0, 23, 5):
+        part = slice(first, first + 5)
+        mask = jnp.ones(len(label[part]), bool)
+        total = add_sums(total, metric_sums(METRICS, logits[part], label[part], mask))
+    assert finish_metrics(total) == pytest.approx(evaluate(logits, label), rel=1e-6)
+
+
+def test_a_metric_that_is_not_there():
+    check_metrics(tuple(METRICS))
+    with pytest.raises(InputError, match="eval.metrics must name .*; got 'top3'"):
+        check_metrics(("loss", "top3"))
+
+
+def test_top5_is_shown_where_it_says_something():
+    row = {"step": 1, "train/loss": 1.0, "test/loss": 2.0, "test/top5": 0.5}
+    assert shown_metrics(row, 10) == {"loss": "2.0000"}
+    assert shown_metrics(row, 11) == {"loss": "2.0000", "top-5": "0.5000"}

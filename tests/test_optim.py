@@ -5,8 +5,13 @@ import optax
 import pytest
 
 from alexnet_jax.config import default_config
-from alexnet_jax.optim import create_optimizer, create_schedule, group_of
-from alexnet_jax.plateau import after_epoch, divide_on_plateau
+from alexnet_jax.optim import (
+    after_epoch,
+    create_optimizer,
+    create_schedule,
+    divide_on_plateau,
+    group_of,
+)
 from alexnet_jax.train import train_and_evaluate
 from tests.test_train import load
 
@@ -302,8 +307,8 @@ class TestPlateau:
         return config
 
     SAID = (
-        "plateau   no better for 1 epoch: rate × 0.1 now\n",
-        "plateau   no better for 1 epoch: rate × 0.01 now\n",
+        "plateau   no improvement for 1 epoch: learning rate × 0.1 now\n",
+        "plateau   no improvement for 1 epoch: learning rate × 0.01 now\n",
     )
 
     def test_a_resumed_run_drops_where_the_uninterrupted_one_did(

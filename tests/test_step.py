@@ -15,7 +15,7 @@ from alexnet_jax.data.statistics import measure
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.preprocessing.pipeline import make_prepare, scale_and_resize
+from alexnet_jax.preprocessing.pipeline import create_pipeline, scale_and_resize
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
@@ -72,7 +72,7 @@ def setup(
     if leaves:
         settings = default_config().augment
         settings.update(leaves)
-        prepare = make_prepare("unit", lambda: GREY, size, settings)
+        prepare = create_pipeline("unit", lambda: GREY, size, settings)
         augment, views = prepare.augmented, prepare.views
     train_step = make_train_step(
         model,
@@ -87,13 +87,13 @@ def setup(
     eval_step = make_eval_step(model, prepare, views=views, **common)
     eval_step = parallel.compile_eval(eval_step)
     state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
-    state = parallel.place(state)
+    state = parallel.put(state)
 
     def train(state, batch):
-        return train_step(state, parallel.split(batch), jax.random.key(1))
+        return train_step(state, parallel.shard_batch(batch), jax.random.key(1))[0]
 
     def evaluate(state, batch):
-        return eval_step(state.params, state.model_state, parallel.split(batch))
+        return eval_step(state.params, state.model_state, parallel.shard_batch(batch))
 
     return state, train, evaluate
 
@@ -157,7 +157,7 @@ def test_ten_views_average_probabilities(padded):
     settings = default_config().augment
     settings.canvas = 32
     image = jnp.asarray(padded["image"])
-    view = make_prepare("unit", lambda: GREY, SIZE, settings).views(image)
+    view = create_pipeline("unit", lambda: GREY, SIZE, settings).views(image)
     apply = jax.jit(model.clone(training=False).apply)
     logits = np.stack([apply({"params": params}, view(index)) for index in range(10)])
     probability = np.asarray(jax.nn.softmax(logits)).mean(0)

@@ -15,8 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alexnet_jax import loop as trainer
 from alexnet_jax import models, train
-from alexnet_jax.data import Batches
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import Batches, DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.records import read_rows
@@ -378,10 +377,10 @@ def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
     train_and_evaluate(config, tmp_path)
     kept = DataSpec.load(tmp_path)
     other = dataclasses.replace(kept.statistics, mean=kept.statistics.mean + 1)
-    dataclasses.replace(kept, statistics=other).save(tmp_path)
+    dataclasses.replace(kept, measure=lambda: other).save(tmp_path)
     train_and_evaluate(config, tmp_path)  # has ended: nothing is fed
     config.num_train_steps = 2
-    with pytest.raises(InputError, match=r"data.data_dir: .*digits.* measured anew; "):
+    with pytest.raises(InputError, match=r"data.data_dir: .*digits.* measured again "):
         train_and_evaluate(config, tmp_path)
     kept.save(tmp_path)
     assert train_and_evaluate(config, tmp_path)["step"] == 2

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import pyplot
 
 from alexnet_jax.config import default_config, validate
-from alexnet_jax.data import Split, create_data
+from alexnet_jax.data import Batch, Split, create_data
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
@@ -110,16 +110,16 @@ class _Prepared(DataModule):
         config.data.name = self.name
         config.data.manual_dir, config.data.data_dir = manual_dir, data_dir
         self.batch_size, self.resize, self.seed = batch_size, resize, seed
-        self.batches = create_data(
+        self.data = create_data(
             config.data,
             batch_size=batch_size,
             eval_batch_size=batch_size,
             seed=seed,
         )
-        held: Any = self.batches[:2]  # in memory
-        self.train, self.val = ((part.image, part.label) for part in held)
-        self.labels = self.batches[2].class_names
-        self._loaders = [_Loader(part, resize[0]) for part in self.batches[:2]]
+        splits: Any = self.data.train, self.data.test  # in memory
+        self.train, self.val = ((split.image, split.label) for split in splits)
+        self.labels = self.data.spec.class_names
+        self._loaders = [_Loader(split, resize[0]) for split in splits]
 
     def get_dataloader(self, train: bool) -> Iterable[Pair]:
         """Returns `train_dataloader()` or `val_dataloader()`."""
@@ -203,13 +203,13 @@ class _FromLoader:
     def count(self, step: int) -> int:
         return self._sizes[step % self._length]
 
-    def batch(self, step: int, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         if step % self._length == 0:
             self._pairs = iter(self._loader())
-        image, label = (np.asarray(part) for part in next(self._pairs))
+        image, label = map(np.asarray, next(self._pairs))
         if image.dtype != np.uint8:
             image = image.astype(np.float32)  # NumPy's own default is float64
-        places = np.arange(self.batch_size)[rows]
+        places = np.arange(self.batch_size)[part]
         indices = places % len(label)  # fills up a smaller last batch
         return {
             "image": image[indices],
@@ -228,8 +228,7 @@ def to_batches(data: Any) -> tuple[Split, Split]:
       InputError: `data` has no dataloaders.
     """
     if isinstance(data, _Prepared):
-        train, test, _ = data.batches
-        return train, test
+        return data.data.train, data.data.test
     for name in ("train_dataloader", "val_dataloader"):
         if not callable(getattr(data, name, None)):
             raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from alexnet_jax import loop as trainer
+from alexnet_jax import loop
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.data import to_batches
@@ -112,17 +112,17 @@ class Trainer:
         validate(config)
         if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)  # of `jax.random.PRNGKey`
-        loop = trainer.Trainer(config, model, train, test, DataParallel(devices), key)
-        self.board.xlim = (0, loop.num_steps / loop.steps_per_epoch)
+        trainer = loop.Trainer(config, model, train, test, DataParallel(devices), key)
+        self.board.xlim = (0, trainer.num_steps / trainer.steps_per_epoch)
         say = (lambda text: None) if self.board.display else print
         try:
             with noted_signals() as stop:
-                state = loop.place(loop.draw())
-                self.state = loop.fit(state, self._draw, stop=stop, say=say)
+                state = trainer.put(trainer.draw())
+                self.state = trainer.fit(state, self._draw, stop=stop, say=say)
         except Stopped:
             raise KeyboardInterrupt from None
         self.train_batch_idx = int(self.state.step)
-        self.epoch = self.train_batch_idx // loop.steps_per_epoch
+        self.epoch = self.train_batch_idx // trainer.steps_per_epoch
         if not self.board.display:
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(model).__name__).lower()
             self.picture = Path(f"{name}.png")

@@ -1,4 +1,9 @@
-"""Data sets by name."""
+"""Data sets by name, and their batches: `create_data`.
+
+Reading order: `batches`, `stream`, `spec`. Each data set has its own module;
+`preparation` turns files into a prepared copy. This package imports no network, device
+layout or run; all but `models` and `layers` may import it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,119 +13,118 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
-from alexnet_jax.data.batches import Batches, Split
-from alexnet_jax.data.order import Order
+from alexnet_jax.data.batches import Batch, Batches, Order, Split
 from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.stream import Reader, Stream
 from alexnet_jax.errors import InputError
 
 __all__ = [
     "DATA_SETS",
+    "Batch",
     "Batches",
-    "DataInfo",
+    "Data",
+    "DataSpec",
     "Split",
     "create_data",
     "open_data_set",
 ]
 
+# Of the folder of prepared data sets and `config.data`.
 Loader = Callable[[Path, ConfigDict], tfds.core.DatasetBuilder]
 
 DATA_SETS: dict[str, Loader] = {
-    "digits": lambda data_dir, config: digits.load(data_dir),
-    "fashion_mnist": lambda data_dir, config: fashion_mnist.load(
-        data_dir, config.manual_dir
+    "digits": lambda data_dir, data: digits.load(data_dir),
+    "fashion_mnist": lambda data_dir, data: fashion_mnist.load(
+        data_dir, data.manual_dir
     ),
-    "image_folder": lambda data_dir, config: image_folder.load(
-        data_dir, config.manual_dir, config.on_broken
+    "image_folder": lambda data_dir, data: image_folder.load(
+        data_dir, data.manual_dir, data.on_broken
     ),
-    "imagenet2012": lambda data_dir, config: imagenet.load(
-        data_dir, config.manual_dir, config.on_broken
+    "imagenet2012": lambda data_dir, data: imagenet.load(
+        data_dir, data.manual_dir, data.on_broken
     ),
-    "imagenet2012_256": lambda data_dir, config: imagenet.load_256(
-        data_dir, config.manual_dir, config.on_broken
+    "imagenet2012_256": lambda data_dir, data: imagenet.load_256(
+        data_dir, data.manual_dir, data.on_broken
     ),
-    "shapes": lambda data_dir, config: shapes.load(data_dir, config.on_broken),
+    "shapes": lambda data_dir, data: shapes.load(data_dir, data.on_broken),
 }
 
 
 @dataclass(frozen=True)
-class DataInfo:
-    """What a data set is.
+class Data:
+    """A data set, ready to be trained on.
 
     Attributes:
-      name: With its version, such as `fashion_mnist 3.0.1`.
-      image_shape: `(h, w, C)` as batches hold them.
-      class_names: By label.
-      folder: Where it lies prepared.
+      train: The training batches, shuffled.
+      test: The test or validation batches, in order.
+      spec: What the data set is.
+      folder: Where its prepared copy is.
     """
 
-    name: str
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+    spec: DataSpec
     folder: Path
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        self.train.close()
+        self.test.close()
 
 
 def create_data(
-    config: ConfigDict, *, batch_size: int, eval_batch_size: int, seed: int
-) -> tuple[Split, Split, DataInfo]:
-    """Opens a data set, prepared on first use.
+    data: ConfigDict, *, batch_size: int, eval_batch_size: int, seed: int
+) -> Data:
+    """Opens a data set; prepares it on first use.
 
     Images of one size are decoded into memory; others are read from disk as they are
-    needed, and brought to `config.stored_size`.
+    needed, and resized to `data.stored_size`.
 
     Args:
-      config: `config.data`.
-      batch_size: Training images a step, over all devices.
-      eval_batch_size: Test images a step, over all devices.
+      data: `config.data`.
+      batch_size: Training images per step, over all devices.
+      eval_batch_size: Test images per step, over all devices.
       seed: Draws the order of every epoch.
 
-    Returns:
-      The training batches (shuffled), the test or validation batches (in order) and
-      what they are.
-
     Raises:
-      InputError: `data.name` is unknown, or the data cannot be had.
+      InputError: `data.name` is unknown, or the data cannot be read.
     """
-    builder = open_data_set(config)
+    builder = open_data_set(data)
     features, splits = builder.info.features, builder.info.splits
-    shape, folder = features["image"].shape, Path(builder.data_path)
+    folder = Path(builder.data_path)
     evaluated = "test" if "test" in splits else "validation"
-    train: Split
-    test: Split
-    if None in shape:  # of any size: too large for memory, or at least not known
+    in_memory = None not in features["image"].shape
 
-        def stream(split: str, batch_size: int, seed: int | None) -> Stream:
-            order = Order(splits[split].num_examples, batch_size, seed)
-            size, rows = config.stored_size, slice(None)
-            reader = Reader(folder, split, order, size, config.fit, rows)
-            return Stream(reader, config.workers, config.on_broken)
+    def create_split(name: str, batch_size: int, seed: int | None) -> Split:
+        if in_memory:
+            return Batches(*decode(builder, name), batch_size, seed)
+        order = Order(splits[name].num_examples, batch_size, seed)
+        reader = Reader(folder, name, order, data.stored_size, data.fit, slice(None))
+        return Stream(reader, data.workers, data.on_broken)
 
-        train = stream("train", batch_size, seed)
-        test = stream(evaluated, eval_batch_size, None)
-        shape = train.image_shape
-    else:
-        train = Batches(*decode(builder, "train"), batch_size, seed)
-        test = Batches(*decode(builder, evaluated), eval_batch_size)
-    info = DataInfo(
+    train = create_split("train", batch_size, seed)
+    test = create_split(evaluated, eval_batch_size, None)
+    spec = DataSpec(
         name=f"{builder.name} {builder.version}",
-        image_shape=shape,
         class_names=tuple(features["label"].names),
-        folder=folder,
+        image_shape=train.image_shape,
+        measure=train.statistics,
     )
-    return train, test, info
+    return Data(train, test, spec, folder)
 
 
-def open_data_set(config: ConfigDict) -> tfds.core.DatasetBuilder:
+def open_data_set(data: ConfigDict) -> tfds.core.DatasetBuilder:
     """Returns the builder of a data set; prepares it on first use.
 
     Args:
-      config: `config.data`.
+      data: `config.data`.
 
     Raises:
-      InputError: `data.name` is unknown, or the data cannot be had.
+      InputError: `data.name` is unknown, or the data cannot be read.
     """
-    if config.name not in DATA_SETS:
+    if data.name not in DATA_SETS:
         raise InputError(
-            f"data.name must be one of {tuple(DATA_SETS)}; got {config.name!r}"
+            f"data.name must be one of {tuple(DATA_SETS)}; got {data.name!r}"
         )
-    return DATA_SETS[config.name](resolve_data_dir(config.data_dir), config)
+    return DATA_SETS[data.name](resolve_data_dir(data.data_dir), data)

@@ -6,23 +6,78 @@ from typing import Protocol
 
 import numpy as np
 
-from alexnet_jax.data.order import Order
 from alexnet_jax.data.statistics import Statistics, measure
 
+# image (B, h, w, C) uint8, label (B,) int32, mask (B,) bool, false for padding
 Batch = dict[str, np.ndarray]
 
 
-class Split(Protocol):
-    """A part of a data set, cut into batches of one size, as the loop takes it.
+@dataclass
+class Order:
+    """The order of a split's examples, cut into batches of one size.
 
-    A batch depends on the seed and the step alone: neither on processes and workers
-    nor on where a run was resumed. An epoch holds every example once; what the last
-    batch lacks is filled up, the mask false.
+    An epoch holds every example once. The last batch is padded with examples from the
+    epoch's beginning, whose mask is false.
+
+    Attributes:
+      num_examples: Examples in an epoch.
+      batch_size: Examples in a batch, over all devices.
+      seed: Draws a permutation for each epoch; None keeps the order.
+    """
+
+    num_examples: int
+    batch_size: int
+    seed: int | None = None
+    _drawn: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return -(-self.num_examples // self.batch_size)
+
+    def count(self, step: int) -> int:
+        """Returns the number of examples in a step's batch, without padding."""
+        position = step % len(self)
+        return min(self.batch_size, self.num_examples - position * self.batch_size)
+
+    def draw(self, step: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the examples of a step's batch, counted from the run's beginning.
+
+        Args:
+          step: At least 0.
+          part: The part of the batch that is wanted; B is its length.
+
+        Returns:
+          Places in the split `(B,) int64`, and `(B,) bool`, false for padding.
+        """
+        epoch, position = divmod(step, len(self))
+        places = position * self.batch_size + np.arange(self.batch_size)[part]
+        order = self._permutation(epoch)
+        return order[places % self.num_examples], places < self.num_examples
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        drawn = self._drawn  # read once: threads may draw at the same time
+        if drawn is None or drawn[0] != epoch:
+            order = np.arange(self.num_examples)
+            if self.seed is not None:
+                order = np.random.default_rng((self.seed, epoch)).permutation(order)
+            drawn = self._drawn = epoch, order
+        return drawn[1]
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process draws its own permutation.
+        return self.__dict__ | {"_drawn": None}
+
+
+class Split(Protocol):
+    """A part of a data set, cut into batches of one size, as the loop reads it.
+
+    A batch depends on the seed and the step alone: not on processes, not on workers,
+    not on the step that a run resumed at. An epoch holds every example once; the last
+    batch is padded, and the mask of the padding is false.
     """
 
     @property
     def batch_size(self) -> int:
-        """Examples a batch, over all devices."""
+        """Examples in a batch, over all devices."""
 
     @property
     def num_examples(self) -> int:
@@ -30,20 +85,20 @@ class Split(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(h, w, C)` as batches hold them."""
+        """`(h, w, C)` of the images in a batch."""
 
     def __len__(self) -> int:
-        """Batches in an epoch, the padded last one included."""
+        """Batches in an epoch, including the padded last one."""
 
     def count(self, step: int) -> int:
-        """Returns how many true examples a step's batch holds."""
+        """Returns the number of examples in a step's batch, without padding."""
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         """Returns the batch of a step, counted from the run's beginning.
 
         Args:
           step: At least 0.
-          rows: Which part of it; B is then as long.
+          part: The part of the batch that is wanted; B is its length.
 
         Returns:
           `image (B, h, w, C) uint8`, `label (B,) int32`, `mask (B,) bool`, the last
@@ -51,24 +106,23 @@ class Split(Protocol):
         """
 
     def statistics(self) -> Statistics:
-        """Returns the images' statistics; to measure them may take a while."""
+        """Returns the statistics of the images; measuring them may take a while."""
 
     def close(self) -> None:
-        """Ends what reads ahead, if anything does; a later batch starts it anew."""
+        """Stops reading ahead, if anything does; a later batch starts it again."""
 
 
 @dataclass
 class Batches:
-    """A split in memory, cut into batches of one size.
+    """A split in memory.
 
-    An epoch holds every example once. What the last batch lacks is filled with
-    examples from the epoch's beginning, their mask false: they count nowhere, yet
-    statistics over a batch (BatchNorm) see real images.
+    The padding of the last batch is examples from the epoch's beginning: their mask is
+    false, yet statistics over a batch (BatchNorm) see real images.
 
     Attributes:
       image: `(N, h, w, C) uint8`.
       label: `(N,) int32`.
-      batch_size: Examples a batch, over all devices.
+      batch_size: Examples in a batch, over all devices.
       seed: Draws a permutation for each epoch; None keeps the order.
     """
 
@@ -79,44 +133,37 @@ class Batches:
     _order: Order = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Notes how many examples there are."""
         self._order = Order(len(self.label), self.batch_size, self.seed)
 
     @property
     def num_examples(self) -> int:
-        """Examples in an epoch."""
         return len(self.label)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(h, w, C)` as batches hold them."""
         height, width, channels = self.image.shape[1:]
         return height, width, channels
 
-    def statistics(self) -> Statistics:
-        """Measures the images, once."""
-        return self._statistics
-
-    @functools.cached_property
-    def _statistics(self) -> Statistics:
-        return measure([self.image])
-
     def __len__(self) -> int:
-        """Batches in an epoch, the padded last one included."""
         return len(self._order)
 
     def count(self, step: int) -> int:
-        """Returns how many true examples a step's batch holds."""
         return self._order.count(step)
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
-        """Returns the batch of a step; see `Split.batch`."""
-        indices, mask = self._order.draw(step, rows)
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
+        indices, mask = self._order.draw(step, part)
         return {
             "image": self.image[indices],
             "label": self.label[indices],
             "mask": mask,
         }
 
+    def statistics(self) -> Statistics:
+        return self._statistics
+
+    @functools.cached_property
+    def _statistics(self) -> Statistics:
+        return measure([self.image])
+
     def close(self) -> None:
-        """Nothing reads ahead."""
+        pass

@@ -14,12 +14,12 @@ from PIL import Image
 
 from alexnet_jax.data.preparation.builder import create_builder, is_prepared, prepare
 
-_NUM_TRAIN = 1_500  # of 1,797, in scikit-learn's order; the rest is `test`
+_NUM_TRAIN = 1_500  # of 1,797, in scikit-learn's order; the others are `test`
 
 with tfds.core.registered.skip_registration():
 
     class Digits(tfds.core.GeneratorBasedBuilder):
-        """1,797 grey images of 8×8 pixels, split into 1,500 and 297."""
+        """1,797 gray images of 8×8 pixels, split into 1,500 and 297."""
 
         name = "digits"
         VERSION = tfds.core.Version("1.0.0")

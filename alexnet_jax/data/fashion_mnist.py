@@ -85,12 +85,12 @@ def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuil
     Args:
       data_dir: Folder of prepared data sets.
       manual_dir: `config.data.manual_dir`, the folder with the four original files.
-        None takes `FASHION_MNIST_DIR`, else downloads them. A folder given here is
-        checked even where nothing is left to prepare.
+        None takes `FASHION_MNIST_DIR`, otherwise downloads them. This folder is
+        checked even if the data set is prepared already.
 
     Raises:
-      InputError: `manual_dir` is missing, incomplete or damaged; or it is not given
-        and nothing answers on the network.
+      InputError: `manual_dir` is missing, incomplete or damaged; or it is None and the
+        files cannot be downloaded.
     """
     if manual_dir:
         check_manual_dir(Path(manual_dir).expanduser(), "data.manual_dir")
@@ -116,11 +116,11 @@ def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuil
 
 
 def check_manual_dir(folder: Path, field: str) -> None:
-    """Checks that the four files are there and whole.
+    """Checks that the four files are there and intact.
 
     Args:
-      folder: Where they should be.
-      field: What the user set, for the message.
+      folder: Of the files.
+      field: The name of the user's setting, for the message.
 
     Raises:
       InputError: The folder or a file is missing, or a file is damaged.
@@ -128,26 +128,27 @@ def check_manual_dir(folder: Path, field: str) -> None:
     needed = ", ".join(FILES)
     if not folder.is_dir():
         raise InputError(
-            f"{field}: {folder} is no folder; it must hold the four files {needed}"
+            f"{field}: {folder} is not a folder; it must contain the four files "
+            f"{needed}"
         )
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"{field}: {folder} lacks {', '.join(missing)}; it must hold the four "
-            f"files {needed}"
+            f"{field}: {folder} does not contain {', '.join(missing)}; it must contain "
+            f"the four files {needed}"
         )
     for name, expected in FILES.items():
         with (folder / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != expected:
             raise InputError(
-                f"{field}: {folder / name} is damaged: its SHA-256 begins "
-                f"{digest[:12]}, not {expected[:12]}; fetch it again"
+                f"{field}: {folder / name} is damaged: its SHA-256 starts with "
+                f"{digest[:12]}, not {expected[:12]}; download it again"
             )
 
 
 def _check_network() -> None:
-    """Asks for one header before TFDS does, which retries for minutes."""
+    """Requests one header before TFDS does, which retries for minutes."""
     failure: list[str] = ["no answer"]
 
     def ask() -> None:
@@ -158,7 +159,7 @@ def _check_network() -> None:
         except requests.exceptions.RequestException as error:
             failure[0] = type(error).__name__
 
-    # A thread, since name resolution heeds no timeout; a daemon, since it may hang.
+    # A thread, since name resolution ignores timeouts; a daemon, since it may hang.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_NETWORK_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""A folder of class folders, as torchvision and Imagenette lay them."""
+"""A folder of class folders, as for torchvision and in Imagenette."""
 
 import dataclasses
 import hashlib
@@ -9,24 +9,23 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from alexnet_jax.data.preparation.builder import Photographs, is_prepared
-from alexnet_jax.data.preparation.jpeg import as_jpeg
-from alexnet_jax.data.preparation.shards import Recipe, write
+from alexnet_jax.data.preparation.jpeg import TO_JPEG
+from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
 from alexnet_jax.errors import InputError
 
-# As torchvision's ImageFolder takes them.
+# Those of torchvision's ImageFolder.
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".ppm", ".bmp"),
     *(".pgm", ".tif", ".tiff", ".webp"),
 )
 _TEST_FOLDERS = {"val": "validation", "validation": "validation", "test": "test"}
-_LAYOUT = "it must hold train/CLASS/*.jpg and val/CLASS/*.jpg"
-_AS_THEY_ARE = Recipe("JPEG as it is, all else as RGB JPEG", as_jpeg)
+_LAYOUT = "it must contain train/CLASS/*.jpg and val/CLASS/*.jpg"
 
 
 @dataclasses.dataclass(eq=False)
 class FolderConfig(tfds.core.BuilderConfig):
-    """Tells a folder's prepared copy from others'.
+    """Names a folder's prepared copy.
 
     Attributes:
       class_names: By label.
@@ -38,7 +37,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 with tfds.core.registered.skip_registration():
 
     class ImageFolder(Photographs):
-        """Images in a folder a class, for training and for test."""
+        """Images in class folders, for training and for testing."""
 
         name = "image_folder"
         VERSION = tfds.core.Version("1.0.0")
@@ -54,33 +53,31 @@ def load(
 ) -> tfds.core.DatasetBuilder:
     """Returns the builder of a folder's images, prepared; prepares them once.
 
-    A folder whose files have changed since is another data set, prepared for itself.
+    If files of the folder change, it is another data set with its own prepared copy.
 
     Args:
       data_dir: Folder of prepared data sets.
       manual_dir: `config.data.manual_dir`, the folder with `train/CLASS/*` and
         `val/CLASS/*` (also called `validation` or `test`).
-      on_broken: What to do with a file that is no image, `fail` or `skip`.
+      on_broken: What to do with a file that is not an image, `fail` or `skip`.
 
     Raises:
-      InputError: The folder is laid out otherwise, a class has no images, or the disk
-        is full.
+      InputError: The folder has another layout, a class has no images, or the disk is
+        full.
     """
     if manual_dir is None:
-        raise InputError(
-            f"data.manual_dir is not set, and image_folder reads it; {_LAYOUT}"
-        )
+        raise InputError(f"data.manual_dir must be set for image_folder; {_LAYOUT}")
     root = Path(manual_dir).expanduser().absolute()
     tests = [name for name in _TEST_FOLDERS if (root / name).is_dir()]
     if not (root / "train").is_dir() or not tests:
         raise InputError(
-            f"data.manual_dir: {root} is laid out otherwise; {_LAYOUT} (or "
+            f"data.manual_dir: {root} has another layout; {_LAYOUT} (or "
             "validation/, or test/)"
         )
     class_names = tuple(_classes(root / "train"))
     for extra in sorted(set(_classes(root / tests[0])) - set(class_names)):
         raise InputError(
-            f"data.manual_dir: class {extra} is in {root / tests[0]} and not in "
+            f"data.manual_dir: class {extra} is in {root / tests[0]} but not in "
             f"{root / 'train'}, which has {len(class_names)} classes"
         )
     sources = {
@@ -96,7 +93,7 @@ def load(
 
     builder = create()
     if not is_prepared(builder):
-        write(builder, sources, _AS_THEY_ARE, on_broken=on_broken)
+        write_shards(builder, sources, TO_JPEG, on_broken=on_broken)
         builder = create()
     return builder
 
@@ -108,7 +105,9 @@ def _classes(folder: Path) -> list[str]:
         if path.is_dir() and not path.name.startswith(".")
     )
     if not names:
-        raise InputError(f"data.manual_dir: {folder} holds no class folder; {_LAYOUT}")
+        raise InputError(
+            f"data.manual_dir: {folder} contains no class folders; {_LAYOUT}"
+        )
     return names
 
 
@@ -126,6 +125,6 @@ def _list(folder: Path) -> Iterator[ImageFile]:
                 yield ImageFile(key, label, str(path), 0, size)
         if empty:
             raise InputError(
-                f"data.manual_dir: class folder {folder / label} holds no image; "
-                f"known are {', '.join(_SUFFIXES)}"
+                f"data.manual_dir: class folder {folder / label} contains no images; "
+                f"their names must end with one of {', '.join(_SUFFIXES)}"
             )

@@ -19,8 +19,8 @@ from alexnet_jax.data.preparation.builder import (
     create_builder,
     is_prepared,
 )
-from alexnet_jax.data.preparation.jpeg import as_jpeg, shrink
-from alexnet_jax.data.preparation.shards import Recipe, write
+from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
+from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.errors import InputError
 
@@ -30,10 +30,9 @@ TARS = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.t
 
 _SHORT_SIDE = 256
 _QUALITY = 85
-_IMAGE_BYTES = 22_000  # of five photographs so shrunk, 16 to 27 kB
+_IMAGE_BYTES = 22_000  # measured on five photographs: 16 to 27 kB
 
-_AS_THEY_ARE = Recipe("JPEG as it is, all else as RGB JPEG", as_jpeg)
-_SHRUNK = Recipe(
+_SHRUNK = Conversion(
     f"JPEG of quality {_QUALITY}, short side {_SHORT_SIDE}",
     functools.partial(shrink, short_side=_SHORT_SIDE, quality=_QUALITY),
     _IMAGE_BYTES,
@@ -50,7 +49,7 @@ with tfds.core.registered.skip_registration():
         def _info(self) -> tfds.core.DatasetInfo:
             names = imagenet_common.label_names_file()
             labels = tfds.features.ClassLabel(names_file=names)
-            return self.describe(labels, f"ILSVRC 2012. {_SHRUNK.words} pixels.")
+            return self.describe(labels, f"ILSVRC 2012. {_SHRUNK.description} pixels.")
 
 
 def load(
@@ -61,14 +60,14 @@ def load(
     Args:
       data_dir: Folder of prepared data sets.
       manual_dir: `config.data.manual_dir`, the folder with the two tars.
-      on_broken: What to do with a file that is no image, `fail` or `skip`.
+      on_broken: What to do with a file that is not an image, `fail` or `skip`.
 
     Raises:
       InputError: A tar is missing, incomplete or damaged, or the disk is full.
     """
     builder = create_builder(Imagenet2012, data_dir)
     if not is_prepared(builder):
-        write(builder, list_tars(manual_dir), _AS_THEY_ARE, on_broken=on_broken)
+        write_shards(builder, list_tars(manual_dir), TO_JPEG, on_broken=on_broken)
         builder = create_builder(Imagenet2012, data_dir)
     return builder
 
@@ -79,9 +78,9 @@ def load_256(
     """Returns the builder of the small images, prepared; prepares it once.
 
     Args:
-      data_dir: Folder of prepared data sets. If `imagenet2012` lies there, it is made
-        from that.
-      manual_dir: `config.data.manual_dir`, else the folder with the two tars.
+      data_dir: Folder of prepared data sets. If it has `imagenet2012`, the images are
+        made from that.
+      manual_dir: `config.data.manual_dir`, otherwise the folder with the two tars.
       on_broken: What to do with a file that cannot be decoded, `fail` or `skip`.
 
     Raises:
@@ -96,7 +95,7 @@ def load_256(
         sources = {split: Records.of(large, split) for split in TARS}
     else:
         sources = list_tars(manual_dir)
-    write(builder, sources, _SHRUNK, on_broken=on_broken)
+    write_shards(builder, sources, _SHRUNK, on_broken=on_broken)
     return create_builder(Imagenet2012Shrunk, data_dir)
 
 
@@ -104,40 +103,41 @@ def list_tars(manual_dir: str | None) -> dict[str, Files]:
     """Lists the images in the two tars, which are neither unpacked nor copied.
 
     Args:
-      manual_dir: The folder that holds them.
+      manual_dir: Their folder.
 
     Raises:
-      InputError: One is missing, cut short or lacks classes or images.
+      InputError: One is missing, truncated or without some classes or images.
     """
-    both = f"it must hold {' and '.join(TARS.values())}"
+    both = f"it must contain {' and '.join(TARS.values())}"
     if manual_dir is None:
         raise InputError(
-            f"data.manual_dir is not set, and ImageNet cannot be downloaded; {both}"
+            f"data.manual_dir must be set, since ImageNet cannot be downloaded; {both}"
         )
     folder = Path(manual_dir).expanduser().absolute()
     missing = [name for name in TARS.values() if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"data.manual_dir: {folder} lacks {' and '.join(missing)}; {both}"
+            f"data.manual_dir: {folder} does not contain {' and '.join(missing)}; "
+            f"{both}"
         )
     print(f"listing   the images in {folder}", flush=True)
     lists = {"train": _list_train, "validation": _list_validation}
     files = {}
-    # The small one first: what is wrong with it is said soon.
+    # The small one first: its faults are reported soon.
     for split in reversed(TARS):
         path = folder / TARS[split]
         try:
             files[split] = Files.in_order(split, lists[split](path))
         except (tarfile.TarError, OSError) as error:
             raise InputError(
-                f"data.manual_dir: {path} is cut short or no tar ({error}); fetch it "
-                "again"
+                f"data.manual_dir: {path} is truncated or not a tar file ({error}); "
+                "download it again"
             ) from error
     return {split: files[split] for split in TARS}
 
 
 def _list_train(path: Path) -> Iterator[ImageFile]:
-    """Lists a tar of tars, one a class."""
+    """Lists a tar that contains a tar for each class."""
     expected = set(Path(imagenet_common.label_names_file()).read_text().split())
     labels = set()
     with tarfile.open(path, "r:") as outer:
@@ -149,33 +149,33 @@ def _list_train(path: Path) -> Iterator[ImageFile]:
                     yield ImageFile(image.name, label, str(path), offset, image.size)
             if empty:
                 raise InputError(
-                    f"data.manual_dir: class {label} in {path} holds no image; fetch "
-                    "it again"
+                    f"data.manual_dir: class {label} in {path} contains no images; "
+                    "download it again"
                 )
             labels.add(label)
     if labels != expected:
         raise InputError(
-            f"data.manual_dir: {path} must hold {len(expected)} classes; got "
-            f"{len(labels)} ({min(labels ^ expected)} is one too few or too many);"
-            " fetch it again"
+            f"data.manual_dir: {path} must contain {len(expected)} classes; got "
+            f"{len(labels)} (the first that is missing or unknown is "
+            f"{min(labels ^ expected)}); download it again"
         )
 
 
 def _list_validation(path: Path) -> Iterator[ImageFile]:
-    """Lists a tar of images, whose labels TFDS knows in the order of their names."""
+    """Lists a tar of images; TFDS has their labels, in the order of their names."""
     labels = validation_labels()
     with tarfile.open(path, "r:") as tar:
         images = sorted(filter(tarfile.TarInfo.isfile, tar), key=lambda m: m.name)
     if len(images) != len(labels):
         raise InputError(
-            f"data.manual_dir: {path} must hold {len(labels):,} images; got "
-            f"{len(images):,}; fetch it again"
+            f"data.manual_dir: {path} must contain {len(labels):,} images; got "
+            f"{len(images):,}; download it again"
         )
     for image, label in zip(images, labels, strict=True):
         yield ImageFile(image.name, label, str(path), image.offset_data, image.size)
 
 
 def validation_labels() -> list[str]:
-    """Returns the labels of the validation images, sorted by these' file names."""
+    """Returns the labels of the validation images, in the order of their names."""
     folder = Path(imagenet_common.label_names_file()).parent
     return (folder / "validation_labels.txt").read_text().split()

@@ -1,4 +1,4 @@
-"""Picture files of any kind, made into images as a data set's batches hold them."""
+"""Picture files of any kind, converted to images like those of a data set."""
 
 import warnings
 from pathlib import Path
@@ -12,16 +12,16 @@ from alexnet_jax.errors import InputError
 
 _MAX_PIXELS = 100_000_000
 _16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-# A picture's border and middle, as parts of its height and width.
+# A picture's border and middle, as fractions of its height and width.
 _CORNER, _MIDDLE = 1 / 14, 1 / 4
 
 
 class Picture(NamedTuple):
-    """A picture as a network takes it.
+    """A picture as the input of a network.
 
     Attributes:
       image: `(h, w, C) uint8`.
-      notes: What was done to it, or is odd about it, that may change the answer.
+      notes: What was changed in it, or is unusual, and may change the prediction.
     """
 
     image: np.ndarray
@@ -29,10 +29,10 @@ class Picture(NamedTuple):
 
 
 def list_files(paths: list[Path]) -> list[Path]:
-    """Returns the files, and those below the folders in order, hidden ones left out.
+    """Returns the files, and those below the folders in order, without hidden ones.
 
     Raises:
-      InputError: There is none.
+      InputError: There are none.
     """
     found: list[Path] = []
     for path in paths:
@@ -48,12 +48,12 @@ def list_files(paths: list[Path]) -> list[Path]:
         else:
             found.append(path)
     if not found:
-        raise InputError(f"IMAGE: {', '.join(map(str, paths))} holds no file")
+        raise InputError(f"IMAGE: {', '.join(map(str, paths))} contains no files")
     return found
 
 
-def has_dark_ground(mean_image: np.ndarray) -> bool:
-    """Says whether a data set shows bright things on black, as Fashion-MNIST does.
+def has_dark_background(mean_image: np.ndarray) -> bool:
+    """Whether a data set shows bright objects on black, as Fashion-MNIST does.
 
     Args:
       mean_image: `(h, w, C)`, 0 to 255.
@@ -75,26 +75,27 @@ def _corners_and_middle(image: np.ndarray) -> tuple[float, float]:
     return float(np.median(corners)), float(image[h : height - h, w : width - w].mean())
 
 
-def read_picture(path: Path, inputs: DataSpec, invert: bool = False) -> Picture:
-    """Reads a picture file as the data set of a run would hold it.
+def read_picture(path: Path, spec: DataSpec, invert: bool = False) -> Picture:
+    """Reads a picture file as an image like those of a data set.
 
-    It is turned as its EXIF orientation says, made grey or coloured, and brought to the
-    data's height and width. Where the data shows things on black, as Fashion-MNIST, the
-    whole picture is kept: what it lacks of the data's shape is filled with the colour
-    of its border, and what is transparent is black. Elsewhere its centre is cut out, as
-    from ImageNet's photographs, and what is transparent is white.
+    The picture is rotated by its EXIF orientation, converted to gray or color, and
+    resized to the data's height and width. If the data shows objects on black, as
+    Fashion-MNIST does, the whole picture is kept: it is padded to the data's aspect
+    ratio with the color of its border, and transparent parts become black. Otherwise
+    its center is cropped, as for ImageNet's photographs, and transparent parts become
+    white.
 
     Args:
       path: Any file that Pillow reads.
-      inputs: What the network was fed.
-      invert: Turn light to dark and dark to light.
+      spec: The data set.
+      invert: Whether to invert light and dark.
 
     Raises:
-      InputError: The file is no picture, is damaged, too large, or holds numbers
-        whose range is not known.
+      InputError: The file is not a picture, is damaged or too large, or has pixels of
+        unknown range.
     """
-    dark = has_dark_ground(inputs.statistics.mean_image)
-    height, width, channels = inputs.image_shape
+    dark = has_dark_background(spec.statistics.mean_image)
+    height, width, channels = spec.image_shape
     picture, notes = _open(path, black=dark, least=(4 * width, 4 * height))
     picture = picture.convert("L" if channels == 1 else "RGB")
     if dark:
@@ -105,12 +106,12 @@ def read_picture(path: Path, inputs: DataSpec, invert: bool = False) -> Picture:
         image = 255 - image
     if dark:
         corners, middle = _corners_and_middle(image)
-        # Of Fashion-MNIST's 60,000 training images 18, and inverted all of them.
+        # So are 18 of Fashion-MNIST's 60,000 training images, and all inverted ones.
         if corners > min(middle, 127):
             notes.append(
-                "its ground is brighter than what it shows, while the network knows "
-                "bright things on black: the answer is not to be trusted; "
-                + ("leave out --invert" if invert else "try --invert")
+                "its background is brighter than its object, while the training images "
+                "show bright objects on black: the prediction is unreliable; try "
+                + ("without --invert" if invert else "--invert")
             )
     return Picture(image, tuple(notes))
 
@@ -122,20 +123,21 @@ def _open(
 
     Args:
       path: The file.
-      black: Whether transparent parts become black; else white.
-      least: Width and height that are wanted at least, where there is a choice.
+      black: Whether transparent parts become black; otherwise white.
+      least: Width and height of the result, at least, where there is a choice.
     """
     notes: list[str] = []
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is not the user's concern
+            # Unusual metadata is not the user's concern.
+            warnings.simplefilter("ignore")
             with Image.open(path) as opened:
                 size = f"{opened.width}×{opened.height}"
                 if opened.width * opened.height > _MAX_PIXELS:
                     raise InputError(_too_large(path, size))
                 frames = getattr(opened, "n_frames", 1)
                 if frames > 1:
-                    notes.append(f"it has {frames} frames; the first was taken")
+                    notes.append(f"it has {frames} frames; the first is used")
                 # A JPEG's blocks can be decoded at an eighth, in a tenth of the time.
                 opened.draft(None, least)
                 opened.load()
@@ -145,7 +147,7 @@ def _open(
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(path, "larger than Pillow opens")) from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: is no picture that Pillow can read") from error
+        raise InputError(f"{path}: is not a picture that Pillow can read") from error
     except Exception as error:  # on damaged bytes Pillow's readers raise any kind
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(
@@ -155,11 +157,11 @@ def _open(
         return _from_wide(picture, path, notes), notes
     if picture.has_transparency_data:
         layers = picture.convert("RGBA")
-        ground = Image.new("RGBA", layers.size, "black" if black else "white")
-        picture = Image.alpha_composite(ground, layers).convert("RGB")
+        background = Image.new("RGBA", layers.size, "black" if black else "white")
+        picture = Image.alpha_composite(background, layers).convert("RGB")
         if np.asarray(layers)[..., 3].min() < 255:
             color = "black" if black else "white"
-            notes.append(f"its transparent parts were taken for {color}")
+            notes.append(f"its transparent parts became {color}")
     return picture, notes
 
 
@@ -168,12 +170,11 @@ def _too_large(path: Path, size: str) -> str:
 
 
 def _from_wide(picture: Image.Image, path: Path, notes: list[str]) -> Image.Image:
-    """Scales 16 bits to 8; Pillow would cut off what is above 255."""
+    """Scales 16 bits to 8; Pillow would clip values above 255."""
     values = np.asarray(picture)
     if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise InputError(
-            f"{path}: holds numbers of 32 bits, whose black and white are not known; "
-            "save it with 8 or 16 bits"
+            f"{path}: has 32-bit pixels of unknown range; save it with 8 or 16 bits"
         )
     if values.max() < 4096:  # 12 bits in 16, or 8
         notes.append(f"its brightest pixel is {values.max():,} of 65,535: nearly black")
@@ -181,7 +182,7 @@ def _from_wide(picture: Image.Image, path: Path, notes: list[str]) -> Image.Imag
 
 
 def _pad(picture: Image.Image, aspect: float) -> Image.Image:
-    """Extends a picture to width / height `aspect` with its border's median colour."""
+    """Extends a picture to width / height `aspect` with its border's median color."""
     width, height = picture.size
     size = max(width, round(height * aspect)), max(height, round(width / aspect))
     if size == picture.size:

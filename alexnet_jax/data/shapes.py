@@ -1,7 +1,7 @@
-"""Drawn shapes: a few JPEG files by which ImageNet's road can be walked anywhere.
+"""Drawn shapes: a few JPEG files to try on any machine what ImageNet needs.
 
-They are files in class folders, of many sizes, and are prepared, streamed, cropped and
-judged as photographs would be; only their number is small.
+They are files of many sizes in class folders, and are prepared, streamed, cropped and
+classified like photographs; only their number is small.
 """
 
 import math
@@ -17,9 +17,9 @@ from alexnet_jax.data.image_folder import load as load_folder
 from alexnet_jax.errors import InputError
 
 _PER_CLASS = {"train": 64, "val": 16}
-_SIDES = 64, 160  # pixels; height and width are drawn each for itself
+_SIDES = 64, 160  # pixels; height and width are drawn independently
 
-# Where a shape is, by distances from its middle in halves of its size.
+# Where a shape is, by distances from its center in halves of its size.
 _SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "checks": lambda x, y: (np.floor(3 * x) + np.floor(3 * y)) % 2 == 0,
     "cross": lambda x, y: (np.minimum(abs(x), abs(y)) < 0.2) & (abs(x + y) < 1.2),
@@ -29,11 +29,11 @@ _SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
-    """Returns the builder of the shapes, drawn and prepared; does both once.
+    """Returns the builder of the shapes, drawn and prepared; both happen once.
 
     Args:
       data_dir: Folder of prepared data sets; the files are drawn into `shapes/` there.
-      on_broken: What to do with a file that is no image, `fail` or `skip`.
+      on_broken: What to do with a file that is not an image, `fail` or `skip`.
 
     Raises:
       InputError: `data_dir` cannot be written.
@@ -66,11 +66,11 @@ def _draw_all(folder: Path) -> None:
 
 
 def draw(name: str, generator: np.random.Generator) -> np.ndarray:
-    """Draws a shape somewhere, turned, in one colour on another.
+    """Draws a shape at a random place and angle, in one color on another.
 
     Args:
       name: Of the shape.
-      generator: Chooses all of it.
+      generator: Makes all choices.
 
     Returns:
       `(h, w, 3) uint8`.
@@ -84,9 +84,9 @@ def draw(name: str, generator: np.random.Generator) -> np.ndarray:
     x = (math.cos(angle) * right + math.sin(angle) * down) / half
     y = (math.cos(angle) * down - math.sin(angle) * right) / half
     inside = _SHAPES[name](x, y) & (np.maximum(abs(x), abs(y)) < 1)
-    colour, ground = generator.uniform(0, 110, 3), generator.uniform(145, 255, 3)
+    color, background = generator.uniform(0, 110, 3), generator.uniform(145, 255, 3)
     if generator.integers(2):
-        colour, ground = ground, colour
-    image = np.where(inside[..., None], colour, ground)
+        color, background = background, color
+    image = np.where(inside[..., None], color, background)
     image += generator.normal(0, 8, image.shape)
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -1,13 +1,15 @@
-"""What a network was fed, kept in its run's folder to feed it other pictures."""
+"""What a data set is, without its images; kept with a run."""
 
 import dataclasses
+import functools
 import json
-import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
@@ -16,23 +18,29 @@ DATA_FILE, STATISTICS_FILE = "data.json", "statistics.npz"
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A run's images, without the images.
+    """What a network is trained on, without the images.
 
     Attributes:
-      data: The data set's name with its version, such as `fashion_mnist 3.0.1`.
+      name: The data set's, with its version, such as `fashion_mnist 3.0.1`.
       class_names: By label.
-      image_shape: `(h, w, C)` as batches hold the images.
-      statistics: Of the training images.
+      image_shape: `(h, w, C)` of the images in a batch.
+      measure: Returns the training images' statistics.
     """
 
-    data: str
+    name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    statistics: Statistics
+    measure: Callable[[], Statistics] = field(repr=False, compare=False)
 
-    def same_as(self, other: "DataSpec") -> bool:
-        """Whether a network would be fed the same."""
-        names = ("data", "class_names", "image_shape")
+    @functools.cached_property
+    def statistics(self) -> Statistics:
+        """The training images' statistics, measured at first use."""
+        return self.measure()
+
+    def matches(self, other: "DataSpec") -> bool:
+        """Whether names, shapes and statistics are the same, up to rounding."""
+        if self != other:
+            return False
         pairs = [
             (
                 getattr(self.statistics, figure.name),
@@ -41,8 +49,6 @@ class DataSpec:
             for figure in dataclasses.fields(Statistics)
         ]
         return all(
-            getattr(self, name) == getattr(other, name) for name in names
-        ) and all(
             ours.shape == theirs.shape and np.allclose(ours, theirs)
             for ours, theirs in pairs
         )
@@ -50,14 +56,13 @@ class DataSpec:
     def save(self, workdir: Path) -> None:
         """Writes `data.json` and `statistics.npz`."""
         record = {
-            "data": self.data,
+            "data": self.name,
             "class_names": self.class_names,
             "image_shape": self.image_shape,
         }
         self.statistics.save(workdir / STATISTICS_FILE)
-        part = workdir / f"{DATA_FILE}.tmp"
-        part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        os.replace(part, workdir / DATA_FILE)
+        with atomic_write(workdir / DATA_FILE) as part:
+            part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, workdir: Path) -> "DataSpec":
@@ -69,18 +74,22 @@ class DataSpec:
         try:
             record = json.loads((workdir / DATA_FILE).read_text())
             height, width, channels = map(int, record["image_shape"])
-            inputs = cls(
-                data=str(record["data"]),
+            statistics = Statistics.load(workdir / STATISTICS_FILE)
+            spec = cls(
+                name=str(record["data"]),
                 class_names=tuple(map(str, record["class_names"])),
                 image_shape=(height, width, channels),
-                statistics=Statistics.load(workdir / STATISTICS_FILE),
+                measure=lambda: statistics,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{workdir} holds no readable {DATA_FILE} and {STATISTICS_FILE}, which "
-                "say what the network was fed; the command that trained it, given "
-                "again, writes them"
+                f"{workdir} has no readable {DATA_FILE} and {STATISTICS_FILE}, which "
+                "describe the training data; run the training command again to write "
+                "them"
             ) from error
-        if inputs.statistics.mean_image.shape[-1] != channels:
-            raise InputError(f"{workdir}: {DATA_FILE} and {STATISTICS_FILE} disagree")
-        return inputs
+        if statistics.mean_image.shape[-1] != channels:
+            raise InputError(
+                f"{workdir}: {DATA_FILE} and {STATISTICS_FILE} are of different data; "
+                "run the training command again in another --workdir"
+            )
+        return spec

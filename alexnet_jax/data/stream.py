@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from alexnet_jax.data.order import Order
+from alexnet_jax.data.batches import Batch, Order
 from alexnet_jax.data.preparation.jpeg import BrokenImage, decode
 from alexnet_jax.data.preparation.sources import open_records, parse
-from alexnet_jax.data.preparation.workers import count_cores, serve_parent
-from alexnet_jax.data.statistics import Statistics, kept_or_published
+from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
+from alexnet_jax.data.statistics import Statistics, measured_or_published
 from alexnet_jax.errors import InputError, RunError
 
-Batch = dict[str, np.ndarray]
-Place = tuple[int, tuple[int, int, int]]  # a step, and the rows of its batch
+Place = tuple[int, tuple[int, int, int]]  # a step, and the part of its batch
 
 _FOREVER = 2**40  # steps
 _SHARED_MEMORY = Path("/dev/shm")
@@ -28,15 +27,15 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the batch of a step; travels to the processes that do so.
+    """Reads the batch of a step; can be sent to another process.
 
     Attributes:
-      folder: Where the data set lies prepared.
+      folder: Of the prepared data set.
       split: Such as `train`.
       order: Which examples a batch holds.
-      size: Height and width of images, in pixels.
-      fit: How they are brought to that; see `jpeg.decode`.
-      rows: Which part of a batch is read.
+      size: Height and width of the images that are returned, in pixels.
+      fit: How images are resized; see `jpeg.decode`.
+      part: The part of a batch that is read.
     """
 
     folder: Path
@@ -44,46 +43,46 @@ class Reader:
     order: Order
     size: int
     fit: str
-    rows: slice
+    part: slice
 
     def __call__(self, step: int) -> dict[str, Any]:
-        """Returns a batch, and as `broken` the names of images that are.
+        """Returns a batch, and the names of broken images as `broken`.
 
-        Such an image is black and its mask false.
+        A broken image is black and its mask false.
         """
-        indices, mask = self.order.draw(step, self.rows)
+        indices, mask = self.order.draw(step, self.part)
         records = _records(self.folder, self.split).__getitems__(indices.tolist())
         image = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         label = np.empty(len(indices), np.int32)
         broken = []
-        for row, record in enumerate(records):
-            name, label[row], content = parse(record)
+        for index, record in enumerate(records):
+            name, label[index], content = parse(record)
             try:
-                image[row] = decode(content, self.size, self.fit)
+                image[index] = decode(content, self.size, self.fit)
             except BrokenImage as error:
-                image[row], mask[row] = 0, False
+                image[index], mask[index] = 0, False
                 broken.append(f"{name} ({error})")
         return {"image": image, "label": label, "mask": mask, "broken": broken}
 
 
 @functools.lru_cache
 def _records(folder: Path, split: str) -> Any:
-    """Opens a split, once in each process."""
+    """Opens a split, once per process."""
     return open_records(folder, split)
 
 
 @dataclass
 class Stream:
-    """A split on disk, decoded by several cores ahead of the steps that take it.
+    """A split on disk, decoded on several cores ahead of the steps that need it.
 
-    Which batches come does not depend on who reads them: a run goes on at any step,
-    with any number of workers and processes.
+    Batches do not depend on who reads them: a run can resume at any step, with any
+    number of workers and processes.
 
     Attributes:
       reader: Reads a batch.
-      workers: Processes that do so; 0 for threads of this process.
-      on_broken: `fail`, or `skip` to go on without broken images, naming them.
-      broken: Those that were skipped.
+      workers: Processes that read; 0 for threads of this process.
+      on_broken: `fail`, or `skip` to skip broken images with a message for each.
+      broken: The images that were skipped.
     """
 
     reader: Reader
@@ -96,31 +95,27 @@ class Stream:
 
     @property
     def batch_size(self) -> int:
-        """Examples a batch, over all devices."""
         return self.reader.order.batch_size
 
     @property
     def num_examples(self) -> int:
-        """Examples in an epoch."""
         return self.reader.order.num_examples
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(h, w, C)` as batches hold them."""
         return self.reader.size, self.reader.size, 3
 
     def __len__(self) -> int:
-        """Batches in an epoch, the padded last one included."""
         return len(self.reader.order)
 
     def count(self, step: int) -> int:
-        """Returns how many examples a step's batch holds, broken ones included."""
+        # Broken ones included: they are not known before they are read.
         return self.reader.order.count(step)
 
-    def batch(self, step: int, rows: slice = slice(None)) -> Batch:
+    def batch(self, step: int, part: slice = slice(None)) -> Batch:
         """Returns the batch of a step; see `Split.batch`.
 
-        Steps in a row are read ahead; any other step takes a moment.
+        Consecutive steps are read ahead; any other step takes a moment.
 
         Raises:
           InputError: An image is broken, and `on_broken` is `fail`.
@@ -128,10 +123,10 @@ class Stream:
         """
         if self.reader.order.seed is None:
             step %= len(self)  # every epoch is the same
-        place = step, rows.indices(self.batch_size)
+        place = step, part.indices(self.batch_size)
         if self._kept is None or self._kept[0] != place:
             if place != self._next:
-                self._read_from(step, rows)
+                self._read_from(step, part)
             batch = self._take()
             self._report(batch.pop("broken"))
             self._kept = place, batch
@@ -142,11 +137,9 @@ class Stream:
         return self._kept[1]
 
     def statistics(self) -> Statistics:
-        """Returns what was measured of the data set, else Krizhevsky's of ImageNet."""
-        return kept_or_published(self.reader.folder)
+        return measured_or_published(self.reader.folder)
 
     def close(self) -> None:
-        """Ends the workers."""
         if self._ahead is not None:
             self._ahead.close()
         self._ahead = self._next = self._kept = None
@@ -157,23 +150,23 @@ class Stream:
         except (OSError, RuntimeError) as error:  # array_record raises the latter
             text = " ".join(str(error).split())
             raise RunError(
-                f"data: {self.reader.folder} cannot be read, or a process that read it "
-                f"was killed ({text[:160]}); what was saved is kept, and the same "
-                "command goes on from there"
+                f"data: {self.reader.folder} cannot be read, or a process that was "
+                f"reading it was killed ({text[:160]}); the checkpoints are kept: run "
+                "the same command again to continue"
             ) from error
 
-    def _read_from(self, step: int, rows: slice) -> None:
+    def _read_from(self, step: int, part: slice) -> None:
         """Starts reading at a step."""
         import grain  # late: processes that prepare data need neither it nor JAX
 
         self.close()
-        reader = dataclasses.replace(self.reader, rows=rows)
+        reader = dataclasses.replace(self.reader, part=part)
         threads = 0 if self.workers else count_cores()
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         batches = grain.MapDataset.range(step, _FOREVER).map(reader)
         ahead = batches.to_iter_dataset(options)
         if self.workers:
-            self._check_shared_memory(rows)
+            self._check_shared_memory(part)
             if not flags.FLAGS.is_parsed():  # in a notebook; Grain asks them
                 flags.FLAGS.mark_as_parsed()
             ahead = ahead.mp_prefetch(
@@ -182,20 +175,20 @@ class Stream:
             )
         self._ahead = iter(ahead)
 
-    def _check_shared_memory(self, rows: slice) -> None:
-        """Checks that batches can be handed over; else a worker dies of a signal."""
+    def _check_shared_memory(self, part: slice) -> None:
+        """Checks that batches fit into it; otherwise a worker is killed by a signal."""
         if not _SHARED_MEMORY.is_dir():
             return
-        examples = len(range(self.batch_size)[rows])
-        # Each worker has one in the making, one handed over and one waiting.
+        examples = len(range(self.batch_size)[part])
+        # Each worker has one being written, one being read and one waiting.
         needed = 3 * self.workers * examples * math.prod(self.image_shape)
         free = shutil.disk_usage(_SHARED_MEMORY).free
         if needed > free:
             raise InputError(
-                f"data.workers: {self.workers} processes hand over up to "
-                f"{needed / 1e6:.0f} MB through {_SHARED_MEMORY}, where "
-                f"{free / 1e6:.0f} MB are free; take fewer, or 0 for threads, or make "
-                "room (docker run --shm-size)"
+                f"data.workers: {self.workers} processes need up to "
+                f"{needed / 1e6:.0f} MB of shared memory in {_SHARED_MEMORY}, where "
+                f"{free / 1e6:.0f} MB are free; set fewer, or 0 for threads, or "
+                "enlarge it (docker run --shm-size)"
             )
 
     def _report(self, broken: list[str]) -> None:
@@ -203,7 +196,7 @@ class Stream:
             if self.on_broken == "fail":
                 raise InputError(
                     f"data.on_broken: image {image} in {self.reader.folder} is broken; "
-                    "set data.on_broken=skip to go on without such images"
+                    "set data.on_broken=skip to skip broken images"
                 )
             if image not in self.broken:
                 self.broken.add(image)
@@ -215,4 +208,4 @@ class Stream:
 
 
 def _start_worker(index: int, count: int) -> None:
-    serve_parent()
+    end_with_parent()

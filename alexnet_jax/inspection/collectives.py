@@ -163,9 +163,6 @@ def describe_collectives(
             parallel, name, input_shape, num_classes, automatic=True
         )
         automatic = collectives(one_device.compile().as_text())
-        data = parallel.mesh.shape["data"]
-    else:
-        data = len(parallel.devices)
     state = abstract_state(name, input_shape, num_classes)
     device_bytes = jax.tree.map(
         lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * 4,
@@ -173,7 +170,7 @@ def describe_collectives(
         parallel.shardings(state),
     )
     return StepCollectives(
-        device_batch_size=input_shape[0] // data,
+        device_batch_size=input_shape[0] // parallel.round_up(1),
         collectives=collectives(lowered.compile().as_text()),
         automatic=automatic,
         device_state_bytes=sum(jax.tree.leaves(device_bytes)),

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from alexnet_jax.layers.conv import CEIL
-from alexnet_jax.layers.dense import MaskDropout, TowerDense, flatten
+from alexnet_jax.layers.dense import TowerDense, flatten
+from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
 from alexnet_jax.layers.pooling import (
     adaptive_avg_pool,

@@ -63,7 +63,7 @@ def lower_step(
     batch_size, *image_shape = input_shape
     prepare = partial(scale_and_resize, size=image_shape[0])
     step = make_train_step(
-        model if automatic else parallel.local(model),
+        model if automatic else parallel.local_model(model),
         _optimizer(),
         prepare,
         steps_per_epoch=1,
@@ -80,7 +80,7 @@ def lower_step(
         state = _with_shardings(state, parallel.shardings(state))
         batch = _with_shardings(batch, parallel.batch_sharding)
     else:
-        batch = jax.eval_shape(parallel.split, batch)
+        batch = jax.eval_shape(parallel.shard_batch, batch)
     key = jax.random.key(1)
     compiled: Any = jax.jit(step) if automatic else parallel.compile_train(step)
     return compiled.lower(state, batch, key)

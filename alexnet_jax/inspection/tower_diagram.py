@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.inspection.tables import Summary
-from alexnet_jax.layers.towers import NormAcrossTowers, ReadBoth
+from alexnet_jax.layers.towers import GatherTowers, NormAcrossTowers
 from alexnet_jax.models import MODELS, create_model
 
 _TOWERS = ("tower a", "tower b")
@@ -21,7 +21,8 @@ class Stage(NamedTuple):
 
     Attributes:
       name: The layer's name.
-      reads: Its input: `own` maps, those of `both` towers, or of both `alike`.
+      reads: Its input: its `own` tower's maps or those of `both`; `replicated`, if both
+        towers compute the whole of it.
       output: The stage's output: height, width and maps of all towers.
       extras: Layers that follow, such as normalization and pooling.
       halo: Whether its normalization reads maps of the other tower.
@@ -41,9 +42,9 @@ def stages(summary: Summary) -> list[Stage]:
     )
     layers = tower.bind({}).net.layers
     readers = {
-        layer.reader: "alike" if layer.alike else "both"
+        layer.reader: "replicated" if layer.replicated else "both"
         for layer in layers
-        if isinstance(layer, ReadBoth)
+        if isinstance(layer, GatherTowers)
     }
     halos = _halos(layers)
     found: list[Stage] = []
@@ -111,8 +112,10 @@ def draw_towers(summary: Summary, path: Path) -> None:
 
 def _draw_stage(axes: Any, place: int, stage: Stage) -> None:
     *size, maps = stage.output
-    alike = stage.reads == "alike"
-    shape = "×".join(str(length) for length in (*size, maps if alike else maps // 2))
+    replicated = stage.reads == "replicated"
+    shape = "×".join(
+        str(length) for length in (*size, maps if replicated else maps // 2)
+    )
     lines = [stage.name, *stage.extras, shape]
     for height, color in enumerate(_COLORS):
         axes.text(
@@ -127,11 +130,11 @@ def _draw_stage(axes: Any, place: int, stage: Stage) -> None:
                 "facecolor": "white",
                 "edgecolor": color,
                 "linewidth": 1.5,
-                "linestyle": "--" if alike else "-",
+                "linestyle": "--" if replicated else "-",
             },
             zorder=3,
         )
-    if alike:
+    if replicated:
         axes.text(place, 0.5, "computed\nalike", ha="center", va="center", fontsize=8)
     if stage.halo:
         axes.annotate(

@@ -1,4 +1,4 @@
-"""Named initialisations, applied to a whole parameter tree.
+"""Named initializations, applied to a whole parameter tree.
 
 They act on the tree because authors draw a layer by its name (conv3 from N(0, 0.03)),
 and PyTorch draws a bias from its kernel's fan-in, of which Flax's `bias_init` is not

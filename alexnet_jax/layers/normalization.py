@@ -1,4 +1,4 @@
-"""Local response normalisation in every form that AlexNets have had.
+"""Local response normalization in every form that AlexNets have had.
 
 What is called LRN differs between its sources by up to a factor of five in alpha and of
 two in k, so each form has a name here and none is the default.

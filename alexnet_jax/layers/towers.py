@@ -5,7 +5,8 @@ the other half has. Their gradients are a device's own: what reaches a tower's m
 summed over the towers that read them.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,32 +15,36 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.dense import Dense, TowerDense, flatten
 from alexnet_jax.layers.normalization import LocalResponseNorm
+
+REPLICATED = "fc8"  # the layer that every tower computes, with all of its weights
 
 
 @dataclass(frozen=True)
-class ReadBoth:
-    """Puts the maps of all towers beside each other, for a layer that reads both.
+class GatherTowers:
+    """Puts the maps of all towers beside each other, for a layer that reads them.
 
     Where each tower computes other outputs from them, a map's gradient is the sum of
     what the towers send back: a reduce-scatter, the gather's transpose. Where every
-    tower computes alike (fc8 and the loss), the gradient that comes back is the same on
-    each, which takes its part of it; to sum would count the loss once a tower.
+    tower computes the same (fc8 and the loss), the gradient that comes back is the same
+    on each, which takes its part of it; a sum would count the loss once a tower.
 
     Attributes:
       axis: The devices' axis.
       reader: The layer that reads.
-      alike: Whether every tower computes that layer alike.
+      replicated: Whether every tower computes the whole of that layer.
     """
 
     axis: str
     reader: str
-    alike: bool = False
+    replicated: bool = False
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`(..., C / towers)` → `(..., C)`."""
         with jax.named_scope(f"to_{self.reader}"):
-            return (_gather_alike if self.alike else _gather)(x, self.axis)
+            return (_gather_replicated if self.replicated else _gather)(x, self.axis)
 
 
 def _gather(x: jax.Array, axis: str) -> jax.Array:
@@ -47,12 +52,12 @@ def _gather(x: jax.Array, axis: str) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _gather_alike(x: jax.Array, axis: str) -> jax.Array:
+def _gather_replicated(x: jax.Array, axis: str) -> jax.Array:
     return _gather(x, axis)
 
 
 def _forward(x: jax.Array, axis: str) -> tuple[jax.Array, None]:
-    return _gather_alike(x, axis), None
+    return _gather_replicated(x, axis), None
 
 
 def _backward(axis: str, _: None, gradient: jax.Array) -> tuple[jax.Array]:
@@ -62,14 +67,14 @@ def _backward(axis: str, _: None, gradient: jax.Array) -> tuple[jax.Array]:
     return (lax.dynamic_slice_in_dim(gradient, first, width, axis=last),)
 
 
-_gather_alike.defvjp(_forward, _backward)
+_gather_replicated.defvjp(_forward, _backward)
 
 
 @dataclass(frozen=True)
 class NormAcrossTowers:
-    """Normalisation whose window crosses from one tower's maps into the next's.
+    """Normalization whose window crosses from one tower's maps into the next's.
 
-    Caffe normalises as if there were no towers, so the maps at the border are
+    Caffe normalizes as if there were no towers, so the maps at the border are
     exchanged: for a window of five, two each way.
 
     Attributes:
@@ -94,6 +99,46 @@ class NormAcrossTowers:
         return self.norm(extended)[..., below : below + width]
 
 
+def one_tower(layers: Sequence[Callable], axis: str, towers: int) -> list[Callable]:
+    """Returns the layers that a tower computes, from those of the whole network.
+
+    A tower makes its share of a layer's maps or units. A convolution in as many groups
+    as there are towers reads the tower's own maps; any other, and a dense layer, reads
+    those of all towers, so a `GatherTowers` stands before it. fc8 is replicated.
+
+    Args:
+      layers: Of the whole network, one after the other.
+      axis: The devices' axis.
+      towers: How many there are.
+    """
+    local: list[Callable] = []
+    is_split = False  # whether a tower has its own maps alone; all read the same image
+    for layer in layers:
+        if isinstance(layer, Conv | Dense):
+            groups = getattr(layer, "feature_group_count", 1)
+            replicated = layer.name == REPLICATED
+            if is_split and groups == 1:
+                # Maps are put beside each other before they are flattened.
+                place = len(local) - (local[-1] is flatten)
+                gather = GatherTowers(axis, str(layer.name), replicated)
+                local.insert(place, gather)
+            if isinstance(layer, Conv) and groups > 1:
+                layer = layer.clone(feature_group_count=groups // towers)
+            if not replicated:
+                layer = layer.clone(features=layer.features // towers)
+            is_split = not replicated
+        elif isinstance(layer, TowerDense):
+            features, groups = layer.features // towers, layer.groups // towers
+            layer = layer.clone(features=features, groups=groups)
+        elif isinstance(layer, LocalResponseNorm):
+            if layer.groups == 1:
+                layer = NormAcrossTowers(layer, axis)
+            else:
+                layer = dataclasses.replace(layer, groups=layer.groups // towers)
+        local.append(layer)
+    return local
+
+
 def is_sharded(path: Sequence[Any]) -> bool:
     """Says whether towers hold a part each of an array of a state.
 
@@ -103,5 +148,5 @@ def is_sharded(path: Sequence[Any]) -> bool:
         BatchNorm's scales and statistics and whatever the optimizer keeps for them.
     """
     names = [str(getattr(key, "key", "")) for key in path]
-    split = "kernel", "bias", "scale", "mean", "var"
-    return names[-1] in split and names[-2] != "fc8"
+    sharded = "kernel", "bias", "scale", "mean", "var"
+    return names[-1] in sharded and names[-2] != REPLICATED

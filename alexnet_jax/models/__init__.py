@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models.ablations import SWITCHES, Switched
+from alexnet_jax.models.ablations import ABLATIONS, Ablatable
 from alexnet_jax.models.base import Classifier
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
 from alexnet_jax.models.d2l import (
@@ -26,13 +26,14 @@ from alexnet_jax.models.lenet import LeNet
 from alexnet_jax.models.torchvision import AlexNetTorchvision, AlexNetUngrouped
 
 __all__ = [
+    "ABLATIONS",
     "MODELS",
-    "SWITCHES",
     "AlexNet",
     "Classifier",
     "LeNet",
     "create_configured",
     "create_model",
+    "list_models",
 ]
 
 MODELS: dict[str, type[Classifier]] = {
@@ -73,22 +74,22 @@ def create_model(name: str, **fields: Any) -> Classifier:
       name: A key of `MODELS`.
       **fields: Its attributes: `num_classes`, `training`, `lr`, `initializer` and, for
         all but LeNet-5, `dropout_rate` and `width`; `softmax` for `alexnet_keras`;
-        for Krizhevsky's, `SWITCHES`.
+        for Krizhevsky's, `ABLATIONS`.
 
     Raises:
       InputError: `name` is not registered, or it has no switch that is set.
     """
     check_name(name)
     network = MODELS[name]
-    if not issubclass(network, Switched):
-        for field, by_author in SWITCHES.items():
+    if not issubclass(network, Ablatable):
+        for field, by_author in ABLATIONS.items():
             _check_left_alone(name, field, fields.pop(field, by_author), by_author)
     return network(**fields)
 
 
 def _check_left_alone(name: str, field: str, value: Any, by_author: Any) -> None:
     if value != by_author:
-        able = (other for other, kind in MODELS.items() if issubclass(kind, Switched))
+        able = (other for other, kind in MODELS.items() if issubclass(kind, Ablatable))
         raise InputError(
             f"model.{field} must be {by_author!r} with {name}, which has no such "
             f"switch; got {value!r}; those that have: {', '.join(able)}"
@@ -105,7 +106,7 @@ def create_configured(config: ConfigDict) -> Classifier:
         "lr": config.optim.learning_rate,
         "num_classes": config.model.num_classes,
         "initializer": config.model.init,
-        **{switch: config.model[switch] for switch in SWITCHES},
+        **{switch: config.model[switch] for switch in ABLATIONS},
     }
     network = MODELS.get(config.model.name)
     if hasattr(network, "dropout_rate"):

@@ -1,42 +1,33 @@
-"""The switches of the paper's ablations: a network with one of its parts exchanged."""
+"""The paper's ablations: a network with one of its parts exchanged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import flax.linen as nn
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.dense import Dense, TowerDense
+from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.dense import TowerDense, flatten
+from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
 from alexnet_jax.layers.pooling import avg_pool_3x3, max_pool_2x2, max_pool_ceil
-from alexnet_jax.models.variant import Layer, Variant
+from alexnet_jax.models.base import AlexNetBase
 
-_POOLS: dict[str, Layer] = {
-    "author": max_pool_ceil,
-    "2x2": max_pool_2x2,
-    "average": avg_pool_3x3,
-}
-_ACTIVATIONS: dict[str, Callable] = {"author": nn.relu, "tanh": nn.tanh}
+_POOLS = {"author": max_pool_ceil, "2x2": max_pool_2x2, "average": avg_pool_3x3}
 _ALLOWED = {
     "normalization": ("author", "none", "batch"),
     "pooling": tuple(_POOLS),
-    "activation": tuple(_ACTIVATIONS),
+    "activation": ("author", "tanh"),
 }
-# A `Switched` network's fields of that kind, each with its author's value.
-SWITCHES: dict[str, str | bool] = {**dict.fromkeys(_ALLOWED, "author"), "links": True}
-
-# What else those runs changed: so that 2×2 pools leave fc6 as many units to read,
-# 6×6×256 (sides 28, 26, 13, 13, 13, 11, 6) ...
-_PADS_OF_147 = {"conv2": 1, "conv5": 0}
-# ... and so that cut links leave about as many weights.
-_MAPS_OF_150 = {"conv2": 320}
-_FC6_OF_150, _FC7_OF_150 = 8192, 4096
+# An `Ablatable` network's fields of that kind, each with its author's value.
+ABLATIONS: dict[str, str | bool] = {**dict.fromkeys(_ALLOWED, "author"), "links": True}
 
 
-class Switched(Variant):
+class Ablatable(AlexNetBase):
     """An AlexNet of Krizhevsky's, of which a part can be exchanged for another.
 
     Attributes:
       normalization: `author`; `none`, as configuration 148 has it (both kinds are
-        gone); `batch`, BatchNorm in each place where the author normalises.
+        gone); `batch`, BatchNorm in each place where the author normalizes.
       pooling: `author`, 3×3 windows at stride 2; `2x2` at stride 2, so that they do not
         overlap, as configuration 147 has it, with conv2 padded by 1 and conv5 by 0;
         `average` over the author's windows.
@@ -62,7 +53,6 @@ class Switched(Variant):
     batch_axis: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the switches."""
         for field, allowed in _ALLOWED.items():
             if (value := getattr(self, field)) not in allowed:
                 raise InputError(
@@ -75,78 +65,100 @@ class Switched(Variant):
             )
         super().__post_init__()
 
-    @property
-    def pool(self) -> Layer:
-        """What pools."""
-        return _POOLS[self.pooling]
-
-    @property
-    def activate(self) -> Layer:
-        """The non-linearity."""
-        return _ACTIVATIONS[self.activation]
-
     @nn.nowrap
-    def norms(self, first: Layer, *more: Layer) -> tuple[list[Layer], list[Layer]]:
-        """Returns what normalises in layer 1 and in layer 2.
-
-        Args:
-          first: The author's normalisation in both.
-          more: And what follows it in layer 2.
-        """
-        if self.normalization == "author":
-            return [first], [first, *more]
-        if self.normalization == "none":
-            return [], []
-        norm1, norm2 = (
-            nn.BatchNorm(
-                use_running_average=not self.training,
-                momentum=0.9,  # of the running statistics, as in PyTorch
-                axis_name=self.batch_axis,
-                name=name,
-            )
-            for name in ("norm1", "norm2")
+    def sequential(self, *blocks: Iterable[Callable]) -> nn.Sequential:
+        """Creates the layers of a table, with the parts exchanged that are set."""
+        batch_norm = {
+            "use_running_average": not self.training,
+            "momentum": 0.9,  # of the running statistics, as in PyTorch
+            "axis_name": self.batch_axis,
+        }
+        layers = ablate(
+            [layer for block in blocks for layer in block],
+            normalization=self.normalization,
+            pooling=self.pooling,
+            activation=self.activation,
+            groups=1 if self.links else self.towers,
+            batch_norm=batch_norm,
         )
-        return [norm1], [norm2]
+        return super().sequential(layers)
 
-    @nn.nowrap
-    def conv(
-        self,
-        name: str,
-        features: int,
-        size: int,
-        stride: int = 1,
-        pad: int | str = 0,
-        groups: int = 1,
-    ) -> nn.Conv:
-        """Returns a convolution as `Variant.conv` does, but for what a switch wants."""
-        if self.pooling == "2x2":
-            pad = _PADS_OF_147.get(name, pad)
-        if not self.links:
-            features = _MAPS_OF_150.get(name, features)
-            groups = 1 if name == "conv1" else self.towers
-        return super().conv(name, features, size, stride, pad, groups)
 
-    @nn.nowrap
-    def read_both(self, reader: str, *, alike: bool = False) -> list[Layer]:
-        """Returns what a layer wants before it that reads all towers, if it still does.
+def ablate(
+    layers: Sequence[Callable],
+    *,
+    normalization: str = "author",
+    pooling: str = "author",
+    activation: str = "author",
+    groups: int = 1,
+    batch_norm: dict[str, Any] | None = None,
+) -> list[Callable]:
+    """Exchanges parts of a network.
 
-        Args:
-          reader: The layer's name.
-          alike: Whether every tower computes it alike, as fc8, which always reads all.
-        """
-        return super().read_both(reader, alike=alike) if self.links or alike else []
+    Args:
+      layers: Of the whole network, one after the other.
+      normalization: As in `Ablatable`.
+      pooling: As in `Ablatable`.
+      activation: As in `Ablatable`.
+      groups: Towers whose links are cut; 1 leaves them.
+      batch_norm: BatchNorm's settings.
 
-    @nn.nowrap
-    def dense(self) -> list[Layer]:
-        """Returns fc6, fc7 and fc8, with the dropout of 2012."""
-        if self.links:
-            return self.head(mask=True, activate=self.activate)
-        groups = 1 if self.tower_axis else self.towers
-        fc6 = TowerDense(self.own(_FC6_OF_150), groups, name="fc6")
-        fc7 = TowerDense(self.own(_FC7_OF_150), groups, name="fc7")
-        return [
-            *(fc6, self.activate, self.dropout(mask=True)),
-            *(fc7, self.activate, self.dropout(mask=True)),
-            *self.read_both("fc8", alike=True),
-            Dense(self.num_classes, name="fc8"),
-        ]
+    Returns:
+      The layers, changed.
+    """
+    exchanged = list(layers)
+    if activation == "tanh":
+        exchanged = [nn.tanh if layer is nn.relu else layer for layer in exchanged]
+    if pooling != "author":
+        exchanged = _exchange_pools(exchanged, pooling)
+    if normalization != "author":
+        exchanged = _exchange_norms(exchanged, normalization, batch_norm or {})
+    if groups > 1:
+        exchanged = _cut_links(exchanged, groups)
+    return exchanged
+
+
+def _exchange_pools(layers: list[Callable], pooling: str) -> list[Callable]:
+    # So that 2×2 pools leave fc6 as many units to read, 6×6×256 (sides 28, 26, 13, 13,
+    # 13, 11, 6), configuration 147 has other padding.
+    pads = {"conv2": 1, "conv5": 0} if pooling == "2x2" else {}
+    exchanged: list[Callable] = []
+    for layer in layers:
+        if layer is max_pool_ceil:
+            layer = _POOLS[pooling]
+        elif isinstance(layer, Conv) and layer.name in pads:
+            layer = layer.clone(padding=pads[layer.name])
+        exchanged.append(layer)
+    return exchanged
+
+
+def _exchange_norms(
+    layers: list[Callable], normalization: str, settings: dict[str, Any]
+) -> list[Callable]:
+    exchanged: list[Callable] = []
+    count = 0
+    for layer in layers:
+        if isinstance(layer, LocalResponseNorm) and normalization == "batch":
+            count += 1
+            layer = nn.BatchNorm(**settings, name=f"norm{count}", parent=None)
+        if not isinstance(layer, LocalResponseNorm | MapNorm):
+            exchanged.append(layer)
+    return exchanged
+
+
+def _cut_links(layers: list[Callable], groups: int) -> list[Callable]:
+    """Lets conv2 to fc7 read their own tower alone, as in configuration 150."""
+    # It has about as many weights as with links.
+    features = {"conv2": 320, "fc6": 8192, "fc7": 4096}
+    exchanged: list[Callable] = []
+    for layer in layers:
+        name = getattr(layer, "name", None) or ""
+        if isinstance(layer, Conv) and name != "conv1":
+            layer = layer.clone(
+                features=features.get(name, layer.features), feature_group_count=groups
+            )
+        elif name in ("fc6", "fc7"):
+            layer = TowerDense(features[name], groups, name=name, parent=None)
+        if layer is not flatten:  # `TowerDense` does it, tower by tower
+            exchanged.append(layer)
+    return exchanged

@@ -1,16 +1,16 @@
-"""The AlexNets of the textbooks: one tower, no normalisation, fed with [0, 1]."""
+"""The AlexNets of the textbooks: one tower, no normalization, fed with [0, 1]."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import flax.linen as nn
+from flax.linen import relu, softmax
 
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.pooling import max_pool
-from alexnet_jax.models.base import Reference
-from alexnet_jax.models.variant import Variant
+from alexnet_jax.models.base import AlexNetBase, Reference
 
 
-class AlexNet(Variant):
-    """d2l.ai's AlexNet: one tower, no normalisation.
+class AlexNet(AlexNetBase):
+    """d2l.ai's AlexNet: one tower, no normalization.
 
     Input: `(B, 224, 224, 1)` in [0, 1]. 46,764,746 parameters and 938,146,176
     multiply-adds an image for 1 channel and 10 classes; 758 times LeNet-5's parameters.
@@ -18,7 +18,7 @@ class AlexNet(Variant):
 
     Differences:
       * One tower: conv2, conv4 and conv5 read all maps of the layer before.
-      * No response normalisation after conv1 and conv2.
+      * No response normalization after conv1 and conv2.
       * conv1 pads by 1: 54×54 maps, not 55×55, so fc6 reads 5×5×256, not 6×6×256.
       * LeCun-normal kernels and zero biases; the paper has N(0, 0.01) and ones.
       * Dropout is rescaled in training, not at test.
@@ -30,22 +30,23 @@ class AlexNet(Variant):
         "d2l.ai §8.1, JAX", (224, 224, 1), 10, "Fashion-MNIST 88.24"
     )
     author_initializer: ClassVar[str] = "lecun"
-    conv1_pad: ClassVar[int] = 1
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv = self.conv
-        self.net = self.stack(
-            [conv("conv1", 96, 11, 4, self.conv1_pad), nn.relu, max_pool],  # 26×26×96
-            [conv("conv2", 256, 5, pad=2), nn.relu, max_pool],  # 12×12×256
-            [conv("conv3", 384, 3, pad=1), nn.relu],  # 12×12×384
-            [conv("conv4", 384, 3, pad=1), nn.relu],  # 12×12×384
-            [conv("conv5", 256, 3, pad=1), nn.relu, max_pool],  # 5×5×256
-            self.head(),
+        conv, dense, drop, pool = self.conv, self.dense, self.dropout(), max_pool
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4, pad=1), relu, pool],  # 26×26×96
+            [conv("conv2", 256, 5, pad=2), relu, pool],  # 12×12×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 12×12×384
+            [conv("conv4", 384, 3, pad=1), relu],  # 12×12×384
+            [conv("conv5", 256, 3, pad=1), relu, pool],  # 5×5×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
         )
 
 
-class AlexNetFashion(AlexNet):
+class AlexNetFashion(AlexNetBase):
     """A PyTorch tutorial's AlexNet for Fashion-MNIST: d2l's without padding in conv1.
 
     Input: `(B, 224, 224, 1)` in [0, 1]. 46,764,746 parameters and 938,146,176
@@ -54,9 +55,9 @@ class AlexNetFashion(AlexNet):
     0.9135 at best.
 
     Differences:
-      * One tower, no response normalisation, dropout rescaled in training: as d2l.
+      * One tower, no response normalization, dropout rescaled in training: as d2l.
       * conv1 pads nothing: 54×54 maps, 5×5×256 before fc6.
-      * PyTorch's default initialisation.
+      * PyTorch's default initialization.
 
     Source: D. Zhou's blog, code at derekzhouai/derekzhou-ai-blog-code.
     """
@@ -65,10 +66,23 @@ class AlexNetFashion(AlexNet):
         "D. Zhou's blog, PyTorch", (224, 224, 1), 10, "Fashion-MNIST 90.47"
     )
     author_initializer: ClassVar[str] = "torch"
-    conv1_pad: ClassVar[int] = 0
+
+    def setup(self) -> None:
+        """Lays out the layers; shapes are for 224×224."""
+        conv, dense, drop, pool = self.conv, self.dense, self.dropout(), max_pool
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4), relu, pool],  # 26×26×96
+            [conv("conv2", 256, 5, pad=2), relu, pool],  # 12×12×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 12×12×384
+            [conv("conv4", 384, 3, pad=1), relu],  # 12×12×384
+            [conv("conv5", 256, 3, pad=1), relu, pool],  # 5×5×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
+        )
 
 
-class AlexNetKeras(AlexNet):
+class AlexNetKeras(AlexNetBase):
     """A Keras lesson's AlexNet: d2l's without padding in conv1, with a softmax layer.
 
     Input: `(B, 224, 224, 3)`; the lesson does not say in what range, [0, 1] here.
@@ -76,7 +90,7 @@ class AlexNetKeras(AlexNet):
     Published: nothing.
 
     Differences:
-      * One tower, no response normalisation, dropout rescaled in training: as d2l.
+      * One tower, no response normalization, dropout rescaled in training: as d2l.
       * conv1 pads nothing: 54×54 maps, 5×5×256 before fc6.
       * Glorot-uniform kernels and zero biases, as Keras has by default.
       * The lesson's model ends in a softmax; here that is `softmax=True`, since the
@@ -94,15 +108,24 @@ class AlexNetKeras(AlexNet):
         "Dataplexa lesson 38, Keras", (224, 224, 3), 1000, "-"
     )
     author_initializer: ClassVar[str] = "xavier"
-    conv1_pad: ClassVar[int] = 0
 
-    @nn.nowrap
-    def head(self, *args: Any, **kwargs: Any) -> list:
-        """Returns the dense layers, and softmax if it is wanted."""
-        return super().head(*args, **kwargs) + [nn.softmax] * self.softmax
+    def setup(self) -> None:
+        """Lays out the layers; shapes are for 224×224."""
+        conv, dense, drop, pool = self.conv, self.dense, self.dropout(), max_pool
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4), relu, pool],  # 26×26×96
+            [conv("conv2", 256, 5, pad=2), relu, pool],  # 12×12×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 12×12×384
+            [conv("conv4", 384, 3, pad=1), relu],  # 12×12×384
+            [conv("conv5", 256, 3, pad=1), relu, pool],  # 5×5×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
+            [softmax] if self.softmax else [],
+        )
 
 
-class AlexNetHalf(Variant):
+class AlexNetHalf(AlexNetBase):
     """AlexNet with half the channels and half the dense units, for small machines.
 
     Input: `(B, 224, 224, C)` in [0, 1]. 16,630,440 parameters and 311,191,824
@@ -110,9 +133,9 @@ class AlexNetHalf(Variant):
     for 1 channel and 10 classes. Published: about 0.90 on Fashion-MNIST.
 
     Differences:
-      * Half of the paper's channels and units, in one tower; no normalisation.
+      * Half of the paper's channels and units, in one tower; no normalization.
       * conv1 pads by 2: the 55×55 grid starts two pixels outside the image.
-      * PyTorch's default initialisation.
+      * PyTorch's default initialization.
       * Dropout is rescaled in training, not at test.
 
     Source: "From LeNet to AlexNet", a PyTorch tutorial of 2026.
@@ -125,12 +148,14 @@ class AlexNetHalf(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv = self.conv
-        self.net = self.stack(
-            [conv("conv1", 48, 11, 4, 2), nn.relu, max_pool],  # 27×27×48
-            [conv("conv2", 128, 5, pad=2), nn.relu, max_pool],  # 13×13×128
-            [conv("conv3", 192, 3, pad=1), nn.relu],  # 13×13×192
-            [conv("conv4", 192, 3, pad=1), nn.relu],  # 13×13×192
-            [conv("conv5", 128, 3, pad=1), nn.relu, max_pool],  # 6×6×128
-            self.head(2048),
+        conv, dense, drop, pool = self.conv, self.dense, self.dropout(), max_pool
+        self.net = self.sequential(
+            [conv("conv1", 48, 11, stride=4, pad=2), relu, pool],  # 27×27×48
+            [conv("conv2", 128, 5, pad=2), relu, pool],  # 13×13×128
+            [conv("conv3", 192, 3, pad=1), relu],  # 13×13×192
+            [conv("conv4", 192, 3, pad=1), relu],  # 13×13×192
+            [conv("conv5", 128, 3, pad=1), relu, pool],  # 6×6×128
+            [flatten, dense("fc6", 2048), relu, drop],
+            [dense("fc7", 2048), relu, drop],
+            [dense("fc8", self.num_classes)],
         )

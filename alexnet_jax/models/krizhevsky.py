@@ -6,16 +6,19 @@ the edge, where it sees zeros (`CEIL`, `max_pool_ceil`): so 224 pixels make 55×
 
 from typing import ClassVar
 
+from flax.linen import relu
+
 from alexnet_jax.layers.conv import CEIL
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.normalization import MapNorm
-from alexnet_jax.models.ablations import Switched
+from alexnet_jax.layers.pooling import max_pool_ceil
+from alexnet_jax.models.ablations import Ablatable
 from alexnet_jax.models.base import Reference
-from alexnet_jax.models.variant import Layer
 
 _IMAGENET = (224, 224, 3), 1000
 
 
-class AlexNetPaper(Switched):
+class AlexNetPaper(Ablatable):
     """AlexNet as the text of the paper has it.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 60,965,224 parameters and
@@ -24,7 +27,7 @@ class AlexNetPaper(Switched):
     views) for one network; of the runs that gave this, see `AlexNet2012`.
 
     Differences: none from the text. Where it leaves something open, the code behind it
-    is followed: the last windows of conv1 hang over the edge, and normalisation stays
+    is followed: the last windows of conv1 hang over the edge, and normalization stays
     within a tower, as each lay on a GPU of its own.
 
     Source: Krizhevsky, Sutskever and Hinton 2012, §3 to §5.
@@ -39,19 +42,21 @@ class AlexNetPaper(Switched):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool, act = self.conv, self.pool, self.activate
-        norm1, norm2 = self.norms(self.norm("paper"))
-        self.net = self.stack(
-            [conv("conv1", 96, 11, 4, CEIL), act, *norm1, pool],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2, groups=2), act, *norm2, pool],  # 13×13×256
-            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), act],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1, groups=2), act],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1, groups=2), act, pool],  # 6×6×256
-            self.dense(),
+        conv, dense, pool = self.conv, self.dense, max_pool_ceil
+        norm, drop = self.norm("paper"), self.dropout(mask=True)
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4, pad=CEIL), relu, norm, pool],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), relu, norm, pool],  # 13×13×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384, reads both towers
+            [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1, groups=2), relu, pool],  # 6×6×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
         )
 
 
-class AlexNet2012(Switched):
+class AlexNet2012(Ablatable):
     """AlexNet as it was run: configuration 145 of the released code.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 60,965,224 parameters and
@@ -60,9 +65,9 @@ class AlexNet2012(Switched):
     views), logged in layer-params-145.cfg: the paper's "1 CNN".
 
     Differences:
-      * Normalisation divides alpha by its window's size: 2e-5, not 1e-4.
-      * In layer 1, normalisation and pooling come before ReLU.
-      * In layer 2, a second normalisation follows, over 5×5 units of the same map.
+      * Normalization divides alpha by its window's size: 2e-5, not 1e-4.
+      * In layer 1, normalization and pooling come before ReLU.
+      * In layer 2, a second normalization follows, over 5×5 units of the same map.
       * Kernels of conv3, conv4 and conv5 are drawn from N(0, 0.03), not N(0, 0.01).
       * Biases learn at twice the rate of weights and do not decay (`optim.name`
         'sgd_2012').
@@ -76,27 +81,25 @@ class AlexNet2012(Switched):
     author_initializer: ClassVar[str] = "2012"
     author_scale: ClassVar[str] = "pixels"
     towers: ClassVar[int] = 2
-    conv6: ClassVar[bool] = False
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool, act = self.conv, self.pool, self.activate
-        norm1, norm2 = self.norms(self.norm("2012"), MapNorm())
-        conv6: list[Layer] = []
-        if self.conv6:
-            conv6 = [*self.read_both("conv6"), conv("conv6", 256, 3, pad=1), act]
-        self.net = self.stack(
-            [conv("conv1", 96, 11, 4, CEIL), *norm1, pool, act],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2, groups=2), act, *norm2, pool],  # 13×13×256
-            [*self.read_both("conv3"), conv("conv3", 384, 3, pad=1), act],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1, groups=2), act],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1, groups=2), pool, act],  # 6×6×256
-            conv6,  # 6×6×256
-            self.dense(),
+        conv, dense, pool = self.conv, self.dense, max_pool_ceil
+        norm, map_norm, drop = self.norm("2012"), MapNorm(), self.dropout(mask=True)
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4, pad=CEIL), norm, pool, relu],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), relu],  # 27×27×256
+            [norm, map_norm, pool],  # 13×13×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384, reads both towers
+            [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1, groups=2), pool, relu],  # 6×6×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
         )
 
 
-class AlexNet2012Conv6(AlexNet2012):
+class AlexNet2012Conv6(Ablatable):
     """The 2012 network with a sixth convolution, for pre-training on all of ImageNet.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 61,555,304 parameters and
@@ -115,10 +118,29 @@ class AlexNet2012Conv6(AlexNet2012):
         *_IMAGENET,
         "ImageNet 61.01 / 83.38 (pre-trained, ten views)",
     )
-    conv6: ClassVar[bool] = True
+    author_initializer: ClassVar[str] = "2012"
+    author_scale: ClassVar[str] = "pixels"
+    towers: ClassVar[int] = 2
+
+    def setup(self) -> None:
+        """Lays out the layers; shapes are for 224×224."""
+        conv, dense, pool = self.conv, self.dense, max_pool_ceil
+        norm, map_norm, drop = self.norm("2012"), MapNorm(), self.dropout(mask=True)
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4, pad=CEIL), norm, pool, relu],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2, groups=2), relu],  # 27×27×256
+            [norm, map_norm, pool],  # 13×13×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384, reads both towers
+            [conv("conv4", 384, 3, pad=1, groups=2), relu],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1, groups=2), pool, relu],  # 6×6×256
+            [conv("conv6", 256, 3, pad=1), relu],  # 6×6×256, reads both towers
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
+        )
 
 
-class AlexNet2012OneGPU(Switched):
+class AlexNet2012OneGPU(Ablatable):
     """The 2012 network's control on one GPU: a single tower.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 59,798,312 parameters and
@@ -143,30 +165,33 @@ class AlexNet2012OneGPU(Switched):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool, act = self.conv, self.pool, self.activate
-        norm1, norm2 = self.norms(self.norm("2012"), MapNorm())
-        self.net = self.stack(
-            [conv("conv1", 48, 11, 4, CEIL), *norm1, pool, act],  # 27×27×48
-            [conv("conv2", 128, 5, pad=2), act, *norm2, pool],  # 13×13×128
-            [conv("conv3", 192, 3, pad=1), act],  # 13×13×192
-            [conv("conv4", 192, 3, pad=1), act],  # 13×13×192
-            [conv("conv5", 256, 3, pad=1), pool, act],  # 6×6×256
-            self.dense(),
+        conv, dense, pool = self.conv, self.dense, max_pool_ceil
+        norm, map_norm, drop = self.norm("2012"), MapNorm(), self.dropout(mask=True)
+        self.net = self.sequential(
+            [conv("conv1", 48, 11, stride=4, pad=CEIL), norm, pool, relu],  # 27×27×48
+            [conv("conv2", 128, 5, pad=2), relu],  # 27×27×128
+            [norm, map_norm, pool],  # 13×13×128
+            [conv("conv3", 192, 3, pad=1), relu],  # 13×13×192
+            [conv("conv4", 192, 3, pad=1), relu],  # 13×13×192
+            [conv("conv5", 256, 3, pad=1), pool, relu],  # 6×6×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
         )
 
 
-class AlexNetOneWeirdTrick(Switched):
+class AlexNetOneWeirdTrick(Ablatable):
     """Krizhevsky's network of 2014, for cuda-convnet2: one tower, fewer maps.
 
     Input: `(B, 224, 224, 3)`, 0 to 255 less the mean image. 61,100,840 parameters and
     714,188,480 multiply-adds an image.
     Published: 42.55 % top-1 and 19.81 % top-5 error on ImageNet 2012 (validation,
-    centre crop), 40.42 and 18.15 with ten views.
+    center crop), 40.42 and 18.15 with ten views.
 
     Differences:
       * One tower of 64, 192, 384, 256 and 256 maps. The 2014 paper's footnote has 384
         in conv4; the released configuration, followed here, has 256.
-      * Normalisation divides alpha by its window's size; in layer 1 it and pooling come
+      * Normalization divides alpha by its window's size; in layer 1 it and pooling come
         before ReLU.
       * Kernels of conv3, conv4 and conv5 from N(0, 0.03); fc8's biases start at -7.
 
@@ -184,13 +209,15 @@ class AlexNetOneWeirdTrick(Switched):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv, pool, act = self.conv, self.pool, self.activate
-        norm1, norm2 = self.norms(self.norm("2012"))
-        self.net = self.stack(
-            [conv("conv1", 64, 11, 4, CEIL), *norm1, pool, act],  # 27×27×64
-            [conv("conv2", 192, 5, pad=2), act, *norm2, pool],  # 13×13×192
-            [conv("conv3", 384, 3, pad=1), act],  # 13×13×384
-            [conv("conv4", 256, 3, pad=1), act],  # 13×13×256
-            [conv("conv5", 256, 3, pad=1), pool, act],  # 6×6×256
-            self.dense(),
+        conv, dense, pool = self.conv, self.dense, max_pool_ceil
+        norm, drop = self.norm("2012"), self.dropout(mask=True)
+        self.net = self.sequential(
+            [conv("conv1", 64, 11, stride=4, pad=CEIL), norm, pool, relu],  # 27×27×64
+            [conv("conv2", 192, 5, pad=2), relu, norm, pool],  # 13×13×192
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv4", 256, 3, pad=1), relu],  # 13×13×256
+            [conv("conv5", 256, 3, pad=1), pool, relu],  # 6×6×256
+            [flatten, dense("fc6", 4096), relu, drop],
+            [dense("fc7", 4096), relu, drop],
+            [dense("fc8", self.num_classes)],
         )

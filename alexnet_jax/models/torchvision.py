@@ -2,29 +2,29 @@
 
 from typing import ClassVar
 
-import flax.linen as nn
+from flax.linen import relu
 
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.normalization import LocalResponseNorm
 from alexnet_jax.layers.pooling import adaptive_avg_pool, max_pool
-from alexnet_jax.models.base import Reference
-from alexnet_jax.models.variant import Variant
+from alexnet_jax.models.base import AlexNetBase, Reference
 
 
-class AlexNetTorchvision(Variant):
+class AlexNetTorchvision(AlexNetBase):
     """torchvision's AlexNet, from the network of 2014.
 
     Input: `(B, 224, 224, 3)`, standardized by channel; any size from 63×63, since the
     maps before fc6 are averaged or repeated to 6×6. 61,100,840 parameters and
     714,188,480 multiply-adds an image.
     Published: 56.522 % top-1 and 79.066 % top-5 accuracy on ImageNet 2012 (validation,
-    centre crop).
+    center crop).
 
     Differences:
-      * One tower of 64, 192, 384, 256 and 256 maps; no response normalisation.
+      * One tower of 64, 192, 384, 256 and 256 maps; no response normalization.
       * conv1 pads by 2: the 55×55 grid starts two pixels outside the image, so its
         weights do not fit the others' grid.
       * Dropout comes before fc6 and fc7, not after, and is rescaled in training.
-      * PyTorch's default initialisation.
+      * PyTorch's default initialization.
 
     Source: pytorch/vision, torchvision/models/alexnet.py.
     """
@@ -37,18 +37,20 @@ class AlexNetTorchvision(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 224×224."""
-        conv = self.conv
-        self.net = self.stack(
-            [conv("conv1", 64, 11, 4, 2), nn.relu, max_pool],  # 27×27×64
-            [conv("conv2", 192, 5, pad=2), nn.relu, max_pool],  # 13×13×192
-            [conv("conv3", 384, 3, pad=1), nn.relu],  # 13×13×384
-            [conv("conv4", 256, 3, pad=1), nn.relu],  # 13×13×256
-            [conv("conv5", 256, 3, pad=1), nn.relu, max_pool],  # 6×6×256
-            [adaptive_avg_pool, *self.head_dropout_first()],
+        conv, dense, drop, pool = self.conv, self.dense, self.dropout(), max_pool
+        self.net = self.sequential(
+            [conv("conv1", 64, 11, stride=4, pad=2), relu, pool],  # 27×27×64
+            [conv("conv2", 192, 5, pad=2), relu, pool],  # 13×13×192
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv4", 256, 3, pad=1), relu],  # 13×13×256
+            [conv("conv5", 256, 3, pad=1), relu, pool],  # 6×6×256
+            [adaptive_avg_pool, flatten, drop, dense("fc6", 4096), relu],
+            [drop, dense("fc7", 4096), relu],
+            [dense("fc8", self.num_classes)],
         )
 
 
-class AlexNetUngrouped(Variant):
+class AlexNetUngrouped(AlexNetBase):
     """The paper's network without its two towers, as most ports have it.
 
     Input: `(B, 227, 227, 3)`, standardized by channel. 62,378,344 parameters and
@@ -59,9 +61,9 @@ class AlexNetUngrouped(Variant):
     Differences:
       * One tower: conv2, conv4 and conv5 read all maps of the layer before.
       * 227×227 images; at 227 conv1 pads nothing.
-      * Normalisation divides alpha by its window's size.
+      * Normalization divides alpha by its window's size.
       * Dropout comes before fc6 and fc7, not after, and is rescaled in training.
-      * The dense layers keep PyTorch's default initialisation.
+      * The dense layers keep PyTorch's default initialization.
 
     Source: dansuh17/alexnet-pytorch, model.py.
     """
@@ -74,12 +76,15 @@ class AlexNetUngrouped(Variant):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for 227×227."""
-        conv, norm = self.conv, LocalResponseNorm("torch", k=2.0)
-        self.net = self.stack(
-            [conv("conv1", 96, 11, 4), nn.relu, norm, max_pool],  # 27×27×96
-            [conv("conv2", 256, 5, pad=2), nn.relu, norm, max_pool],  # 13×13×256
-            [conv("conv3", 384, 3, pad=1), nn.relu],  # 13×13×384
-            [conv("conv4", 384, 3, pad=1), nn.relu],  # 13×13×384
-            [conv("conv5", 256, 3, pad=1), nn.relu, max_pool],  # 6×6×256
-            self.head_dropout_first(),
+        conv, dense, drop, pool = self.conv, self.dense, self.dropout(), max_pool
+        norm = LocalResponseNorm("torch", k=2.0)
+        self.net = self.sequential(
+            [conv("conv1", 96, 11, stride=4), relu, norm, pool],  # 27×27×96
+            [conv("conv2", 256, 5, pad=2), relu, norm, pool],  # 13×13×256
+            [conv("conv3", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv4", 384, 3, pad=1), relu],  # 13×13×384
+            [conv("conv5", 256, 3, pad=1), relu, pool],  # 6×6×256
+            [flatten, drop, dense("fc6", 4096), relu],
+            [drop, dense("fc7", 4096), relu],
+            [dense("fc8", self.num_classes)],
         )

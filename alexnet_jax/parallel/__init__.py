@@ -1,118 +1,72 @@
 """Which devices a run takes, and how one step function runs on them.
 
-One device: `jax.jit`. Several that share a batch: `jax.pmap`, the state unstacked
-(`in_axes=None`, `out_axes=None`). Several that hold a tower each, or that lie in
-several processes: `jax.shard_map`, on which `pmap` itself has rested since jax 0.8,
-over a mesh of data × model. The state has the same layout everywhere, so a checkpoint
-does not know which devices wrote it.
+One device, and several that share a batch and hold the whole network each: `pmap`.
+Several that hold a tower each, or that lie in several processes: `mesh`, by
+`jax.shard_map`, on which `pmap` itself has rested since jax 0.8. The state has the same
+layout everywhere, so a checkpoint does not know which devices wrote it.
+
+A new device layout is a class with the methods of `Parallel`, which `create_parallel`
+picks. The loop, the job and the tools that look at steps import this room.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import numpy as np
-from jax.sharding import (
-    Mesh,
-    NamedSharding,
-    PartitionSpec,
-    Sharding,
-    SingleDeviceSharding,
-)
+from jax.sharding import Mesh
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import MODELS, Classifier
-from alexnet_jax.parallel.mesh import DATA, MODEL, Batch, MeshParallel, with_axes
+from alexnet_jax.parallel.mesh import MeshParallel
+from alexnet_jax.parallel.pmap import DataParallel
+from alexnet_jax.parallel.sharding import DATA, MODEL, Batch
+
+__all__ = ["DataParallel", "MeshParallel", "Parallel", "create_parallel"]
 
 
-@dataclass(frozen=True)
-class DataParallel:
-    """Devices that share a batch and hold the whole network each.
-
-    Attributes:
-      devices: One or more devices of one kind.
-    """
-
-    devices: Sequence[jax.Device]
+class Parallel(Protocol):
+    """A layout of devices that train one network together."""
 
     @property
     def axis_name(self) -> str | None:
-        """The axis that steps sum over; None on one device."""
-        return DATA if len(self.devices) > 1 else None
+        """The axis that steps sum over; None if one device has all of the batch."""
 
     def describe(self) -> str:
         """Returns the devices in a few words."""
-        return f"{len(self.devices)} × {self.devices[0].device_kind}"
 
-    def local(self, model: Classifier) -> Classifier:
-        """Returns the network as a step on one of the devices sees it."""
-        return with_axes(model, batch_axis=self.axis_name)
+    def local_model(self, model: Classifier) -> Classifier:
+        """Returns the network, or the tower of it, that a device's step computes."""
 
     def shardings(self, tree: Any) -> Any:
-        """Returns where each array of a state lives: whole on every device."""
-        sharding: Sharding = SingleDeviceSharding(self.devices[0])
-        if self.axis_name is not None:
-            mesh = Mesh(np.asarray(self.devices), (DATA,))
-            sharding = NamedSharding(mesh, PartitionSpec())
-        return jax.tree.map(lambda _: sharding, tree)
+        """Returns the sharding of each array of a state."""
 
     def compile_train(self, step: Callable, *, donate: bool = False) -> Callable:
-        """Compiles `step(state, batch, key) -> state`, which sums over `axis_name`.
+        """Compiles `step(state, batch, key) -> (state, norms)`.
 
         Args:
-          step: A pure function of a device.
+          step: A pure function of a device, which sums over `axis_name`; its gradient
+            is a tower's own.
           donate: Whether the state's memory is used for the result.
         """
-        return self._compile(step, (None, 0, None), (0,) if donate else ())
 
     def compile_eval(self, step: Callable) -> Callable:
         """Compiles `step(params, model_state, batch) -> sums`."""
-        return self._compile(step, (None, None, 0), ())
-
-    def _compile(
-        self, step: Callable, in_axes: tuple[int | None, ...], donated: tuple[int, ...]
-    ) -> Callable:
-        if self.axis_name is None:
-            return jax.jit(step, donate_argnums=donated)
-        return jax.pmap(
-            step,
-            axis_name=self.axis_name,
-            in_axes=in_axes,
-            out_axes=None,
-            donate_argnums=donated,
-            devices=list(self.devices),
-        )
 
     def round_up(self, batch_size: int) -> int:
         """Returns the next batch size that the devices can share."""
-        count = len(self.devices)
-        return -(-batch_size // count) * count
 
-    def rows(self, batch_size: int) -> slice:
-        """Returns what of a batch this process needs: all."""
-        return slice(0, batch_size)
+    def local_slice(self, batch_size: int) -> slice:
+        """Returns which part of a batch this process reads."""
 
-    def split(self, batch: Batch) -> Batch:
-        """Gives every device its share: `(B, ...)` → `(devices, B / devices, ...)`."""
-        if self.axis_name is None:
-            return batch
-        count = len(self.devices)
-        return {
-            name: array.reshape(count, -1, *array.shape[1:])
-            for name, array in batch.items()
-        }
+    def shard_batch(self, batch: Batch) -> Any:
+        """Divides this process's part of a batch, `(B, ...)`, among its devices."""
 
-    def place(self, state: Any) -> Any:
-        """Puts a state on the devices."""
-        return jax.device_put(state, self.shardings(state))
+    def put(self, state: Any) -> Any:
+        """Puts a state, the same in every process, on the devices."""
 
-    def share(self, key: jax.Array) -> jax.Array:
-        """Gives every device a key."""
-        return key
-
-
-Parallel = DataParallel | MeshParallel
+    def replicate(self, key: jax.Array) -> jax.Array:
+        """Puts a key on every device."""
 
 
 def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parallel:

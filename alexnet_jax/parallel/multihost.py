@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import flatten_config
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 
 T = TypeVar("T")
 
@@ -132,6 +132,26 @@ def silence_other_processes() -> Iterator[None]:
         return
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
+
+
+@contextlib.contextmanager
+def named_process_errors() -> Iterator[None]:
+    """Turns the loss of another process into one line.
+
+    Raises:
+      RunError: Another process ended, or cannot be reached.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        text = " ".join(str(error).split())
+        raise RunError(
+            f"parallel: another process ended, or cannot be reached ({text[:160]}); "
+            "the last checkpoint is kept; start all processes again with the same "
+            "command"
+        ) from error
 
 
 def check_same_config(config: ConfigDict) -> None:

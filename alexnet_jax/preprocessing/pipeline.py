@@ -1,6 +1,7 @@
-"""What happens to images on the device, inside the jitted step.
+"""Preprocessing on the device, inside the jitted step.
 
-Stored bytes → canvas → crop → mirror → less the mean → colour → scale.
+Stored bytes → canvas → crop → mirror → minus the mean → color → scale. A new
+augmentation is a stage of `Pipeline.augmented`, drawn by a key of its own.
 """
 
 import functools
@@ -15,13 +16,14 @@ from ml_collections import ConfigDict
 from alexnet_jax.config import default_config
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
+from alexnet_jax.models import Classifier
 from alexnet_jax.preprocessing import crops
 from alexnet_jax.preprocessing.normalize import Scale, create_scale
 
 # (B, h, w, C) uint8, or floating in [0, 1] -> (B, size, size, C) float32
-Prepare = Callable[[jax.Array], jax.Array]
-# The same with chance: image, typed key (), place of the first image in the global
-# batch () int32, epochs done () int32.
+Preprocess = Callable[[jax.Array], jax.Array]
+# The same at random: image, typed key (), index of the first image in the global batch
+# () int32, epochs done () int32.
 Augment = Callable[[jax.Array, jax.Array, jax.Array | int, jax.Array | int], jax.Array]
 # Image -> what makes the view of an index () int32 < crops.NUM_VIEWS of it.
 Views = Callable[[jax.Array], Callable[[jax.Array], jax.Array]]
@@ -202,17 +204,17 @@ class Pipeline:
         return seen[..., ::-1] if self.scale.reversed else seen
 
 
-def make_prepare(
+def create_pipeline(
     scale: str,
     statistics: Callable[[], Statistics],
     size: int,
     augment: ConfigDict | None = None,
 ) -> Pipeline:
-    """Returns what makes a network's input of stored images.
+    """Creates what makes a network's input of stored images.
 
     Args:
-      scale: A key of `scales.SCALES`.
-      statistics: Gives those of the training set, where they are needed.
+      scale: A key of `normalize.SCALES`.
+      statistics: Returns the training set's statistics, where they are needed.
       size: Height and width that the network sees, in pixels.
       augment: `config.augment`; None for its defaults.
 
@@ -228,3 +230,22 @@ def make_prepare(
         colors = found.color_directions * found.color_deviations[None] / 255.0
         colors = colors.astype(np.float32)
     return Pipeline(size, settings.canvas or size, settings, made, colors)
+
+
+def make_preprocessing(
+    config: ConfigDict, model: Classifier, statistics: Callable[[], Statistics]
+) -> Pipeline:
+    """Creates the preprocessing that a run's config asks for.
+
+    Args:
+      config: A validated config; `data.scale` 'author' is the network's own scale.
+      model: The network.
+      statistics: Returns the training set's statistics, where they are needed.
+
+    Raises:
+      InputError: `data.scale` is unknown.
+    """
+    scale = config.data.scale
+    if scale == "author":
+        scale = model.author_scale
+    return create_pipeline(scale, statistics, config.data.image_size, config.augment)

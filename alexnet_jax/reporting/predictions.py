@@ -35,7 +35,7 @@ def predict_files(
         images = []
         for path in paths[start : start + size]:
             try:
-                picture = read_picture(path, network.inputs, invert)
+                picture = read_picture(path, network.spec, invert)
             except InputError as error:
                 found.append({"file": str(path), "error": str(error)})
                 continue
@@ -65,7 +65,7 @@ def predictions_text(
     width = max(len(network.class_name(label)) for label in range(classes))
     name_width = max((len(one["file"]) for one in found), default=0)
     yield f"checkpoint  {network.workdir}, step {network.step:,}"
-    yield f"data        {network.inputs.data}, {classes} classes"
+    yield f"data        {network.spec.name}, {classes} classes"
     for one in found:
         if "error" in one:
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from alexnet_jax.config import default_config, flatten_config
-from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.tables import Summary, layer_table
@@ -135,7 +135,7 @@ def _run_blocks(
     except InputError as error:
         yield paragraph(f"No figures of the network: {error}.", is_note=True)
     else:
-        for line in network.passed_over:
+        for line in network.skipped:
             yield paragraph(f"Skipped: {line}.", is_note=True)
         yield from _section_blocks([filter_section(network)], level, prefix)
         try:
@@ -160,9 +160,9 @@ def _section_blocks(
 
 def _summary(workdir: Path) -> str:
     try:
-        config, inputs = read_config(workdir), DataSpec.load(workdir)
+        config, spec = read_config(workdir), DataSpec.load(workdir)
         model, size = create_configured(config), config.data.image_size
-        shape = (1, size, size, inputs.image_shape[-1])
+        shape = (1, size, size, spec.image_shape[-1])
         rows = describe(model, shape)
     except InputError as error:
         return paragraph(f"Unknown: {error}.", is_note=True)

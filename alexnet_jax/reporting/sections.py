@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alexnet_jax.data import Split
-from alexnet_jax.evaluate import confusion
 from alexnet_jax.inspection.tables import shape_text
+from alexnet_jax.metrics import confusion
 from alexnet_jax.reporting.figures import (
     draw_confusion,
     draw_examples,
@@ -66,7 +66,7 @@ def prediction_sections(
       split: A split of its data set.
       examples: Number of examples to predict, from the first on.
     """
-    answers = list(network.ask(split, examples))
+    answers = list(network.predict_split(split, examples))
     image = np.concatenate([one.image for one in answers])
     label = np.concatenate([one.label for one in answers])
     logits = np.concatenate([one.logits for one in answers])
@@ -120,7 +120,8 @@ def prediction_sections(
         f"P: predicted class with its probability; T: true class. The first "
         f"{len(shown)} test images; correct predictions are green, wrong ones red.",
     )
-    maps = network.features(image[0])
+    found = network.features(image[:1], "conv*")
+    maps = {name: layer[0] for name, layer in found.items()}
     yield Section(
         "Feature maps",
         "features",

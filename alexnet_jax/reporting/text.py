@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.metrics import METRICS
 from alexnet_jax.run.checksums import SEAL, files_of, find_fault, step_folders
 from alexnet_jax.run.records import is_evaluation
 
@@ -14,7 +15,7 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
     """Yields the lines of an evaluation: the metrics, then a line per class.
 
     Args:
-      found: What `evaluate` returned.
+      found: From `TrainedModel.evaluate`.
     """
     width = max(len("class"), *(len(one["class"]) for one in found["classes"]))
     views = f"{found['views']} view{'s' * (found['views'] > 1)}"
@@ -23,9 +24,12 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
         f"data        {found['data']}, {found['split']}: {found['examples']:,} images, "
         f"{views} of each"
     )
-    yield f"loss        {found['loss']:.4f} nats"
-    yield f"top-1       {100 * found['top1']:.2f} %"
-    yield f"top-5       {100 * found['top5']:.2f} %"
+    for name, metric in METRICS.items():
+        if name in found:
+            text = f"{100 * found[name]:.2f} %"
+            if name == "loss":
+                text = f"{found[name]:.4f} nats"
+            yield f"{metric.title:<11} {text}"
     yield ""
     yield f"{'class':<{width}}  images  top-1, %  most often confused with (images)"
     for one in found["classes"]:

@@ -59,13 +59,17 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(folder, options=options)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._unwritten: deque[Future[None]] = deque()
+        self._closed = False
 
     def close(self) -> None:
-        """Waits until all is written.
+        """Waits until all is written; a second call does nothing.
 
         Raises:
           RunError: A write failed.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._await(0)
         finally:

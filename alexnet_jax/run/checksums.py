@@ -8,8 +8,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.records import write_whole
 
 SEAL = "seal.json"
 
@@ -30,8 +30,8 @@ def seal(folder: Path, seconds: float) -> None:
       seconds: What its writing took.
     """
     files = {str(path.relative_to(folder)): _sha256(path) for path in files_of(folder)}
-    text = json.dumps({"seconds": seconds, "sha256": files}, indent=1)
-    write_whole(folder / SEAL, text)
+    with atomic_write(folder / SEAL) as part:
+        part.write_text(json.dumps({"seconds": seconds, "sha256": files}, indent=1))
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from alexnet_jax.run.records import Row, is_evaluation
+from alexnet_jax.metrics import shown_metrics
+from alexnet_jax.run.records import Row
 
 _REFRESH_S = 0.5
 
@@ -101,13 +102,13 @@ class Progress:
             self._bar.clear()
 
 
-def epoch_line(row: Row, num_epochs: int, *, top5: bool = False) -> str:
+def epoch_line(row: Row, num_epochs: int, num_classes: int) -> str:
     """Formats a row of the metrics for reading.
 
     Args:
       row: Of an epoch.
       num_epochs: Length of the run.
-      top5: Whether to show top-5, which of ten classes says little.
+      num_classes: Classes of the network.
     """
     whole = row["epoch"] == int(row["epoch"])
     epoch = f"{row['epoch']:.0f}" if whole else f"{row['epoch']:.2f}"
@@ -115,9 +116,7 @@ def epoch_line(row: Row, num_epochs: int, *, top5: bool = False) -> str:
         f"epoch {epoch:>{len(str(num_epochs))}}/{num_epochs}",
         f"train loss {row['train/loss']:.4f} top-1 {row['train/top1']:.4f}",
     ]
-    if is_evaluation(row):
-        parts.append(f"test loss {row['test/loss']:.4f} top-1 {row['test/top1']:.4f}")
-        if top5:
-            parts[-1] += f" top-5 {row['test/top5']:.4f}"
+    if shown := shown_metrics(row, num_classes):
+        parts.append(f"test {' '.join(f'{k} {v}' for k, v in shown.items())}")
     parts.append(f"{row['images_per_s']:,.0f} images/s")
     return " | ".join(parts)

@@ -194,7 +194,7 @@ class PlainNet(d2l.Classifier):
 
 
 def digits_dir(digits):
-    return str(digits.batches[2].folder.parents[2])
+    return str(digits.data.folder.parents[2])
 
 
 class TestBadInput:

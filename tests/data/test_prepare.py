@@ -29,7 +29,7 @@ def test_a_data_set_is_prepared(monkeypatch, tmp_path, capsys):
     [
         (["imagenet"], "error: argument NAME: invalid choice: 'imagenet'"),
         (["image_folder", "--on-broken=replace"], "error: argument --on-broken: inv"),
-        (["imagenet2012_256"], "error: data.manual_dir is not set, and ImageNet cann"),
+        (["imagenet2012_256"], "error: data.manual_dir must be set, since ImageNet "),
     ],
 )
 def test_mistakes_are_answered_with_a_line(error_line, tmp_path, words, line):

@@ -11,8 +11,8 @@ from alexnet_jax.data.statistics import (
     FILE_NAME,
     KRIZHEVSKY,
     Statistics,
-    kept_or_published,
     measure,
+    measured_or_published,
 )
 from alexnet_jax.data.statistics.__main__ import main
 from alexnet_jax.errors import InputError
@@ -71,16 +71,16 @@ def test_krizhevskys_figures():
 
 
 def test_what_is_kept_is_taken_else_what_was_published(images, tmp_path):
-    assert kept_or_published(tmp_path) is KRIZHEVSKY
+    assert measured_or_published(tmp_path) is KRIZHEVSKY
     found = measure([images])
     found.save(tmp_path / FILE_NAME)
-    same(kept_or_published(tmp_path), found)
+    same(measured_or_published(tmp_path), found)
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     content = (tmp_path / FILE_NAME).read_bytes()
     for damaged in (content[:200], b"", b"no archive"):
         (tmp_path / FILE_NAME).write_bytes(damaged)
         with pytest.raises(InputError, match="statistics: .*npz cannot be read") as e:
-            kept_or_published(tmp_path)
+            measured_or_published(tmp_path)
         assert "\n" not in str(e.value)
 
 
@@ -91,10 +91,10 @@ def test_the_command_measures_a_data_set(data_dir, capsys):
     assert any(line.startswith("measured    1,500 images in ") for line in shown)
     config = default_config().data
     config.name, config.data_dir = "digits", str(data_dir)
-    train, _, info = create_data(config, batch_size=9, eval_batch_size=9, seed=0)
-    assert shown[-1] == f"written     {info.folder / FILE_NAME}"
-    same(kept_or_published(info.folder), train.statistics())
-    assert shown[1] == f"mean        {train.statistics().mean[0]:10.4f}"
+    data = create_data(config, batch_size=9, eval_batch_size=9, seed=0)
+    assert shown[-1] == f"written     {data.folder / FILE_NAME}"
+    same(measured_or_published(data.folder), data.spec.statistics)
+    assert shown[1] == f"mean        {data.spec.statistics.mean[0]:10.4f}"
 
 
 def test_the_command_answers_mistakes_with_a_line(data_dir, monkeypatch, error_line):

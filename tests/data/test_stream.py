@@ -21,7 +21,7 @@ BATCH = 10  # of 24 training images: three steps an epoch, the last of 4
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    """A folder of class folders, and where it lies prepared."""
+    """A folder of class folders, and where its prepared copy is."""
     root = tmp_path_factory.mktemp("stream")
     folder = write_folder(root / "zoo")
     image_folder.load(root / "prepared", str(folder), "fail")
@@ -38,15 +38,13 @@ def load(zoo):
         config.manual_dir, config.data_dir = str(folder), str(data_dir)
         config.stored_size = 24
         config.update(leaves)
-        train, test, info = create_data(
-            config, batch_size=BATCH, eval_batch_size=4, seed=seed
-        )
-        opened.extend((train, test))
-        return train, test, info
+        data = create_data(config, batch_size=BATCH, eval_batch_size=4, seed=seed)
+        opened.append(data)
+        return data
 
     yield load
-    for split in opened:
-        split.close()
+    for data in opened:
+        data.close()
 
 
 def assert_same(batch, expected):
@@ -58,23 +56,24 @@ def assert_same(batch, expected):
 
 @pytest.fixture(scope="module")
 def expected(zoo):
-    """The batches of seven steps, by a reader that nothing runs beside."""
+    """The batches of seven steps, from a reader in this thread alone."""
     config = default_config().data
     config.name = "image_folder"
     config.manual_dir, config.data_dir = str(zoo[0]), str(zoo[1])
     config.stored_size = 24
-    train, _, _ = create_data(config, batch_size=BATCH, eval_batch_size=4, seed=3)
-    batches = [train.reader(step) for step in range(7)]
+    data = create_data(config, batch_size=BATCH, eval_batch_size=4, seed=3)
+    batches = [data.train.reader(step) for step in range(7)]
     assert [batch.pop("broken") for batch in batches] == [[]] * 7
     return batches
 
 
 class TestBatches:
     def test_what_it_is(self, load):
-        train, test, info = load()
+        data = load()
+        train, test = data.train, data.test
         assert (train.num_examples, len(train), train.count(2)) == (24, 3, 4)
         assert (test.num_examples, len(test), test.batch_size) == (9, 3, 4)
-        assert info.image_shape == train.image_shape == (24, 24, 3)
+        assert data.spec.image_shape == train.image_shape == (24, 24, 3)
         batch = train.batch(2)
         assert [batch[name].dtype for name in ("image", "label", "mask")] == [
             np.uint8,
@@ -93,10 +92,12 @@ class TestBatches:
             labels = np.concatenate([b["label"][b["mask"]] for b in epoch])
             assert np.bincount(labels).tolist() == [8, 8, 8]
         assert not np.array_equal(first[0]["image"], second[0]["image"])
-        assert not np.array_equal(load(seed=4)[0].batch(0)["image"], first[0]["image"])
+        assert not np.array_equal(
+            load(seed=4).train.batch(0)["image"], first[0]["image"]
+        )
 
     def test_the_order_is_that_of_batches_from_memory(self, load, expected):
-        ordered = load(seed=None)[0]
+        ordered = load(seed=None).train
         epoch = [ordered.batch(step) for step in range(3)]
         image, label = (
             np.concatenate([b[name][b["mask"]] for b in epoch])
@@ -108,7 +109,7 @@ class TestBatches:
 
     def test_images_are_those_of_the_files(self, zoo, load):
         for fit in jpeg.FITS:
-            _, test, _ = load(fit=fit)
+            test = load(fit=fit).test
             found = {
                 image.tobytes(): label
                 for step in range(3)
@@ -122,20 +123,20 @@ class TestBatches:
                 assert found[image.tobytes()] == label
 
 
-class TestGoingOn:
+class TestResuming:
     @pytest.mark.parametrize("first", [0, 2, 4, 6])
     def test_at_any_step(self, load, expected, first):
-        train, _, _ = load()
+        train = load().train
         for step in range(first, 7):
             assert_same(train.batch(step), expected[step])
 
     def test_steps_in_any_order(self, load, expected):
-        train, _, _ = load()
+        train = load().train
         for step in (5, 1, 2, 2, 0, 6):
             assert_same(train.batch(step), expected[step])
 
     def test_with_processes_that_read(self, load, expected):
-        train, _, _ = load(workers=2)
+        train = load(workers=2).train
         for step in (3, 4, 5, 6):
             assert_same(train.batch(step), expected[step])
         workers = multiprocessing.active_children()
@@ -143,7 +144,7 @@ class TestGoingOn:
         os.kill(workers[1].pid, signal.SIGTERM)  # as to a whole group: not for them
         os.kill(workers[0].pid, signal.SIGKILL)  # as for want of memory
         with pytest.raises(
-            RunError, match="a process that read it was killed"
+            RunError, match="a process that was reading it was killed"
         ) as error:
             for step in range(7, 20):
                 train.batch(step)
@@ -154,7 +155,7 @@ class TestGoingOn:
 
     def test_in_several_processes(self, load, expected):
         halves = [slice(0, 5), slice(5, 10)]
-        trains = [load()[0] for _ in halves]
+        trains = [load().train for _ in halves]
         for step in range(4):
             parts = [
                 train.batch(step, rows)
@@ -177,7 +178,8 @@ class TestGoingOn:
             read_from(self, step, rows)
 
         monkeypatch.setattr(stream.Stream, "_read_from", counted)
-        train, test, _ = load()
+        data = load()
+        train, test = data.train, data.test
         for step in (4, 4, 5, 6, 7):  # a run asks for its first batch twice
             train.batch(step)
         for _ in range(3):  # evaluations
@@ -197,18 +199,18 @@ class TestBrokenImages:
             path.write_bytes(path.read_bytes()[:-150])
         return {"folder": folder, "data_dir": tmp_path / "data"}
 
-    def test_fatal(self, load, broken):
-        train, _, _ = load(**broken)
+    def test_broken_images_are_fatal(self, load, broken):
+        train = load(**broken).train
         with pytest.raises(InputError) as error:
             for step in range(3):
                 train.batch(step)
         line = str(error.value)
         assert line.startswith("data.on_broken: image ") and "\n" not in line
         assert ("cat/3.jpg (" in line) != ("eel/5.jpg (" in line)
-        assert line.endswith("set data.on_broken=skip to go on without such images")
+        assert line.endswith("set data.on_broken=skip to skip broken images")
 
     def test_skipped(self, load, broken, capsys):
-        train, _, _ = load(on_broken="skip", **broken)
+        train = load(on_broken="skip", **broken).train
         for epoch in range(2):
             batches = [train.batch(3 * epoch + step) for step in range(3)]
             mask = np.concatenate([batch["mask"] for batch in batches])
@@ -226,8 +228,8 @@ class TestBrokenImages:
 
     def test_the_others_are_untouched(self, load, broken, tmp_path):
         whole = write_folder(tmp_path / "whole")
-        clean, _, _ = load(folder=whole, data_dir=tmp_path / "clean")
-        train, _, _ = load(on_broken="skip", **broken)
+        clean = load(folder=whole, data_dir=tmp_path / "clean").train
+        train = load(on_broken="skip", **broken).train
         for step in range(3):
             batch, other = train.batch(step), clean.batch(step)
             for name in batch:
@@ -241,19 +243,20 @@ def test_too_little_shared_memory(load, monkeypatch):
     monkeypatch.setattr(stream, "_SHARED_MEMORY", Path("/"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match="^data.workers: 8 processes .* 0 for threads"):
-        load(workers=8)[0].batch(0)
-    load()[0].batch(0)  # threads need none
+        load(workers=8).train.batch(0)
+    load().train.batch(0)  # threads need none
 
 
 def test_statistics(load, tmp_path):
     folder = write_folder(tmp_path / "zoo", 1, 1)
-    train, _, info = load(folder=folder, data_dir=tmp_path)
+    data = load(folder=folder, data_dir=tmp_path)
+    train = data.train
     assert train.statistics() is KRIZHEVSKY
-    measure([train.batch(0)["image"]]).save(info.folder / FILE_NAME)
+    measure([train.batch(0)["image"]]).save(data.folder / FILE_NAME)
     assert train.statistics().mean_image.shape == (24, 24, 3)
 
 
-def test_a_run_is_trained_stopped_and_gone_on_with(config, zoo, tmp_path):
+def test_a_run_is_trained_stopped_and_resumed(config, zoo, tmp_path):
     config.data.name, config.data.manual_dir = "image_folder", str(zoo[0])
     config.data.data_dir, config.data.stored_size = str(zoo[1]), 28
     config.batch_size, config.eval.batch_size = BATCH, 4

@@ -183,7 +183,7 @@ def test_batch_norm_trains_in_bfloat16():
             "label": jnp.arange(4, dtype=jnp.int32),
             "mask": jnp.ones(4, bool),
         }
-        state = jax.jit(step)(state, batch, jax.random.key(1))
+        state, _ = jax.jit(step)(state, batch, jax.random.key(1))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.batch_stats)} == {
         jnp.dtype("float32")
     }

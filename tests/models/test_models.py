@@ -15,7 +15,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.layers.normalization import LocalResponseNorm
 from alexnet_jax.models import MODELS, AlexNet, create_model
-from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.step import create_state, make_train_step
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
@@ -277,11 +277,14 @@ def test_it_trains_two_steps(name):
     }
     tx = optax.sgd(0.01)
     state = create_state(model, tx, (1, size, size, 1), jax.random.key(0))
-    prepare = make_prepare(model.author_scale, lambda: measure([batch["image"]]), size)
+    prepare = create_pipeline(
+        model.author_scale, lambda: measure([batch["image"]]), size
+    )
     step = jax.jit(
         make_train_step(model, tx, prepare, steps_per_epoch=9, log_every_steps=9)
     )
-    trained = step(step(state, batch, jax.random.key(1)), batch, jax.random.key(1))
+    first, _ = step(state, batch, jax.random.key(1))
+    trained, _ = step(first, batch, jax.random.key(1))
     assert int(trained.step) == 2 and int(trained.first_bad) == 0
     for path, leaf in jax.tree.leaves_with_path(trained.params):
         drawn = state.params[path[0].key][path[1].key]

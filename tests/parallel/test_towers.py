@@ -22,7 +22,7 @@ from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.models.base import layer_name
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 from alexnet_jax.summary import main as summary_main
 from alexnet_jax.train import train_and_evaluate
@@ -61,12 +61,12 @@ def setup(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
     model = create_model(
         name, width=1 / 8, dropout_rate=rate, initializer="torch", **fields
     )
-    local = parallel.local(model)
+    local = parallel.local_model(model)
     tx = tx or optax.sgd(1.0)
     augment = default_config().augment
     augment.update(canvas=72, crop="random", mirror=True, color=0.1, shared=3)
     found = measure([batch["image"]])
-    prepare = make_prepare("standard", lambda: found, SIZE, augment)
+    prepare = create_pipeline("standard", lambda: found, SIZE, augment)
     step = make_train_step(
         local,
         tx,
@@ -80,10 +80,13 @@ def setup(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
     state = create_state(model, tx, (1, SIZE, SIZE, 3), jax.random.key(0))
     train_step = parallel.compile_train(step)
     eval_step = parallel.compile_eval(evaluate)
+    key = jax.random.key(1)
     return (
-        parallel.place(state),
-        lambda state: train_step(state, parallel.split(batch), jax.random.key(1)),
-        lambda state: eval_step(state.params, state.model_state, parallel.split(batch)),
+        parallel.put(state),
+        lambda state: train_step(state, parallel.shard_batch(batch), key)[0],
+        lambda state: eval_step(
+            state.params, state.model_state, parallel.shard_batch(batch)
+        ),
     )
 
 
@@ -138,7 +141,7 @@ def test_tower_a_up_to_pool2_does_not_see_tower_b():
     """The Jacobian on two devices: of each tower's maps by the other's parameters."""
     parallel = create_parallel(1, 2, 1, "alexnet_2012")
     model = create_model("alexnet_2012", width=1 / 16, training=False)
-    tower = parallel.local(model)
+    tower = parallel.local_model(model)
     image = jax.random.normal(jax.random.key(1), (1, SIZE, SIZE, 3))
     params = jax.jit(model.init)(jax.random.key(0), image)["params"]
     params = initialize(params, jax.random.key(0), "torch")
@@ -191,7 +194,7 @@ def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
     """Written by 2×2; opened by one, by pmap on four, and by one pair: the same."""
     run(towers, tmp_path, "run", (2, 2), 2)
     printed = capsys.readouterr().out
-    assert "4 × cpu: 2 towers × 2 shares of the batch" in printed
+    assert "4 × cpu: 2 towers × 2 batch shards" in printed
     line = re.search(r"state +([\d.]+) MB on each .* ([\d.]+) MB in one", printed)
     each, whole = map(float, line.groups())
     assert 0.45 < each / whole < 0.55

@@ -8,7 +8,7 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.data.statistics import KRIZHEVSKY, measure
 from alexnet_jax.errors import InputError
-from alexnet_jax.preprocessing.pipeline import make_prepare, scale_and_resize
+from alexnet_jax.preprocessing.pipeline import create_pipeline, scale_and_resize
 
 
 def bilinear(image, size):
@@ -62,7 +62,7 @@ class TestScales:
     def prepare(self, scale, size=6, dtype=np.uint8):
         image = self.images(dtype)
         return np.asarray(
-            make_prepare(scale, lambda: measure([image]), size)(jnp.asarray(image))
+            create_pipeline(scale, lambda: measure([image]), size)(jnp.asarray(image))
         )
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -92,12 +92,14 @@ class TestScales:
 
     def test_a_channel_that_never_varies_is_0(self):
         image = np.full((3, 4, 4, 1), 7, np.uint8)
-        made = make_prepare("standard", lambda: measure([image]), 4)(jnp.asarray(image))
+        made = create_pipeline("standard", lambda: measure([image]), 4)(
+            jnp.asarray(image)
+        )
         np.testing.assert_allclose(made, 0.0, atol=1e-2)
 
     def test_an_unknown_scale(self):
         with pytest.raises(InputError, match="data.scale must be one of .*'zscore'"):
-            make_prepare("zscore", lambda: measure([self.images()]), 6)
+            create_pipeline("zscore", lambda: measure([self.images()]), 6)
 
 
 def settings(**leaves):
@@ -107,7 +109,7 @@ def settings(**leaves):
 
 
 def pipeline(scale="unit", size=8, statistics=KRIZHEVSKY, **leaves):
-    return make_prepare(scale, lambda: statistics, size, settings(**leaves))
+    return create_pipeline(scale, lambda: statistics, size, settings(**leaves))
 
 
 def coordinates(count, side=12):

@@ -21,7 +21,8 @@ from alexnet_jax.checkpoint import describe
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.checksums import SEAL, find_fault, step_folders
-from alexnet_jax.run.records import read_rows, workdir_lock
+from alexnet_jax.run.folder import workdir_lock
+from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.weights import load_weights
 from alexnet_jax.train import train_and_evaluate
 from tests.faults.campaign import KINDS, empty
@@ -142,7 +143,7 @@ class TestInitFrom:
         first = load_weights(run / "checkpoints" / "4")["params"]
         jax.tree.map(np.testing.assert_array_equal, first, load(run, 4)["params"])
 
-    def test_a_damaged_one_is_passed_over(self, run, config, tmp_path, capsys):
+    def test_a_damaged_one_is_skipped(self, run, config, tmp_path, capsys):
         (run / "checkpoints" / "8" / SEAL).write_text("{")
         config.checkpoint.init_from = str(run)
         config.optim.learning_rate, config.optim.momentum = 0.0, 0.0
@@ -150,7 +151,7 @@ class TestInitFrom:
         train_and_evaluate(config, tmp_path / "new")
         old, new = load(run, 4)["params"], load(tmp_path / "new", 1)["params"]
         jax.tree.map(np.testing.assert_array_equal, old, new)
-        line = "warning   checkpoint of step 8: seal.json is damaged; passed over"
+        line = "warning   checkpoint of step 8: seal.json is damaged; skipped"
         assert line in capsys.readouterr().out
 
     def test_a_folder_that_holds_none(self, config, tmp_path):

@@ -29,11 +29,11 @@ def test_the_meter_stands_still_while_paused(monkeypatch):
 
 def test_epoch_line():
     row = {"epoch": 3.0, "train/loss": 0.5, "train/top1": 0.81, "images_per_s": 1234.5}
-    line = epoch_line(row, 10)
+    line = epoch_line(row, 10, 10)
     assert line == "epoch  3/10 | train loss 0.5000 top-1 0.8100 | 1,234 images/s"
     row |= {"epoch": 3.25, "test/loss": 0.4, "test/top1": 0.9}
-    assert "epoch 3.25/10 | " in epoch_line(row, 10)
-    assert "test loss 0.4000 top-1 0.9000" in epoch_line(row, 10)
+    assert "epoch 3.25/10 | " in epoch_line(row, 10, 10)
+    assert "test loss 0.4000 top-1 0.9000" in epoch_line(row, 10, 10)
     row |= {"test/top5": 0.95}
-    assert "top-5" not in epoch_line(row, 10)
-    assert "top-1 0.9000 top-5 0.9500 | " in epoch_line(row, 10, top5=True)
+    assert "top-5" not in epoch_line(row, 10, 10)
+    assert "top-1 0.9000 top-5 0.9500 | " in epoch_line(row, 10, 11)

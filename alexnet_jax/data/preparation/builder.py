@@ -1,4 +1,4 @@
-"""TFDS without TensorFlow: prepare a builder as ArrayRecord, decode it into memory."""
+"""Small data sets: prepared as ArrayRecord by TFDS, and decoded into memory."""
 
 import contextlib
 import io
@@ -14,21 +14,22 @@ import requests
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
-_CHUNK = 5_000  # records read at a time: what is held undecoded stays small
+_CHUNK = 5_000  # records read at a time, so that few are in memory undecoded
 
 
 with tfds.core.registered.skip_registration():
 
     class Photographs(tfds.core.GeneratorBasedBuilder):
-        """JPEG files of any size, by class; `shards.write` writes them."""
+        """JPEG files of any size, by class; `shards.write_shards` writes them."""
 
         def describe(
             self, labels: tfds.features.ClassLabel, description: str
         ) -> tfds.core.DatasetInfo:
-            """Returns what `_info` has to."""
+            """Returns the result of `_info`."""
             features = tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(encoding_format="jpeg"),
@@ -67,7 +68,7 @@ def create_builder(
     """Creates a builder that writes and reads ArrayRecord.
 
     A copy that another project prepared in another format (TFDS's default is TFRecord,
-    which only TensorFlow reads) is left alone: ours goes into a folder of its own.
+    which only TensorFlow reads) is kept: ours is written to another folder.
 
     Args:
       cls: The builder's class.
@@ -78,15 +79,15 @@ def create_builder(
         file_format = json.loads(info_file.read_text()).get("fileFormat")
         if file_format != "array_record":
             print(
-                f"{info_file.parent} holds {file_format}, which needs TensorFlow; "
-                f"it is left alone, and ArrayRecord kept under {data_dir}/alexnet_jax"
+                f"{info_file.parent} holds {file_format} files, which need TensorFlow; "
+                f"they are kept, and ArrayRecord is written to {data_dir}/alexnet_jax"
             )
             data_dir = data_dir / "alexnet_jax"
     return cls(data_dir=data_dir, file_format="array_record")
 
 
 def is_prepared(builder: tfds.core.GeneratorBasedBuilder) -> bool:
-    """Whether the data set lies ready on disk."""
+    """Whether the data set is prepared on disk."""
     return (Path(builder.data_path) / "dataset_info.json").exists()
 
 
@@ -114,9 +115,9 @@ def prepare(
         flush=True,
     )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says it twice more
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS repeats it
             builder.download_and_prepare(download_config=config)
-    except requests.exceptions.RequestException:  # an OSError too, but no disk's
+    except requests.exceptions.RequestException:  # an OSError, but not of the disk
         raise
     except OSError as error:
         raise InputError(
@@ -130,8 +131,8 @@ def decode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a split of PNG images into memory.
 
-    The first time a decoded copy is laid beside the records, where it can be: later
-    starts read that in a moment.
+    The first call writes a decoded copy beside the records, if the folder can be
+    written, which later calls read in a moment.
 
     Args:
       builder: A prepared builder with features `image` and `label`.
@@ -149,15 +150,13 @@ def decode(
         if images.shape == shape and labels.shape == shape[:1]:
             return images, labels
     images, labels = _decode_records(builder, split, shape)
-    # Named by process: several may decode at once.
-    part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, image=images, label=labels)
-        part.replace(kept)
-    except OSError:  # a read-only folder, a full disk: the next start decodes again
-        with contextlib.suppress(OSError):
-            part.unlink()
+    # A read-only folder, a full disk: the next start decodes again.
+    with (
+        contextlib.suppress(OSError),
+        atomic_write(kept) as part,
+        part.open("wb") as file,
+    ):
+        np.savez(file, image=images, label=labels)
     return images, labels
 
 

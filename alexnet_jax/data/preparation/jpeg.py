@@ -1,21 +1,22 @@
-"""JPEG to bytes of one size, and to smaller JPEG."""
+"""Image files to arrays of one size, and to JPEG."""
 
 import contextlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 FITS = ("crop", "warp")
 
-# Large images are decoded at half or a quarter of their size where twice the wanted
-# size remains: the filter below still sees more than it can tell apart.
+# Large images are decoded at half or a quarter of their size, but at no less than twice
+# the wanted size: the filter below can hardly tell the difference.
 _SPARE = 2
 _FILTER = Image.Resampling.BICUBIC
 
-# What Pillow raises at bytes that are no image, or half of one.
+# What Pillow raises on bytes that are not an image, or a truncated one.
 _BROKEN = (
     OSError,
     EOFError,
@@ -27,7 +28,28 @@ _BROKEN = (
 
 
 class BrokenImage(ValueError):
-    """Bytes that are no image, or only the beginning of one."""
+    """Bytes that are not an image, or a truncated one."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is done to each image file of a data set.
+
+    Attributes:
+      description: Says so in words; a preparation is continued only if it is the same.
+      convert: Takes and returns the content of an image file.
+      image_bytes: About the size of a result; None for that of the original.
+    """
+
+    description: str
+    convert: Callable[[bytes], bytes]
+    image_bytes: int | None = None
+
+    def estimate_bytes(self, num_images: int, num_bytes: int) -> int:
+        """Estimates the size of the results from the originals' number and size."""
+        if self.image_bytes is None:
+            return num_bytes
+        return min(num_bytes, self.image_bytes * num_images)
 
 
 @contextlib.contextmanager
@@ -42,10 +64,10 @@ def decode(content: bytes, size: int, fit: str) -> np.ndarray:
     """Decodes an image to a square.
 
     Args:
-      content: JPEG, or whatever Pillow reads.
-      size: Height and width to come out, in pixels.
-      fit: `crop` brings the short side to `size` and keeps the middle, as in 2012;
-        `warp` brings both sides to `size` whatever their ratio, as Caffe does.
+      content: JPEG, or any format that Pillow reads.
+      size: Height and width of the result, in pixels.
+      fit: `crop` resizes the short side to `size` and keeps the center, as in 2012;
+        `warp` resizes both sides to `size` whatever their ratio, as Caffe does.
 
     Returns:
       `(size, size, 3) uint8`, RGB.
@@ -67,10 +89,10 @@ def decode(content: bytes, size: int, fit: str) -> np.ndarray:
 
 
 def shrink(content: bytes, short_side: int, quality: int) -> bytes:
-    """Returns an image as a JPEG whose short side is so long.
+    """Returns an image as JPEG with a short side of a given length.
 
     Args:
-      content: JPEG, or whatever Pillow reads.
+      content: JPEG, or any format that Pillow reads.
       short_side: In pixels.
       quality: Of the JPEG, 1 to 95.
 
@@ -84,16 +106,16 @@ def shrink(content: bytes, short_side: int, quality: int) -> bytes:
 
 
 def as_jpeg(content: bytes) -> bytes:
-    """Returns a JPEG of colour or grey as it is, and anything else as RGB JPEG.
+    """Returns an RGB or gray JPEG unchanged, and anything else as RGB JPEG.
 
-    As TFDS mends the 22 CMYK files and the one PNG of ImageNet. The image's data is
-    not decoded, so a JPEG that is cut short passes.
+    As TFDS does with the 22 CMYK files and the one PNG of ImageNet. The pixels of a
+    JPEG are not decoded, so a truncated one passes.
 
     Args:
-      content: JPEG, or whatever Pillow reads.
+      content: JPEG, or any format that Pillow reads.
 
     Raises:
-      BrokenImage: The bytes are no image.
+      BrokenImage: The bytes are not an image.
     """
     with _named(), Image.open(io.BytesIO(content)) as image:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
@@ -101,8 +123,11 @@ def as_jpeg(content: bytes) -> bytes:
         return _encode(image.convert("RGB"), quality=100)
 
 
+TO_JPEG = Conversion("JPEG as it is, all else as RGB JPEG", as_jpeg)
+
+
 def _load(image: Image.Image, size: int) -> Image.Image:
-    """Decodes it as RGB, no larger than is of use for so small a size."""
+    """Decodes it as RGB, not much larger than the size that is wanted."""
     image.draft("RGB", (_SPARE * size, _SPARE * size))
     image.load()
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,59 +1,81 @@
-"""Data sets too large for TFDS's own writer, laid out as TFDS lays them out.
+"""Data sets too large for TFDS's own writer, in TFDS's layout.
 
-TFDS shuffles more than 1 GB through files that it opens with TensorFlow, on twice the
-disk, in one process, and from the beginning after a kill. Here the examples are listed
-first and put into TFDS's order, that of their names' hashes; then each shard is written
-for itself, whole or not at all: on all cores, and from where a killed run ended.
+TFDS shuffles more than 1 GB through files that it opens with TensorFlow, with twice the
+disk space, in one process, and from the beginning after a kill. Here the examples are
+listed first and put into TFDS's order, that of their names' hashes; then each shard is
+written by itself, on all cores. After a kill only the missing shards are written.
 """
 
 import contextlib
 import fcntl
-import multiprocessing
+import io
+import itertools
 import shutil
-from collections.abc import Generator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import (
+    ArrayRecordReader,
+    ArrayRecordWriter,
+)
+from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 from tqdm import tqdm
 
-from alexnet_jax.data.preparation.shard import (
-    Recipe,
-    Shard,
-    count_records,
-    unwritable,
-    write_shard,
-)
+from alexnet_jax.atomic import atomic_write
+from alexnet_jax.data.preparation.jpeg import BrokenImage, Conversion
 from alexnet_jax.data.preparation.sources import Source
-from alexnet_jax.data.preparation.workers import count_cores, serve_parent
+from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
 
 SHARDS = shard_utils.ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
-_WORTH_A_PROCESS = 2_000  # images: to start one takes as long as to write so many
+_IMAGES_PER_PROCESS = 2_000  # at least: to start one takes as long as to write so many
 
 
-def write(
+@dataclass(frozen=True)
+class Shard:
+    """A file to be written: examples as ArrayRecord.
+
+    Attributes:
+      path: The file.
+      source: Its examples.
+      num_bytes: About its size.
+      conversion: What is done to the images.
+      features: The data set's.
+      on_broken: `fail`, or `skip` to skip broken images.
+    """
+
+    path: Path
+    source: Source
+    num_bytes: int
+    conversion: Conversion
+    features: tfds.features.FeaturesDict
+    on_broken: str
+
+
+def write_shards(
     builder: tfds.core.DatasetBuilder,
     sources: Mapping[str, Source],
-    recipe: Recipe,
+    conversion: Conversion,
     *,
     on_broken: str,
     workers: int | None = None,
 ) -> None:
-    """Writes a data set as ArrayRecord; what a killed run left is gone on with.
+    """Writes a data set as ArrayRecord; continues what a killed run began.
 
     Args:
-      builder: Says where, with which features `image`, `label` and `file_name`.
+      builder: Has the folder and the features `image`, `label` and `file_name`.
       sources: The examples of each split.
-      recipe: What is done to them.
-      on_broken: `fail`, or `skip` to leave broken images out, naming them.
-      workers: Processes that write; as many as there are cores if not given.
+      conversion: What is done to the images.
+      on_broken: `fail`, or `skip` to skip broken images with a message for each.
+      workers: Processes that write; None for one per core.
 
     Raises:
       InputError: An image is broken, a source cannot be read, or the disk is full;
-        the finished shards stay.
+        the finished shards are kept.
     """
     target = Path(builder.data_path)
     folder = target.with_name(f"{target.name}.incomplete")
@@ -61,59 +83,61 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shards = _plan(builder, sources, recipe, folder, on_broken)
-            _write_all(builder, shards, workers or count_cores())
+            for part in folder.glob("*.part"):  # of a killed run
+                part.unlink()
+            shards = _plan(builder, sources, conversion, folder, on_broken)
+            _write_missing(builder, shards, workers or count_cores())
             _finish(builder, shards, folder, target)
     except BlockingIOError as error:
         raise InputError(
-            f"data.data_dir: another run is preparing {folder}; wait for its end"
+            f"data.data_dir: another process is preparing {folder}; wait until it is "
+            "finished"
         ) from error
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise _unwritable(folder, error) from error
 
 
 def _plan(
     builder: tfds.core.DatasetBuilder,
     sources: Mapping[str, Source],
-    recipe: Recipe,
+    conversion: Conversion,
     folder: Path,
     on_broken: str,
 ) -> dict[str, list[Shard]]:
-    """Returns the shards of each split, if a begun preparation had the same."""
+    """Returns the shards of each split; refuses to continue another plan."""
     shards: dict[str, list[Shard]] = {}
     for split, source in sources.items():
-        num_bytes = recipe.num_bytes(source)
+        num_bytes = conversion.estimate_bytes(len(source), source.num_bytes)
         number = SHARDS.get_number_shards(num_bytes, len(source))
         template = builder._get_filename_template(split).replace(data_dir=folder)
-        shards[split] = []
         bounds = [0, *shard_utils.get_shard_boundaries(len(source), number)]
-        for index in range(number):
-            start, stop = bounds[index : index + 2]
-            shard = Shard(
+        shards[split] = [
+            Shard(
                 Path(template.sharded_filepath(shard_index=index, num_shards=number)),
                 source.part(start, stop),
                 num_bytes * (stop - start) // len(source),
-                recipe,
+                conversion,
                 builder.info.features,
                 on_broken,
             )
-            shards[split].append(shard)
+            for index, (start, stop) in enumerate(itertools.pairwise(bounds))
+        ]
     plan = folder / "plan.txt"
     lines = [f"{split}: {source.digest()}" for split, source in sources.items()]
-    text = "\n".join([recipe.words, *lines, ""])
+    text = "\n".join([conversion.description, *lines, ""])
     if plan.exists() and plan.read_text() != text:
         raise InputError(
-            f"data.data_dir: {folder} holds the beginning of another preparation (of "
-            "other files, or otherwise); delete that folder to start afresh"
+            f"data.data_dir: {folder} holds an unfinished preparation of other files, "
+            "or with another conversion; to start over, delete that folder"
         )
     plan.write_text(text)
     return shards
 
 
-def _write_all(
+def _write_missing(
     builder: tfds.core.DatasetBuilder, shards: dict[str, list[Shard]], workers: int
 ) -> None:
-    """Writes the shards that are not there yet."""
+    """Writes the shards that do not exist yet."""
     all_shards = [shard for split in shards.values() for shard in split]
     missing = [shard for shard in all_shards if not shard.path.exists()]
     if not missing:
@@ -122,50 +146,76 @@ def _write_all(
     needed, free = sum(s.num_bytes for s in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"data.data_dir: {folder} will take about {needed / 1e9:.1f} GB more, and "
-            f"{free / 1e9:.1f} GB are free; make room or choose another data.data_dir"
+            f"data.data_dir: {folder} needs about {needed / 1e9:.1f} GB more, but "
+            f"{free / 1e9:.1f} GB are free; free some space or choose another "
+            "data.data_dir"
         )
-    there = len(all_shards) - len(missing)
-    begun = f", {there} of {len(all_shards)} shards are there" if there else ""
+    existing = len(all_shards) - len(missing)
+    begun = f", {existing} of {len(all_shards)} shards exist" if existing else ""
     print(
         f"preparing {builder.name} {builder.version} as ArrayRecord, once, in "
         f"{builder.data_path}{begun}",
         flush=True,
     )
     images = sum(len(shard.source) for shard in missing)
-    bar = tqdm(total=images, unit=" images", disable=None, leave=False)
-    number = 0
-    with contextlib.closing(bar), contextlib.closing(_run(missing, workers)) as done:
-        for shard, broken in done:
-            bar.update(len(shard.source))
-            for line in broken:
-                number += 1
-                tqdm.write(f"broken    {line}: left out, {number} so far")
-
-
-def _run(
-    shards: list[Shard], workers: int
-) -> Generator[tuple[Shard, list[str]], None, None]:
-    """Yields each shard when it is written, and the images that were left out."""
-    images = sum(len(shard.source) for shard in shards)
-    workers = min(workers, len(shards), 1 + images // _WORTH_A_PROCESS)
-    if workers == 1:
-        for shard in shards:
-            yield shard, write_shard(shard)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, serve_parent) as pool:
-        futures = {pool.submit(write_shard, shard): shard for shard in shards}
+    workers = min(workers, len(missing), 1 + images // _IMAGES_PER_PROCESS)
+    skipped = 0
+    with (
+        contextlib.closing(map_unordered(write_shard, missing, workers)) as done,
+        tqdm(total=images, unit=" images", disable=None, leave=False) as bar,
+    ):
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            for shard, broken in done:
+                bar.update(len(shard.source))
+                for line in broken:
+                    skipped += 1
+                    tqdm.write(f"broken    {line}: skipped, {skipped} so far")
         except BrokenProcessPool as error:
             raise InputError(
-                f"a process that wrote to {shards[0].path.parent} was killed (no "
-                "memory left?); the same command goes on with what lies there"
+                f"data: a process that was writing to {folder} was killed (out of "
+                "memory?); run the same command again to continue"
             ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+
+def write_shard(shard: Shard) -> list[str]:
+    """Writes a shard; returns a line for each broken image that was skipped."""
+    broken: list[str] = []
+    try:
+        with atomic_write(shard.path) as part:
+            writer = ArrayRecordWriter(str(part), "group_size:1")
+            for record in _records(shard, broken):
+                writer.write(record)
+            writer.close()
+    except (OSError, RuntimeError) as error:  # array_record raises the latter
+        raise _unwritable(shard.path.parent, error) from error
+    return broken
+
+
+def _records(shard: Shard, broken: list[str]) -> Iterator[bytes]:
+    features = shard.features
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    for name, label, content in shard.source.read():
+        try:
+            image = shard.conversion.convert(content)
+        except BrokenImage as error:
+            line = f"{name} ({error})"
+            if shard.on_broken == "fail":
+                raise InputError(
+                    f"data.on_broken: image {line} is broken; repair or remove it, or "
+                    "set data.on_broken=skip to skip broken images"
+                ) from error
+            broken.append(line)
+            continue
+        example = {"image": io.BytesIO(image), "label": label, "file_name": name}
+        yield serializer.serialize_example(features.encode_example(example))
+
+
+def _unwritable(folder: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return InputError(
+        f"data.data_dir: {folder} cannot be written ({reason}); the finished shards "
+        "are kept: free some space, then run the same command again to continue"
+    )
 
 
 def _finish(
@@ -174,19 +224,23 @@ def _finish(
     folder: Path,
     target: Path,
 ) -> None:
-    """Describes the data set, which makes it one, and puts it into its place."""
-    infos = []
-    for split, parts in shards.items():
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[count_records(shard.path) for shard in parts],
-                num_bytes=sum(shard.path.stat().st_size for shard in parts),
-                filename_template=builder._get_filename_template(split),
-            )
+    """Describes the data set and moves it to its final place."""
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[_count_records(shard.path) for shard in parts],
+            num_bytes=sum(shard.path.stat().st_size for shard in parts),
+            filename_template=builder._get_filename_template(split),
         )
+        for split, parts in shards.items()
+    ]
     builder.info.set_splits(tfds.core.splits.SplitDict(infos))
     builder.info.write_to_directory(folder)
     for name in ("plan.txt", "lock"):
         (folder / name).unlink()
     folder.rename(target)
+
+
+def _count_records(path: Path) -> int:
+    with contextlib.closing(ArrayRecordReader(str(path))) as reader:
+        return reader.num_records()

@@ -1,11 +1,10 @@
-"""What the images of a data set have in common: mean image, deviations, colours.
+"""The statistics of a data set's images: mean image, deviations, colors.
 
   python -m alexnet_jax.data.statistics NAME
 
-measures a data set in one pass and keeps the figures beside it.
+measures a data set in one pass and writes the result into its folder.
 """
 
-import os
 import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 
 FILE_NAME = "statistics.npz"  # in a data set's folder
@@ -22,13 +22,13 @@ _PART = 1000  # images that are held as float64 at a time
 
 @dataclass(frozen=True)
 class Statistics:
-    """Figures of a training set, float64, in grey levels of 0 to 255.
+    """Statistics of a training set, float64, in gray levels of 0 to 255.
 
     Attributes:
-      mean_image: `(h, w, C)`, of the images as batches hold them.
+      mean_image: `(h, w, C)`, of the images in batches.
       mean: `(C,)`, over all pixels.
       deviation: `(C,)`, standard deviations over all pixels.
-      color_deviations: `(C,)`, square roots of the eigenvalues of the colours'
+      color_deviations: `(C,)`, square roots of the eigenvalues of the colors'
         covariance over all pixels, ascending.
       color_directions: `(C, C)`, its eigenvectors, as columns.
     """
@@ -40,11 +40,9 @@ class Statistics:
     color_directions: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Writes the figures as `.npz`, whole at every moment."""
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        """Writes an `.npz` file."""
+        with atomic_write(path) as part, part.open("wb") as file:
             np.savez(file, **asdict(self))
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
@@ -58,8 +56,9 @@ class Statistics:
                 return cls(**arrays)
         except _UNREADABLE as error:
             raise InputError(
-                f"statistics: {path} cannot be read ({type(error).__name__}); remove "
-                "it, or write it anew by python -m alexnet_jax.data.statistics NAME"
+                f"statistics: {path} cannot be read ({type(error).__name__}); delete "
+                "it, or run python -m alexnet_jax.data.statistics NAME to write it "
+                "again"
             ) from error
 
 
@@ -92,14 +91,14 @@ def measure(parts: Iterable[np.ndarray]) -> Statistics:
     )
 
 
-def kept_or_published(folder: Path) -> Statistics:
-    """Returns what was measured of a data set, else Krizhevsky's figures of ImageNet.
+def measured_or_published(folder: Path) -> Statistics:
+    """Returns the measured statistics of a data set, or Krizhevsky's of ImageNet.
 
     Args:
-      folder: Where the data set lies prepared.
+      folder: Of the prepared data set, where measured statistics are kept.
 
     Raises:
-      InputError: What was kept there is damaged.
+      InputError: The file there is damaged.
     """
     path = folder / FILE_NAME
     return Statistics.load(path) if path.exists() else KRIZHEVSKY
@@ -129,8 +128,8 @@ def _krizhevsky() -> Statistics:
     )
 
 
-# Of ImageNet's training images at 256², RGB. His mean image itself is not at hand: this
-# one has its two published averages, that of the central window and that of the whole.
+# Of ImageNet's training images at 256², RGB. His mean image is not published: this one
+# has its two published averages, of the central window and of the whole image.
 # Source: cuda-convnet2, `make-data/input_meta`.
 KRIZHEVSKY = _krizhevsky()
 

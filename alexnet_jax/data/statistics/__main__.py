@@ -52,21 +52,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--manual-dir", metavar="DIR", help="folder of the original files")
     config = default_config().data
     config.update(vars(parser.parse_args(argv)))
-    train, _, info = create_data(
+    data = create_data(
         config, batch_size=_BATCH_SIZE, eval_batch_size=_BATCH_SIZE, seed=0
     )
     start = time.perf_counter()
-    statistics = measure(_images(train))
+    statistics = measure(_images(data.train))
     seconds = time.perf_counter() - start
     try:
-        statistics.save(info.folder / FILE_NAME)
+        statistics.save(data.folder / FILE_NAME)
     except OSError as error:
         raise InputError(
-            f"{info.folder} cannot be written ({error.strerror or error})"
+            f"{data.folder} cannot be written ({error.strerror or error})"
         ) from error
     print(describe(statistics))
-    print(f"{'measured':12}{train.num_examples:,} images in {seconds:.1f} s")
-    print(f"{'written':12}{info.folder / FILE_NAME}")
+    print(f"{'measured':12}{data.train.num_examples:,} images in {seconds:.1f} s")
+    print(f"{'written':12}{data.folder / FILE_NAME}")
 
 
 if __name__ == "__main__":

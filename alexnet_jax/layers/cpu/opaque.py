@@ -1,4 +1,4 @@
-"""Functions that XLA leaves whole: what they compute is fused with nothing outside."""
+"""Calls that XLA neither inlines nor fuses across."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
 
 # Where polynomials are evaluated, besides infinity: few digits, so that little is lost.
@@ -19,10 +20,8 @@ _WORKSPACE = 200_000_000
 # With fewer the products are too thin to win.
 _LEAST_CHANNELS = 16
 
-Padding = tuple[tuple[int, int], ...]
 
-
-def pays(x: jax.Array, kernel: jax.Array, padding: Padding) -> bool:
+def is_profitable(x: jax.Array, kernel: jax.Array, padding: Padding) -> bool:
     """Whether `winograd` can do a convolution, and is the quicker one."""
     padded = (n + sum(edge) for n, edge in zip(x.shape[1:3], padding, strict=True))
     return (

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from alexnet_jax.data.preparation.jpeg import BrokenImage, as_jpeg, decode, shrink
+from alexnet_jax.data.preparation.jpeg import (
+    BrokenImage,
+    Conversion,
+    as_jpeg,
+    decode,
+    shrink,
+)
 from tests.pictures import picture, pixels
 
 
@@ -72,3 +78,10 @@ def test_broken_images(content):
         with pytest.raises(BrokenImage) as error:
             function()
         assert str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_conversion_estimates_its_size():
+    assert Conversion("as it is", bytes).estimate_bytes(10, 5_000) == 5_000
+    smaller = Conversion("smaller", bytes, image_bytes=100)
+    assert smaller.estimate_bytes(10, 5_000) == 1_000
+    assert smaller.estimate_bytes(10, 500) == 500

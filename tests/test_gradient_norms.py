@@ -1,17 +1,14 @@
 """The norms of gradients: those of the step, on any devices, and harmless."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import optax
 import pytest
 
 from alexnet_jax.data.statistics import measure
-from alexnet_jax.gradients import make_gradient_norms
 from alexnet_jax.models import create_model
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.preprocessing.pipeline import make_prepare
+from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.step import create_state, make_train_step
 from alexnet_jax.train import train_and_evaluate
@@ -32,23 +29,21 @@ def test_they_are_the_steps_own():
     }
     parallel = create_parallel(2, 2, 8, "alexnet_paper")
     model = create_model("alexnet_paper", width=1 / 16, initializer="torch")
-    local = parallel.local(model)
-    make_step = partial(
-        make_train_step,
-        local,
-        prepare=make_prepare("standard", lambda: measure([batch["image"]]), 67),
+    tx = optax.sgd(1.0)
+    step = make_train_step(
+        parallel.local_model(model),
+        tx,
+        create_pipeline("standard", lambda: measure([batch["image"]]), 67),
         steps_per_epoch=9,
         log_every_steps=9,
+        gradient_norms=True,
         axis_name=parallel.axis_name,
     )
-    tx = optax.sgd(1.0)
     state = create_state(model, tx, (1, 67, 67, 1), jax.random.key(0))
-    state, key = parallel.place(state), parallel.share(jax.random.key(1))
-    shares = parallel.split(batch)
-    norms = make_gradient_norms(make_step, parallel, local.tower_axis)
-    found = norms(state, shares, key)
-    after = parallel.compile_train(make_step(tx))(state, shares, key)
-    assert found.keys() == {f"grad/{layer}" for layer in LAYERS}
+    state, key = parallel.put(state), parallel.replicate(jax.random.key(1))
+    train_step = parallel.compile_train(step)
+    after, norms = train_step(state, parallel.shard_batch(batch), key)
+    assert norms.keys() == set(LAYERS)
     for layer in LAYERS:
         old, new = (
             np.asarray(params[layer]["kernel"], np.float64)
@@ -56,7 +51,7 @@ def test_they_are_the_steps_own():
         )
         moved = np.linalg.norm(new - old)
         assert moved > 0
-        assert found[f"grad/{layer}"] == pytest.approx(moved, rel=1e-3), layer
+        assert norms[layer] == pytest.approx(moved, rel=1e-3), layer
 
 
 @pytest.mark.parametrize("devices", [1, 4])

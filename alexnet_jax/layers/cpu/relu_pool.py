@@ -1,0 +1,41 @@
+"""ReLU and max-pooling, exchanged on a CPU."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+from jax import lax
+
+
+def join_relu_and_pool(
+    layers: Sequence[Callable], pools: Sequence[Callable]
+) -> list[Callable]:
+    """Returns the layers, with ReLU and a max-pool after it joined to one.
+
+    Args:
+      layers: One after the other.
+      pools: Functions that take maxima over windows.
+    """
+    joined: list[Callable] = []
+    for layer in layers:
+        if joined and joined[-1] is nn.relu and layer in pools:
+            joined[-1] = partial(max_pool_of_relu, pool=layer)
+        else:
+            joined.append(layer)
+    return joined
+
+
+def max_pool_of_relu(x: jax.Array, pool: Callable) -> jax.Array:
+    """`pool(nn.relu(x))` for a max-pool; on a CPU `relu(pool(x))`.
+
+    The two are the same, and so are their gradients; but ReLU's gradient then looks at
+    the pooled maps, a quarter of the units, and those of before need not stay.
+
+    Args:
+      x: `(B, H, W, C)`.
+      pool: A function that takes maxima over windows.
+    """
+    return lax.platform_dependent(
+        x, cpu=lambda x: nn.relu(pool(x)), default=lambda x: pool(nn.relu(x))
+    )
