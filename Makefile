@@ -31,7 +31,7 @@ train: install ## Train AlexNet on Fashion-MNIST, as d2l does
 summary: install ## List the networks
 	@$(BIN)/python -m alexnet_jax.summary --list
 
-results: install ## Write README's table of results from results/
+results: install ## Write the tables of README and docs/results.md from results/
 	$(BIN)/python -m benchmarks.readme_tables
 
 test: install ## Run the tests, two at a time

@@ -1,85 +1,54 @@
-"""Measures a checkpoint on a split of its data: loss, top-1, top-5, each class.
+"""Evaluates a checkpoint on its data set: the metrics, and accuracy per class.
 
-python -m alexnet_jax.evaluate CHECKPOINT [--split=test] [--views=10] [--json]
-
-CHECKPOINT is a run's workdir, whose newest intact checkpoint is taken, or
-WORKDIR/checkpoints/STEP.
+python -m alexnet_jax.evaluate CHECKPOINT
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from absl import logging
-
-from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.trained import TrainedModel
+from alexnet_jax import cli
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    width = max(len("class"), *(len(one["class"]) for one in found["classes"]))
-    lines = [
-        f"checkpoint  {found['workdir']}, step {found['step']:,}",
-        f"data        {found['data']}, {found['split']}: {found['examples']:,} images, "
-        f"{found['views']} view{'s' * (found['views'] > 1)} of each",
-        f"loss        {found['loss']:.4f} nats",
-        f"top-1       {100 * found['top1']:.2f} %",
-        f"top-5       {100 * found['top5']:.2f} %",
-        "",
-        f"{'class':<{width}}  images  top-1, %  most often taken for",
-    ]
-    for one in found["classes"]:
-        share = "-" if one["top1"] is None else f"{100 * one['top1']:.1f}"
-        other = "-"
-        if one["mistaken_for"] is not None:
-            other = f"{one['mistaken_for']}, {one['mistaken']:,} times"
-        lines.append(
-            f"{one['class']:<{width}}  {one['examples']:>6,}  {share:>8}  {other}"
-        )
-    return lines
-
-
-def add_data_arguments(parser: Parser) -> None:
-    """Adds where the data lies, if not where the run had it."""
-    for name, text in (
-        ("--data-dir", "folder of prepared data sets"),
-        ("--manual-dir", "folder that holds the original files"),
-    ):
-        parser.add_argument(name, metavar="DIR", help=f"{text}; the run's if not given")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures what the arguments name."""
-    parser = Parser(
-        prog="python -m alexnet_jax.evaluate",
-        description=(__doc__ or "").splitlines()[0],
-        allow_abbrev=False,
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.Parser("alexnet_jax.evaluate", __doc__)
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
+    add(
+        "--split",
+        choices=("test", "train"),
+        default="test",
+        help="the images to evaluate on (default: test)",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--split", choices=("test", "train"), default="test")
-    parser.add_argument(
+    add(
         "--views",
         type=int,
         choices=(1, 10),
-        help="of each image, averaged; as the run did if not given",
+        help="average over 1 or 10 views of each image (default: the run's own)",
     )
-    parser.add_argument("--json", action="store_true", help="print an object")
-    add_data_arguments(parser)
-    options = parser.parse_args(argv)
-    logging.set_verbosity(logging.ERROR)  # Orbax tells each of its steps
-    try:
-        network = TrainedModel(options.checkpoint, options.views)
-        for line in network.skipped:
-            print(f"warning: {line}; passed over", file=sys.stderr)
-        found = network.evaluate(options.split, options.data_dir, options.manual_dir)
-    except (InputError, OSError) as error:
-        sys.exit(f"error: {error}")
+    add("--json", action="store_true", help="print an object")
+    cli.add_data_arguments(parser)
+    return parser.parse_args(argv)
+
+
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the evaluation that the arguments ask for."""
+    options = _parse(argv)
+    # Imported here, so that --help and a mistyped flag are answered at once.
+    from alexnet_jax.reporting.text import evaluation_text
+    from alexnet_jax.trained import TrainedModel
+
+    network = TrainedModel(options.checkpoint, options.views)
+    for line in network.skipped:
+        print(f"warning: {line}; skipped", file=sys.stderr)
+    found = network.evaluate(options.split, options.data_dir, options.manual_dir)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(_lines(found)))
+        print("\n".join(evaluation_text(found)))
 
 
 if __name__ == "__main__":

@@ -1,43 +1,25 @@
-"""Prints networks layer by layer, one alone or several side by side.
+"""Prints the layers of networks, of one alone or of several side by side.
 
-  python -m alexnet_jax.summary NAME [NAME ...] [--input_shape=224,224,3]
-      [--num_classes=1000] [--json]
-  python -m alexnet_jax.summary --list       every network, a line each
-  python -m alexnet_jax.summary --kernels    large kernels beside stacks of 3×3
-  python -m alexnet_jax.summary NAME --parallel.model=2 [--parallel.data=1]
-      [--batch_size=128]                     what devices say in a training step
-  python -m alexnet_jax.summary NAME --picture=towers.png    its towers, drawn
+  python -m alexnet_jax.summary alexnet_paper
+  python -m alexnet_jax.summary alexnet_2012 alexnet_paper    side by side
+  python -m alexnet_jax.summary alexnet_half --input-shape=224,224,1 --num-classes=10
+  python -m alexnet_jax.summary --list                        all networks
+  python -m alexnet_jax.summary alexnet_paper --parallel.model=2
+                                the collectives of a training step on two devices
+  python -m alexnet_jax.summary alexnet_paper --picture=towers.png
 
-Without --input_shape and --num_classes each network has its author's. Multiply-adds and
-memory are an image's; biases, normalisation and pooling are not counted as
-multiply-adds. No weight is allocated.
+Multiply-adds (MACs) and memory are those of one image; biases, normalization and
+pooling do not count as multiply-adds. No weights are allocated.
 """
 
 import argparse
 import contextlib
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-from rich.console import Console
-
-from alexnet_jax.errors import InputError, Parser
-from alexnet_jax.inspection.collectives import describe_traffic
-from alexnet_jax.inspection.tables import (
-    kernel_table,
-    list_table,
-    one_table,
-    shape_text,
-    side_by_side,
-    summarize,
-    traffic_lines,
-    traffic_table,
-)
-from alexnet_jax.models import MODELS
-from alexnet_jax.parallel import create_parallel
+from alexnet_jax import cli
 
 _MAX_SIDE_BY_SIDE = 4
 
@@ -51,119 +33,115 @@ def _parse_shape(text: str) -> tuple[int, ...]:
     ):
         raise argparse.ArgumentTypeError(
             "must be height, width and channels, such as 224,224,3, or four numbers "
-            f"with the batch before; got {text!r}"
+            f"that begin with the batch size; got {text!r}"
         )
     return numbers if len(numbers) == 4 else (1, *numbers)
 
 
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text!r}")
-    return int(text)
-
-
-def _draw(names: Sequence[str], options: argparse.Namespace) -> None:
-    from alexnet_jax.inspection.tower_diagram import (
-        draw_towers,  # matplotlib takes a second
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.Parser("alexnet_jax.summary", __doc__)
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help="networks to print")
+    add("--list", action="store_true", help="print one line for every network")
+    add(
+        "--input-shape",
+        type=_parse_shape,
+        metavar="H,W,C",
+        help="shape of an image (default: the author's)",
     )
-
-    if len(names) != 1:
-        raise InputError("--picture takes one NAME")
-    summary = summarize(names[0], options.input_shape, options.num_classes)
-    try:
-        draw_towers(summary, options.picture)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"--picture: {options.picture} cannot be written ({error})"
-        ) from error
-    print(f"drawn     {options.picture}")
-
-
-def _print_traffic(
-    console: Console, names: Sequence[str], options: argparse.Namespace
-) -> None:
-    """Prints what devices say to each other; CPU devices stand for any."""
-    if len(names) != 1 or options.json or options.list:
-        raise InputError("--parallel takes one NAME, and prints no JSON")
-    data, model = options.data or 1, options.model or 1
-    with contextlib.suppress(RuntimeError):  # the devices are there already
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", data * model)
-    summary = summarize(names[0], options.input_shape, options.num_classes)
-    parallel = create_parallel(data, model, data * options.batch_size, names[0])
-    # The batch is one row's, so that rows do the same work in any number.
-    shape = (data * options.batch_size, *summary.input_shape[1:])
-    traffic = describe_traffic(parallel, names[0], shape, summary.num_classes)
-    console.print(traffic_table(traffic))
-    for line in traffic_lines(traffic):
-        print(line)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints what the arguments ask for."""
-    lines = (__doc__ or "").splitlines()
-    parser = Parser(
-        prog="python -m alexnet_jax.summary",
-        description=lines[0],
-        epilog=f"Networks: {', '.join(MODELS)}.",
-        allow_abbrev=False,
+    add(
+        "--num-classes",
+        type=cli.positive_int,
+        metavar="N",
+        help="number of logits (default: the author's)",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="networks to print")
-    parser.add_argument("--input_shape", type=_parse_shape, metavar="H,W,C")
-    parser.add_argument("--num_classes", type=_parse_count, metavar="N")
-    parser.add_argument("--json", action="store_true", help="print a list of objects")
-    parser.add_argument("--list", action="store_true", help="a line for every network")
-    parser.add_argument(
-        "--kernels", action="store_true", help="large kernels beside stacks of 3×3"
-    )
-    for axis in ("data", "model"):
-        parser.add_argument(
-            f"--parallel.{axis}", type=_parse_count, metavar="N", dest=axis
+    add("--json", action="store_true", help="print a list of objects")
+    add("--picture", type=Path, metavar="FILE", help="draw the two towers of a network")
+    for axis, text in (
+        ("data", "devices that share a batch (default: 1)"),
+        ("model", "devices that hold a tower each: 1 or 2 (default: 1)"),
+    ):
+        add(
+            f"--parallel.{axis}",
+            type=cli.positive_int,
+            metavar="N",
+            dest=axis,
+            help=f"print a training step's collectives: {text}",
         )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the towers")
-    parser.add_argument("--batch_size", type=_parse_count, metavar="B", default=128)
+    add(
+        "--batch-size",
+        type=cli.positive_int,
+        metavar="B",
+        default=128,
+        help="images per device, with --parallel (default: 128)",
+    )
     options = parser.parse_args(argv)
-    # Numbers are never cut or wrapped, however narrow the terminal or the pipe.
-    console = Console(width=max(Console().width, 250), highlight=False)
-    if options.kernels:
-        console.print(kernel_table())
-        return
-    names = list(MODELS) if options.list else options.names
-    if not names:
+    if not options.names and not options.list:
         parser.error("name a network, or give --list; try alexnet_paper")
-    try:
-        if options.picture:
-            _draw(names, options)
-            return
-        if options.data or options.model:
-            _print_traffic(console, names, options)
-            return
-        summaries = [
-            summarize(name, options.input_shape, options.num_classes) for name in names
-        ]
-        if not (options.json or options.list) and len(names) > _MAX_SIDE_BY_SIDE:
-            raise InputError(
-                f"NAME: at most {_MAX_SIDE_BY_SIDE} stand side by side; got "
-                f"{len(names)}; --list has all"
-            )
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    if options.json:
+    if (options.picture or options.data or options.model) and (
+        len(options.names) != 1 or options.json or options.list
+    ):
+        parser.error("--picture and --parallel take one NAME, without --json or --list")
+    if not (options.json or options.list) and len(options.names) > _MAX_SIDE_BY_SIDE:
+        parser.error(
+            f"NAME: at most {_MAX_SIDE_BY_SIDE} networks fit side by side; got "
+            f"{len(options.names)}; --list shows all"
+        )
+    return options
+
+
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the summaries that the arguments ask for."""
+    options = _parse(argv)
+    # Imported here, so that --help and a mistyped flag are answered at once.
+    from alexnet_jax.inspection import tables
+    from alexnet_jax.models import MODELS
+
+    names = list(MODELS) if options.list else options.names
+    if options.data or options.model:
+        _print_collectives(options)
+        return
+    summaries = [
+        tables.summarize(name, options.input_shape, options.num_classes)
+        for name in names
+    ]
+    console = tables.make_console()
+    if options.picture:
+        from alexnet_jax.inspection.tower_diagram import draw_towers
+
+        draw_towers(summaries[0], options.picture)
+        print(f"picture   {options.picture}")
+    elif options.json:
         objects = [summary.to_dict() for summary in summaries]
         print(json.dumps(objects, indent=2, ensure_ascii=False))
     elif options.list:
-        console.print(list_table(summaries))
+        console.print(tables.list_table(summaries))
     elif len(summaries) == 1:
-        summary = summaries[0]
-        print(
-            f"{summary.name}: input {shape_text(summary.input_shape[1:])}, "
-            f"{summary.num_classes} classes"
-        )
-        console.print(one_table(summary))
+        print(summaries[0].title)
+        console.print(tables.layer_table(summaries[0]))
     else:
-        console.print(side_by_side(summaries))
+        console.print(tables.side_by_side(summaries))
+
+
+def _print_collectives(options: argparse.Namespace) -> None:
+    """Prints the collectives of a step; CPU devices stand for any others."""
+    import jax
+
+    from alexnet_jax.inspection import collectives, tables
+    from alexnet_jax.parallel import create_parallel
+
+    (name,), data, model = options.names, options.data or 1, options.model or 1
+    with contextlib.suppress(RuntimeError):  # the devices exist already
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", data * model)
+    summary = tables.summarize(name, options.input_shape, options.num_classes)
+    batch_size = data * options.batch_size
+    parallel = create_parallel(data, model, batch_size, name)
+    shape = (batch_size, *summary.input_shape[1:])
+    step = collectives.describe_collectives(parallel, name, shape, summary.num_classes)
+    tables.make_console().print(collectives.collectives_table(step))
+    print("\n".join(collectives.collectives_totals(step)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The same command goes on where it was stopped. After each run WORKDIR/table.md i
 written anew; `--table` only writes it.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,6 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from alexnet_jax import cli
 
 Rows = list[dict[str, Any]]
 Runs = dict[str, dict[int, Rows]]  # by variant and seed
@@ -161,21 +162,30 @@ def run_all(
     return failed
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Parses the command line and runs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = cli.Parser("benchmarks.ablations", __doc__)
+    add = parser.add_argument
+    add(
+        "--workdir",
+        type=Path,
+        default=Path("runs/ablations"),
+        help="folder of the runs (default: runs/ablations)",
     )
-    parser.add_argument("--workdir", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--variants", default=",".join(PUBLISHED))
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--table", action="store_true", help="only write the table")
-    options, settings = parser.parse_known_args()
+    add(
+        "--variants",
+        default=",".join(PUBLISHED),
+        help="variants to train (default: all)",
+    )
+    add("--seeds", default="0,1,2", help="seeds of each variant (default: 0,1,2)")
+    add("--table", action="store_true", help="write the table without training")
+    options, settings = parser.parse_known_args(argv)
     variants = options.variants.split(",")
     if unknown := [name for name in variants if name not in PUBLISHED]:
-        parser.error(f"--variants: {unknown[0]!r} is none of {', '.join(PUBLISHED)}")
+        parser.error(
+            f"--variants must be among {', '.join(PUBLISHED)}; got {unknown[0]!r}"
+        )
     if strange := [word for word in settings if not word.startswith("--config.")]:
         parser.error(f"unexpected argument {strange[0]!r}")
     failed = 0

@@ -17,9 +17,11 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alexnet_jax import cli
 from benchmarks.sides import SIZES, Side, take_turns
 
 SIDES = ("ours", "torch", "torch.compile")
@@ -123,16 +125,27 @@ def train(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints a line a measurement and writes them all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="alexnet_d2l", choices=tuple(SIZES))
-    parser.add_argument("--batch-sizes", default="128,512,2048")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--manual-dir", help="the four files of Fashion-MNIST")
-    parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
+    parser = cli.Parser("benchmarks.gpu", __doc__)
+    add = parser.add_argument
+    add(
+        "--model",
+        default="alexnet_d2l",
+        choices=tuple(SIZES),
+        help="the network (default: alexnet_d2l)",
+    )
+    add(
+        "--batch-sizes",
+        default="128,512,2048",
+        help="images per step (default: 128,512,2048)",
+    )
+    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
+    add("--manual-dir", help="train, too, on the Fashion-MNIST files there")
+    add("--seeds", default="0,1,2,3,4", help="of these runs (default: 0,1,2,3,4)")
+    add("--output", type=Path, required=True, help="folder of the results")
+    options = parser.parse_args(argv)
     options.output.mkdir(parents=True, exist_ok=True)
     # PyTorch's processes live on the same card.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -7,7 +7,6 @@ sides decode them with Pillow, by as many processes, shuffled, to batches of 256
 uint8, and take turns. All is in the disk's cache: this is about cores, not disks.
 """
 
-import argparse
 import contextlib
 import json
 import multiprocessing
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from alexnet_jax import cli
 
 SIZE = 256
 BATCH_SIZE = 128
@@ -137,14 +138,16 @@ def take_turns(
     return rates
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints an object."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=2_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=8, help="a turn")
-    options = parser.parse_args()
+    parser = cli.Parser("benchmarks.input", __doc__)
+    add = parser.add_argument
+    add("--images", type=int, default=2_000, help="JPEG files to make (default: 2000)")
+    add("--workers", type=int, default=2, help="processes that decode (default: 2)")
+    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
+    add("--batches", type=int, default=8, help="batches per measurement (default: 8)")
+    options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mean_kb = make_images(folder, options.images)

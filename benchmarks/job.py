@@ -7,7 +7,6 @@ second has that of the first. So with the decoded images (`*-decoded.npz`), if t
 were none in the data's folder.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -15,8 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from alexnet_jax import cli
 
 
 def measure(flags: list[str], workdir: Path, caches: Path) -> dict[str, Any]:
@@ -67,11 +69,13 @@ def measure(flags: list[str], workdir: Path, caches: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints an object a start."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("flags", nargs="+", help="of alexnet_jax.main, after --")
-    options = parser.parse_args()
+    parser = cli.Parser("benchmarks.job", __doc__)
+    add = parser.add_argument
+    add("flags", nargs="+", help="flags of alexnet_jax.main, after --")
+    options = parser.parse_args(argv)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("cold", "warm"):

@@ -1,57 +1,108 @@
-"""Writes README's tables of results from the folders of published runs.
+"""Writes the tables of results in README.md and docs/results.md.
 
-python -m benchmarks.readme_tables [--folder=results] [--readme=README.md]
+  python -m benchmarks.readme_tables
 
-A folder of `results/` that is to stand in the table has, besides what a run leaves
-(`config.json`, `metrics.jsonl`; several seeds in `seed-N/`), a `run.json` with what
-cannot be read from these: `order` in the table, what the `run` and its `network` are
-called, the accuracy that was `published`, the `hardware`, and perhaps its `time` by a
-clock on the wall; without it that of the last row is taken. With `by_epoch`, the
-published accuracies in per cent, perhaps none, it stands in a second table, too.
+Each run in the tables has a folder in `results/` with its `config.json` and
+`metrics.jsonl` (in `seed-N/` for several seeds) and a `run.json` with the rest:
+
+  order              its place in the full table
+  run, network       their names
+  published          the published accuracy
+  hardware, time     the time is optional if `metrics.jsonl` has it
+  short              optional: its place in README's table
+  by_epoch           optional: published accuracies in percent, or an empty list; such
+                     a run has a column in the table of accuracies by epoch
 """
 
 import itertools
 import json
+import os
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from alexnet_jax.errors import InputError, Parser
+from alexnet_jax import cli
+from alexnet_jax.errors import InputError
 from alexnet_jax.run.read import Run, percent, read_run
 
-_HEAD = (
-    "| run | network | data | length | seeds | top-1, % | published, % "
-    "| hardware, time | folder |\n"
-    "| --- | --- | --- | --- | ---: | ---: | ---: | --- | --- |\n"
-)
+_COLUMNS = "run", "network", "data", "length", "seeds", "top-1, %", "published, %"
+_COLUMNS += "hardware, time", "folder"
+_SHORT_COLUMNS = "trained network", "data", "top-1, %", "published, %", "log"
+_NUMBERS = "seeds", "top-1, %", "published, %"
 _TITLES = {"fashion_mnist": "Fashion-MNIST"}
 _NEEDED = ("order", "run", "network", "published", "hardware")
 
 
-def make_tables(folder: Path) -> list[str]:
-    """Returns the table of the runs in a folder, and theirs by epoch, as Markdown.
+class Published(NamedTuple):
+    """A published run.
+
+    Attributes:
+      words: Its `run.json`.
+      run: Its records.
+      folder: Its folder.
+    """
+
+    words: dict[str, Any]
+    run: Run
+    folder: Path
+
+
+def read_published(folder: Path) -> list[Published]:
+    """Reads the runs that have a `run.json`, in their order.
 
     Raises:
       InputError: A folder lacks something.
     """
-    files = [(_read_words(file), file.parent) for file in folder.glob("*/run.json")]
-    if not files:
+    found = []
+    for file in sorted(folder.glob("*/run.json")):
+        words, run = _read_words(file), read_run(file.parent, file.parent.name)
+        if not run.record.get("config") or not run.finals:
+            raise InputError(f"{file.parent} lacks a config.json or a test result")
+        found.append(Published(words, run, file.parent))
+    if not found:
         raise InputError(f"{folder} holds no folder with a run.json")
-    files.sort(key=lambda pair: (pair[0]["order"], pair[1].name))
-    found = [(words, read_run(path, path.name)) for words, path in files]
-    table = _HEAD + "".join(_row(words, run, folder) for words, run in found)
-    chosen = [pair for pair in found if "by_epoch" in pair[0]]
-    return [table, _epochs_table(chosen)] if chosen else [table]
+    return sorted(found, key=lambda one: one.words["order"])
 
 
-def _epochs_table(found: Sequence[tuple[dict[str, Any], Run]]) -> str:
-    """Returns test accuracies epoch by epoch, the published ones beside ours."""
+def full_table(found: Sequence[Published], file: Path) -> str:
+    """Returns the table of all runs in Markdown, its links relative to a file."""
+    rows = []
+    for words, run, folder in found:
+        data, size = _data(run), run.record["config"]["data"]["image_size"]
+        rows.append(
+            [
+                *(words["run"], words["network"], f"{data}, {size}×{size}"),
+                *(_length(run), str(len(run.rows)), _top1(run), words["published"]),
+                f"{words['hardware']}, {words.get('time') or _time(run)}",
+                _link("log", folder, file),
+            ]
+        )
+    return _markdown(_COLUMNS, rows)
+
+
+def short_table(found: Sequence[Published], file: Path) -> str:
+    """Returns the table of the runs with `short` in Markdown, likewise."""
+    chosen = [one for one in found if "short" in one.words]
+    rows = [
+        [
+            f"`{run.record['config']['model']['name']}`",
+            f"{_data(run)}, {_length(run)}",
+            *(_top1(run), words["published"], _link(words["run"], folder, file)),
+        ]
+        for words, run, folder in sorted(chosen, key=lambda one: one.words["short"])
+    ]
+    return _markdown(_SHORT_COLUMNS, rows)
+
+
+def epochs_table(found: Sequence[Published]) -> str:
+    """Returns test accuracies by epoch in Markdown, the published ones beside ours."""
     columns: dict[str, dict[float, str]] = {}
-    for words, run in found:
+    for words, run, _ in found:
+        if "by_epoch" not in words:
+            continue
         if words["by_epoch"]:
             published = [f"{top1:.2f}" for top1 in words["by_epoch"]]
             columns[f"{words['run']}, published"] = dict(enumerate(published, 1))
@@ -60,9 +111,20 @@ def _epochs_table(found: Sequence[tuple[dict[str, Any], Run]]) -> str:
             measured.setdefault(row["epoch"], []).append(row["test/top1"])
         columns[f"{words['run']}, here"] = {n: percent(measured[n]) for n in measured}
     epochs = sorted({n for column in columns.values() for n in column if n == int(n)})
-    lines = [["epoch", *columns], ["---:"] * (1 + len(columns))]
-    for n in epochs:
-        lines.append([f"{n:g}", *(column.get(n, "") for column in columns.values())])
+    rows = [
+        [f"{n:g}", *(column.get(n, "") for column in columns.values())] for n in epochs
+    ]
+    names = ["epoch", *columns]
+    return _markdown(names, rows, numbers=names)
+
+
+def _markdown(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[str] = _NUMBERS,
+) -> str:
+    rule = ["---:" if column in numbers else "---" for column in columns]
+    lines = [columns, rule, *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -77,23 +139,18 @@ def _read_words(file: Path) -> dict[str, Any]:
     return words
 
 
-def _row(words: dict[str, Any], run: Run, folder: Path) -> str:
-    config = run.record.get("config")
-    if not config or not run.finals:
-        raise InputError(f"{folder / run.name} lacks a config.json or a test result")
-    data, size = config["data"]["name"], config["data"]["image_size"]
-    cells = [
-        words["run"],
-        words["network"],
-        f"{_TITLES.get(data, data)}, {size}×{size}",
-        _length(run),
-        str(len(run.rows)),
-        percent([row["test/top1"] for row in run.finals]),
-        words["published"],
-        f"{words['hardware']}, {words.get('time') or _time(run)}",
-        f"[log]({folder.name}/{run.name})",
-    ]
-    return f"| {' | '.join(cells)} |\n"
+def _data(run: Run) -> str:
+    name = run.record["config"]["data"]["name"]
+    return _TITLES.get(name, name)
+
+
+def _top1(run: Run) -> str:
+    return percent([row["test/top1"] for row in run.finals])
+
+
+def _link(text: str, folder: Path, file: Path) -> str:
+    relative = os.path.relpath(folder.absolute(), file.absolute().parent)
+    return f"[{text}]({relative})"
 
 
 def _length(run: Run) -> str:
@@ -119,43 +176,57 @@ def _time(run: Run) -> str:
     return f"{seconds / 3600:.1f} h{each}"
 
 
-def write_tables(readme: Path, tables: Sequence[str]) -> None:
-    """Puts tables in the places of those whose headings begin with the same cells.
+def write_tables(tables: Mapping[Path, Sequence[str]]) -> None:
+    """Replaces the tables of files whose headers begin with the same cell.
+
+    Args:
+      tables: The tables for each file.
 
     Raises:
-      InputError: One has no place; nothing was changed.
+      InputError: A file lacks a table; then no file is changed.
     """
-    text = readme.read_text()
-    for table in tables:
-        first = "".join(table.partition(" | ")[:2])
-        old = rf"^{re.escape(first)}.*\n(\|.*\n)*"
-        new = table.replace("\\", r"\\")  # `subn` reads escapes
-        text, count = re.subn(old, new, text, flags=re.M)
-        if count != 1:
-            raise InputError(
-                f"{readme} must hold one table of results that begins with {first!r}; "
-                f"found {count}"
-            )
-    readme.write_text(text)
+    texts = {}
+    for file, new_tables in tables.items():
+        text = file.read_text()
+        for table in new_tables:
+            first = "".join(table.partition(" | ")[:2])
+            old = rf"^{re.escape(first)}.*\n(\|.*\n)*"
+            new = table.replace("\\", r"\\")  # `subn` reads escapes
+            text, count = re.subn(old, new, text, flags=re.M)
+            if count != 1:
+                raise InputError(
+                    f"{file} must hold one table of results that begins with "
+                    f"{first!r}; found {count}"
+                )
+        texts[file] = text
+    for file, text in texts.items():
+        file.write_text(text)
 
 
+@cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the tables."""
-    parser = Parser(
-        prog="python -m benchmarks.readme_tables",
-        description=(__doc__ or "").splitlines()[0],
-        allow_abbrev=False,
-    )
-    parser.add_argument("--folder", type=Path, default=Path("results"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser = cli.Parser("benchmarks.readme_tables", __doc__)
+    for name, default, text in (
+        ("folder", "results", "folder of the published runs"),
+        ("readme", "README.md", "file of the short table"),
+        ("results", "docs/results.md", "file of the full tables"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="PATH",
+            default=default,
+            help=f"{text} (default: {default})",
+        )
     options = parser.parse_args(argv)
-    try:
-        tables = make_tables(options.folder)
-        write_tables(options.readme, tables)
-    except (InputError, OSError) as error:
-        sys.exit(f"error: {error}")
-    rows = tables[0].count("\n") - _HEAD.count("\n")
-    print(f"written   {options.readme}, {rows} rows from {options.folder}")
+    found = read_published(options.folder)
+    full = [full_table(found, options.results)]
+    if any("by_epoch" in one.words for one in found):
+        full.append(epochs_table(found))
+    short = [short_table(found, options.readme)]
+    write_tables({options.results: full, options.readme: short})
+    print(f"written   {options.results}, {options.readme}: {len(found)} runs")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
   .venv/bin/python -m benchmarks.scaling
   .venv/bin/python -m benchmarks.scaling --batch-size=128 --dtype=bfloat16
 
-Without a GPU, CPU devices stand for GPUs: they share the machine's cores, so their
-times show that the layouts work, and the traffic and memory are real, but nothing about
-speed. The first three rows run one device through jit, pmap and shard_map: what the
-machinery itself costs.
+Without a GPU, CPU devices stand for GPUs. They share the machine's cores: collectives
+and memory are real, but times say nothing about speed. The first three rows run one
+device through jit, pmap and shard_map, which shows the cost of the wrapping itself.
 """
 
 import argparse
@@ -14,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from alexnet_jax import cli
 from alexnet_jax.config import default_config
 from alexnet_jax.inspection.collectives import bytes_by_device, collectives
 from alexnet_jax.models import create_model
@@ -59,7 +60,7 @@ def layouts(name: str, batch_size: int) -> dict[str, Parallel]:
 
 
 def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
-    """Returns a layout's median step time, its traffic and memory."""
+    """Returns a layout's median step time, its collectives and memory."""
     model = create_model(options.model)
     size, batch_size = options.image_size, options.batch_size
     config = default_config().optim
@@ -107,17 +108,24 @@ def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints a line, or with --json an object, a layout."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="alexnet_2012")
-    parser.add_argument("--batch-size", type=int, default=32, help="over all devices")
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    if jax.config.jax_platforms in (None, "", "cpu"):  # heeded where there is no GPU
+    parser = cli.Parser("benchmarks.scaling", __doc__)
+    add = parser.add_argument
+    add("--model", default="alexnet_2012", help="the network (default: alexnet_2012)")
+    add(
+        "--batch-size",
+        type=int,
+        default=32,
+        help="images over all devices (default: 32)",
+    )
+    add("--image-size", type=int, default=224, help="pixels a side (default: 224)")
+    add("--dtype", default="float32", help="float32 or bfloat16 (default: float32)")
+    add("--repeats", type=int, default=3, help="steps to time (default: 3)")
+    add("--json", action="store_true", help="print a list of objects")
+    options = parser.parse_args(argv)
+    if jax.config.jax_platforms in (None, "", "cpu"):  # ignored where there is a GPU
         jax.config.update("jax_num_cpu_devices", 8)
     device = jax.devices()[0]
     rows = []

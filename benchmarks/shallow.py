@@ -9,14 +9,15 @@ networks'.
 Source: Dalal and Triggs 2005, as scikit-image and scikit-learn have it.
 """
 
-import argparse
 import json
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from skimage.feature import hog
 from sklearn.svm import LinearSVC
 
+from alexnet_jax import cli
 from alexnet_jax.config import default_config
 from alexnet_jax.data import create_data
 
@@ -35,12 +36,14 @@ def describe(images: np.ndarray) -> np.ndarray:
     return np.stack(rows).astype(np.float32)
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints an object with what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--manual-dir", help="folder of the four original files")
+    parser = cli.Parser("benchmarks.shallow", __doc__)
+    add = parser.add_argument
+    add("--manual-dir", help="folder of the four original files")
     config = default_config()
-    config.data.manual_dir = parser.parse_args().manual_dir
+    config.data.manual_dir = parser.parse_args(argv).manual_dir
     data = create_data(config.data, batch_size=1, eval_batch_size=1, seed=config.seed)
     start = time.perf_counter()
     features = describe(data.train.image)

@@ -9,14 +9,15 @@ float32 and channels_last, with its own SGD. Both sides start from upsampled ima
 the device: reading and upsampling are not part of the comparison.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
 import statistics
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+from alexnet_jax import cli
 from benchmarks.sides import SIZES, Side, take_turns
 
 MODELS = tuple(SIZES)
@@ -68,16 +69,18 @@ def describe(row: dict[str, Any], repeats: int) -> str:
     )
 
 
-def main() -> None:
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
     """Prints a line, or with --json an object, for each model and mode."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default=",".join(MODELS), help=f"of {MODELS}")
-    parser.add_argument("--modes", default=",".join(MODES), help=f"of {MODES}")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="a repeat")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    parser = cli.Parser("benchmarks.step", __doc__)
+    add = parser.add_argument
+    add("--models", default=",".join(MODELS), help=f"a list of {MODELS} (default: all)")
+    add("--modes", default=",".join(MODES), help=f"a list of {MODES} (default: both)")
+    add("--batch-size", type=int, default=128, help="images per step (default: 128)")
+    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
+    add("--steps", type=int, default=2, help="steps per measurement (default: 2)")
+    add("--json", action="store_true", help="print a list of objects")
+    options = parser.parse_args(argv)
     models, modes = options.models.split(","), options.modes.split(",")
     for flag, given, known in (("models", models, MODELS), ("modes", modes, MODES)):
         if unknown := sorted({*given} - {*known}):

@@ -71,6 +71,20 @@ def tiny_config(data_dir):
 
 
 @pytest.fixture
+def error_line(capsys):
+    """Calls a command that must fail and returns its only line on stderr."""
+
+    def call(main, *argv):
+        with pytest.raises(SystemExit, match="^1$"):
+            main([str(word) for word in argv])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
+
+    return call
+
+
+@pytest.fixture
 def config(data_dir):
     """A tiny config of the test's own."""
     return tiny_config(data_dir)

@@ -1,6 +1,7 @@
 """The command line, as a user has it: a process of its own."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,9 +40,9 @@ def main(*arguments, **environment):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "--config is missing; try --config=experiments/fashion.py"),
-        (["--config=nope.py"], "there is no file 'nope.py'"),
-        (["--config", "nope.py", "--config.seed=1"], "there is no file 'nope.py'"),
+        ([], "--config is missing; try --config=experiments/digits.py"),
+        (["--config=nope.py"], "there is no 'nope.py'"),
+        (["--config", "nope.py", "--config.seed=1"], "there is no 'nope.py'"),
         (["--config=tests/__init__.py"], "defines no get_config(variant='')"),
         (["--config=experiments/fashion.py:big"], "variant must be one of ('d2l',"),
         ([DIGITS, "--config.batchsize=4"], 'Did you mean "batch_size"'),
@@ -51,7 +52,7 @@ def main(*arguments, **environment):
         ([DIGITS, "--nosuch=1"], "Unknown command line flag 'nosuch'"),
         (["--config.seed=1", DIGITS], "before a value for --config"),
         ([DIGITS, "stray"], "unexpected argument 'stray'"),
-        ([DIGITS, "--seeds=1,one"], "--seeds must be different whole numbers"),
+        ([DIGITS, "--seeds=1,one"], "--seeds must be distinct integers"),
         ([DIGITS, "--config.batch_size=0"], "batch_size must be an integer of at le"),
     ],
 )
@@ -96,16 +97,36 @@ def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     compiled = {path.name.split("-")[0] for path in tmp_path.glob("alexnet_jax/*")}
     assert {"jit_init", "jit_train_step", "jit_eval_step"} <= compiled
     assert "finished  test top-1 " in first.stdout
-    (go_on,) = [line for line in first.stdout.splitlines() if line.startswith("go on")]
+    *_, longer, over = first.stdout.splitlines()
+    assert over == "to start over: the same command with another --workdir"
     again = main(*command, TFDS_DATA_DIR=str(data_dir))
     assert again.returncode == 0
-    assert "finished  before, at step 15" in again.stdout and go_on in again.stdout
-    # The printed command goes on.
-    words = go_on.removeprefix("go on     python -m alexnet_jax.main ").split()
+    assert "finished  before, at step 15" in again.stdout and longer in again.stdout
+    # The printed command trains longer.
+    label = "to train longer: python -m alexnet_jax.main "
+    assert longer.startswith(label)
+    words = longer.removeprefix(label).split()
     assert "--config.num_epochs=2" in words
-    longer = main(*words, TFDS_DATA_DIR=str(data_dir))
-    assert "resuming  at step 15 of 30" in longer.stdout
-    assert longer.returncode == 0, longer.stderr
+    process = main(*words, TFDS_DATA_DIR=str(data_dir))
+    assert "resuming  at step 15 of 30" in process.stdout
+    assert process.returncode == 0, process.stderr
+
+
+def test_a_closed_pipe_ends_a_run_quietly(data_dir, tmp_path):
+    """As in `python -m alexnet_jax.main ... | head -1`."""
+    flags = shlex.join([DIGITS, *SMALL, f"--workdir={tmp_path}/run"])
+    command = (
+        f"{sys.executable} -m alexnet_jax.main {flags} | head -1; echo ${{PIPESTATUS}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "device    1 × cpu\n141\n" and done.stderr == ""
 
 
 def test_several_devices(data_dir, tmp_path):
@@ -134,8 +155,8 @@ def test_seeds(data_dir, tmp_path):
     )
 
 
-def test_seeds_must_be_whole_and_different():
+def test_seeds_must_be_distinct_integers():
     assert parse_seeds(["0", "12"]) == [0, 12]
     for values in (["0", "0"], ["a"], []):
-        with pytest.raises(InputError, match="--seeds must be different"):
+        with pytest.raises(InputError, match="--seeds must be distinct"):
             parse_seeds(values)

@@ -14,7 +14,7 @@ from alexnet_jax.d2l.data import to_batches
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier
 from alexnet_jax.parallel import DataParallel
-from alexnet_jax.run.records import Row
+from alexnet_jax.run.records import Row, is_evaluation
 from alexnet_jax.run.signals import Stopped, noted_signals
 from alexnet_jax.step import TrainState
 
@@ -132,7 +132,7 @@ class Trainer:
     def _draw(self, row: Row) -> None:
         """Draws a row of the metrics: of half an epoch, or of a whole one."""
         loss = row["train/loss"]
-        if "test/loss" not in row:
+        if not is_evaluation(row):
             self._first_half = row["step"], loss
         elif self._first_half is not None:
             # The row is of the whole epoch; the curve shows its second half.
@@ -141,6 +141,6 @@ class Trainer:
             loss = (done * loss - self._half * first) / (step - halfway)
             self._first_half = None
         self.board.draw(row["epoch"], loss, "train_loss")
-        if "test/loss" in row:
+        if is_evaluation(row):
             self.board.draw(row["epoch"], row["test/loss"], "val_loss")
             self.board.draw(row["epoch"], row["test/top1"], "val_acc")

@@ -1,23 +1,18 @@
-"""What devices say to each other in a training step, read from the compiled program."""
+"""The collectives of a training step, read from the compiled program."""
 
 import math
 import re
 from collections import Counter
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax.sharding import NamedSharding
+from rich.table import Table
 
-from alexnet_jax.config import default_config
-from alexnet_jax.models import create_model
-from alexnet_jax.optim import create_optimizer, create_schedule
+from alexnet_jax.inspection.lowering import abstract_state, lower_step
+from alexnet_jax.inspection.tables import make_table, shape_text
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.mesh import MeshParallel
-from alexnet_jax.preprocessing.pipeline import scale_and_resize
-from alexnet_jax.step import create_state, make_train_step
 
 _KINDS = (
     "all-gather",
@@ -31,16 +26,16 @@ _ARRAY = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
 
 
 class Collective(NamedTuple):
-    """An operation that devices take part in together.
+    """An operation by which devices exchange data.
 
     Attributes:
       kind: Its name in the compiled program: `all-gather`, `reduce-scatter`, ...
       part: `forward`, `backward` or `update`.
-      purpose: The layer that reads, or what is summed.
-      shapes: Of its results on a device.
+      purpose: The layer that reads the result, or what is summed.
+      shapes: The shapes of its results on a device.
       result_bytes: Memory of its results on a device.
-      devices: How many take part in each group.
-      senders: The share of them that send; 1 but for permutations.
+      devices: Devices in each group.
+      senders: The fraction of them that send; less than 1 in permutations alone.
     """
 
     kind: str
@@ -53,7 +48,7 @@ class Collective(NamedTuple):
 
     @property
     def sent_bytes(self) -> int:
-        """What a device sends at least, on average, by the best (ring) algorithms."""
+        """The least that a device sends, on average, by the best (ring) algorithms."""
         others = self.devices - 1
         if self.kind == "all-gather":
             return self.result_bytes * others // self.devices
@@ -130,112 +125,34 @@ def _purpose(scope: str, arrays: list[tuple[str, tuple[int, ...]]]) -> str:
     return "flag" if "pmax" in scope else "count"
 
 
-def _optimizer() -> optax.GradientTransformation:
-    config = default_config().optim
-    config.momentum = 0.9
-    return create_optimizer(config, create_schedule(config, 0.01, 1, 1))
-
-
-def abstract_state(name: str, input_shape: tuple[int, ...], num_classes: int) -> Any:
-    """Returns the shapes of a `TrainState` with momentum; allocates nothing.
-
-    Args:
-      name: The network's.
-      input_shape: `(B, H, W, C)`.
-      num_classes: Number of logits.
-    """
-    model = create_model(name, num_classes=num_classes)
-    shape = (1, *input_shape[1:])
-    return jax.eval_shape(
-        lambda key: create_state(model, _optimizer(), shape, key), jax.random.key(0)
-    )
-
-
-def lower_step(
-    parallel: Parallel,
-    name: str,
-    input_shape: tuple[int, ...],
-    num_classes: int,
-    *,
-    automatic: bool = False,
-) -> Any:
-    """Lowers a training step for devices, without a weight being allocated.
-
-    Args:
-      parallel: The devices.
-      name: The network's.
-      input_shape: `(B, H, W, C)`, B over all devices.
-      num_classes: Number of logits.
-      automatic: Whether to hand XLA's partitioner the network of one device and the
-        places of the arrays, instead of the towers as they are written here.
-
-    Returns:
-      What `jax.jit(...).lower` does: it can be compiled.
-    """
-    model = create_model(name, num_classes=num_classes)
-    batch_size, *image_shape = input_shape
-    prepare = partial(scale_and_resize, size=image_shape[0])
-    step = make_train_step(
-        model if automatic else parallel.local_model(model),
-        _optimizer(),
-        prepare,
-        steps_per_epoch=1,
-        log_every_steps=1,
-        axis_name=None if automatic else parallel.axis_name,
-    )
-    state = abstract_state(name, input_shape, num_classes)
-    batch: Any = {
-        "image": jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.uint8),
-        "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
-        "mask": jax.ShapeDtypeStruct((batch_size,), jnp.bool_),
-    }
-    if isinstance(parallel, MeshParallel):
-        state = _placed(state, parallel.shardings(state))
-        batch = _placed(batch, parallel.batch_sharding)
-    else:
-        batch = jax.eval_shape(parallel.shard_batch, batch)
-    key = jax.random.key(1)
-    compiled: Any = jax.jit(step) if automatic else parallel.compile_train(step)
-    return compiled.lower(state, batch, key)
-
-
-def _placed(tree: Any, places: Any) -> Any:
-    if isinstance(places, NamedSharding):
-        places = jax.tree.map(lambda _: places, tree)
-    return jax.tree.map(
-        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at),
-        tree,
-        places,
-    )
-
-
-class Traffic(NamedTuple):
-    """What devices say in a training step.
+class StepCollectives(NamedTuple):
+    """The collectives of a training step, and the memory of its state.
 
     Attributes:
-      batch_size: Images of a step that a row of devices sees.
-      listed: The step's collectives.
-      automatic: Those that XLA's partitioner would make of the network of one device,
-        its arrays in the same places; None without towers.
-      state_bytes: Memory of parameters, momentum and the rest of the state on a device.
-      whole_bytes: The same in one piece.
+      device_batch_size: Images of a step that a device sees.
+      collectives: The step's, in the order of the program.
+      automatic: Those that XLA's partitioner inserts into the network of one device,
+        given the same shardings; None without towers.
+      device_state_bytes: Memory of parameters, momentum and the rest of the state on a
+        device.
+      state_bytes: Memory of the whole state.
     """
 
-    batch_size: int
-    listed: list[Collective]
+    device_batch_size: int
+    collectives: list[Collective]
     automatic: list[Collective] | None
+    device_state_bytes: int
     state_bytes: int
-    whole_bytes: int
 
 
-def describe_traffic(
+def describe_collectives(
     parallel: Parallel, name: str, input_shape: tuple[int, ...], num_classes: int
-) -> Traffic:
-    """Compiles a training step and lists what devices say to each other.
+) -> StepCollectives:
+    """Compiles a training step and lists its collectives.
 
     Args:
-      parallel: The devices.
-      name: The network's.
+      parallel: The layout of the devices.
+      name: A key of `MODELS`.
       input_shape: `(B, H, W, C)`, B over all devices.
       num_classes: Number of logits.
     """
@@ -246,19 +163,18 @@ def describe_traffic(
             parallel, name, input_shape, num_classes, automatic=True
         )
         automatic = collectives(one_device.compile().as_text())
-    rows = parallel.round_up(1)  # that share the batch
     state = abstract_state(name, input_shape, num_classes)
-    places = parallel.shardings(state)
-    own = jax.tree.map(
-        lambda leaf, place: math.prod(place.shard_shape(leaf.shape)) * 4, state, places
+    device_bytes = jax.tree.map(
+        lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * 4,
+        state,
+        parallel.shardings(state),
     )
-    whole = jax.tree.map(lambda leaf: leaf.size * 4, state)
-    return Traffic(
-        batch_size=input_shape[0] // rows,
-        listed=collectives(lowered.compile().as_text()),
+    return StepCollectives(
+        device_batch_size=input_shape[0] // parallel.round_up(1),
+        collectives=collectives(lowered.compile().as_text()),
         automatic=automatic,
-        state_bytes=sum(jax.tree.leaves(own)),
-        whole_bytes=sum(jax.tree.leaves(whole)),
+        device_state_bytes=sum(jax.tree.leaves(device_bytes)),
+        state_bytes=sum(leaf.size * 4 for leaf in jax.tree.leaves(state)),
     )
 
 
@@ -269,3 +185,42 @@ def bytes_by_device(tree: Any) -> dict[jax.Device, int]:
         for shard in leaf.addressable_shards:
             total[shard.device] += shard.data.nbytes
     return dict(total)
+
+
+def collectives_table(step: StepCollectives) -> Table:
+    """Lays out a step's collectives, one per line."""
+    numbers = ("devices", "numbers", "sent per image", "sent, MB")
+    columns = ("pass", "purpose", "collective", "result on a device")
+    table = make_table(*columns, *numbers, numbers=numbers)
+    for one in step.collectives:
+        results = [shape_text(shape) or "1" for shape in one.shapes]
+        more = f" and {len(results) - 1} more" if len(results) > 1 else ""
+        table.add_row(
+            one.part,
+            one.purpose,
+            one.kind,
+            results[0] + more,
+            str(one.devices),
+            f"{one.result_bytes // 4:,}",
+            f"{one.sent_bytes / 4 / step.device_batch_size:,.0f}",
+            f"{one.sent_bytes / 1e6:.2f}",
+        )
+    return table
+
+
+def collectives_totals(step: StepCollectives) -> list[str]:
+    """Sums up a step's collectives and the memory of its state, one line each."""
+
+    def total(found: Sequence[Collective]) -> str:
+        sent = sum(one.sent_bytes for one in found)
+        return f"{len(found)} collectives; each device sends {sent / 1e6:,.1f} MB"
+
+    batch_size = step.device_batch_size
+    lines = [f"step of {batch_size} images per device: {total(step.collectives)}"]
+    if step.automatic is not None:
+        lines.append(f"by XLA's own partitioner: {total(step.automatic)}")
+    lines.append(
+        f"state: {step.device_state_bytes / 1e6:,.1f} MB per device, "
+        f"{step.state_bytes / 1e6:,.1f} MB in total"
+    )
+    return lines

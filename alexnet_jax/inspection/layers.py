@@ -1,4 +1,4 @@
-"""A network's layers in numbers, without a weight being allocated."""
+"""The layer table: what each layer of a network computes and what it costs."""
 
 import math
 import re
@@ -24,7 +24,7 @@ from alexnet_jax.layers.pooling import (
 )
 from alexnet_jax.models.base import Classifier
 
-# Functions that pool: window and stride.
+# Pooling functions: window and stride.
 _POOLS = (
     (max_pool, (3, 2)),
     (max_pool_ceil, (3, 2)),
@@ -59,19 +59,19 @@ _PREFIXES = {
 
 
 class LayerRow(NamedTuple):
-    """A layer.
+    """A layer's row of the table.
 
     Attributes:
-      name: As Caffe calls it: `conv1`, `relu1`, `norm1`, `pool1`, `fc6`, `drop6`.
-      kind: What it is: `conv`, `relu`, `lrn`, `max_pool`, `dense`, ...
-      settings: Kernel, stride, padding and groups, or what else it has, in a few words.
+      name: Caffe's name: `conv1`, `relu1`, `norm1`, `pool1`, `fc6`, `drop6`.
+      kind: `conv`, `relu`, `lrn`, `max_pool`, `dense`, ...
+      settings: Kernel, stride, padding and groups, or its other settings.
       output_shape: `(B, H, W, C)` or `(B, units)`.
-      receptive_field: Pixels of the image, from edge to edge, that a unit sees,
-        padding included; None where it cannot be told.
-      params: Weights and biases.
-      macs: Multiply-adds an image, of convolutions and dense layers; biases,
-        normalisation and pooling are not counted.
-      activation_bytes: Memory of the output of an image, in float32.
+      receptive_field: Its width in pixels of the image, padding included; None if
+        unknown.
+      params: Number of weights and biases.
+      macs: Multiply-adds per image of convolutions and dense layers; biases,
+        normalization and pooling are not counted.
+      activation_bytes: Memory of the output for one image, in float32.
     """
 
     name: str
@@ -85,16 +85,16 @@ class LayerRow(NamedTuple):
 
 
 def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
-    """Describes each layer of a network.
+    """Describes each layer of a network; allocates no weights.
 
     Args:
-      model: A network whose layers lie in `net`.
+      model: A network whose layers are in `net`.
       input_shape: `(B, H, W, C)`.
 
     Raises:
-      InputError: The images are too small for it.
+      InputError: The images are too small for the network.
     """
-    model.layer_shapes(input_shape)  # says so if they are
+    model.layer_shapes(input_shape)  # raises the InputError
     seen: list[tuple[Callable, tuple[str, ...], tuple[int, ...]]] = []
 
     def trace(model: Classifier, x: jax.Array) -> None:
@@ -110,7 +110,7 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
     rows: list[LayerRow] = []
     before, number = input_shape, ""
     field: int | None = 1
-    jump = 1  # pixels between the centres of neighbouring units
+    jump = 1  # pixels between the centers of neighboring units
     for layer, path, shape in seen:
         sizes = [
             leaf.size for at, leaf in params.items() if path and at[: len(path)] == path
@@ -174,8 +174,8 @@ def _window(
     if pool := _pool_window(layer):
         return pool
     if layer is flatten or (isinstance(layer, TowerDense) and len(before) == 4):
-        return before[1], 1  # all of it, and so has all that comes after
-    # Anything else sees one place at a time, if it left the maps as large as they were.
+        return before[1], 1  # the whole map
+    # Any other layer that keeps the size of the maps is taken to act pointwise.
     return (1, 1) if after[1:-1] == before[1:-1] else None
 
 

@@ -1,4 +1,4 @@
-"""A run that diverges: noticing it, and naming the first layer that went wrong."""
+"""Detects a run that diverges and names the first layer whose output is not finite."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from alexnet_jax.step import TrainState
 
 
 def check_finite(state: TrainState, learning_rate: float) -> None:
-    """Raises if a step was not finite; waits for the device.
+    """Checks that all steps so far were finite; waits for the device.
 
     Args:
-      state: Of any step.
+      state: The state after any step.
       learning_rate: For the message.
 
     Raises:
@@ -24,8 +24,8 @@ def check_finite(state: TrainState, learning_rate: float) -> None:
     """
     if step := int(state.first_bad):
         raise RunError(
-            f"loss: step {step} has a loss or an update that is not finite; what was "
-            f"saved before is kept. Lower optim.learning_rate ({learning_rate:g}) or "
+            f"loss: step {step} has a loss or an update that is not finite; earlier "
+            f"checkpoints are kept. Lower optim.learning_rate ({learning_rate:g}) or "
             "set optim.warmup_steps; --config.debug.nans=True names the layer"
         )
 
@@ -37,19 +37,19 @@ def look_at_layers(
     after: TrainState,
     image: jax.Array,
 ) -> None:
-    """Names what first held NaN or inf in a step, if anything did; slow.
+    """Names the layer where NaN or inf first occurred in a step; slow.
 
     Args:
       model: The network.
-      config: The run's.
+      config: The run's config.
       before: The state before the step.
       after: The state after it.
-      image: The step's images as the network sees them, `(B, H, W, C) float32`.
+      image: The step's preprocessed images, `(B, H, W, C) float32`.
 
     Raises:
-      RunError: The step's loss or its update is not finite: the first layer whose
-        output (without dropout) is not, else the first parameter that the update
-        spoilt.
+      RunError: The step's loss or its update is not finite. The message names the first
+        layer whose output (without dropout) is not finite, else the first parameter
+        that is not finite after the update.
     """
     if not int(after.first_bad):
         return
@@ -70,7 +70,7 @@ def _bad_layer(
                 return f"the output of layer {index}, {layer_name(layer)}"
         return None
 
-    # On one device, from the host's copy of the state.
+    # From the host's copy of the state, and so on one device.
     params, model_state = jax.device_get((state.params, state.model_state))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, config.dtype), params)
     found: Any = model.clone(training=False).apply(

@@ -1,20 +1,25 @@
-"""Networks in numbers, laid out as tables."""
+"""Summaries of networks, laid out as tables."""
 
 import difflib
+import io
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from alexnet_jax.inspection.collectives import Collective, Traffic
-from alexnet_jax.inspection.kernels import compare_kernels
 from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.models import MODELS, check_name, create_model
 
+# Numbers are never cut or wrapped, however narrow the terminal or the pipe.
+_MIN_WIDTH = 250
+
 
 class Summary(NamedTuple):
-    """A network in numbers.
+    """A network's layers with their shapes, parameters, multiply-adds and memory.
+
+    `print(summary)` prints the table of `python -m alexnet_jax.summary`.
 
     Attributes:
       name: Its registered name.
@@ -30,18 +35,30 @@ class Summary(NamedTuple):
 
     @property
     def params(self) -> int:
-        """Weights and biases of all layers."""
+        """Number of weights and biases."""
         return sum(layer.params for layer in self.layers)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds an image of all layers."""
+        """Multiply-adds per image."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def activation_bytes(self) -> int:
-        """Memory of all layers' outputs for an image, in float32."""
+        """Memory of all layers' outputs for one image, in float32."""
         return sum(layer.activation_bytes for layer in self.layers)
+
+    @property
+    def title(self) -> str:
+        """The line above the table: name, input and number of classes."""
+        image = shape_text(self.input_shape[1:])
+        return f"{self.name}: input {image}, {self.num_classes} classes"
+
+    def __str__(self) -> str:
+        file = io.StringIO()
+        make_console(file).print(layer_table(self))
+        lines = [self.title, *file.getvalue().splitlines()]
+        return "\n".join(line.rstrip() for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `--json` prints."""
@@ -61,12 +78,18 @@ def summarize(
     input_shape: tuple[int, ...] | None = None,
     num_classes: int | None = None,
 ) -> Summary:
-    """Describes a registered network.
+    """Describes a registered network layer by layer; allocates no weights.
+
+    Example:
+      >>> summary = summarize("lenet5")
+      >>> summary.params, summary.macs
+      (61706, 416520)
+      >>> print(summary)  # a table of all layers  # doctest: +SKIP
 
     Args:
       name: A key of `MODELS`.
-      input_shape: `(B, H, W, C)`; its author's if not given.
-      num_classes: Number of logits; its author's if not given.
+      input_shape: `(B, H, W, C)`; the author's if not given.
+      num_classes: Number of logits; the author's if not given.
 
     Raises:
       InputError: The name is unknown, or the images are too small.
@@ -78,6 +101,12 @@ def summarize(
     classes = num_classes or reference.num_classes
     model = create_model(name, num_classes=classes)
     return Summary(name, shape, classes, describe(model, shape))
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """Returns a console for tables: stdout's, or a file's."""
+    width = max(Console(file=file).width, _MIN_WIDTH)
+    return Console(file=file, width=width, highlight=False)
 
 
 def shape_text(shape: Iterable[int]) -> str:
@@ -93,8 +122,8 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if part else ""
 
 
-def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
-    """Returns an empty table, whose `numbers` stand to the right."""
+def make_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
+    """Returns an empty table, whose columns of `numbers` are right-aligned."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         justify: Any = "right" if column in numbers else "left"
@@ -102,10 +131,10 @@ def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
     return table
 
 
-def one_table(summary: Summary) -> Table:
-    """Lays out a network, a line a layer."""
-    numbers = ("sees", "params", "%", "MACs", "%", "MB")
-    table = _table("layer", "settings", "output", *numbers, numbers=numbers)
+def layer_table(summary: Summary) -> Table:
+    """Lays out a network, one layer per line."""
+    numbers = ("receptive field", "params", "%", "MACs", "%", "MB")
+    table = make_table("layer", "settings", "output", *numbers, numbers=numbers)
     for layer in summary.layers:
         table.add_row(
             layer.name,
@@ -129,7 +158,7 @@ Aligned = list[LayerRow | None]
 
 
 def align(columns: Sequence[list[LayerRow]]) -> list[Aligned]:
-    """Puts layers of the same name in one row, in every network's own order.
+    """Puts layers of the same name in one row and keeps every network's order.
 
     Args:
       columns: The layers of each network.
@@ -156,8 +185,8 @@ def align(columns: Sequence[list[LayerRow]]) -> list[Aligned]:
 
 
 def side_by_side(summaries: Sequence[Summary]) -> Table:
-    """Lays out networks beside each other; rows that differ begin with ≠."""
-    table = _table("", "layer")
+    """Lays out networks side by side; rows that differ begin with ≠."""
+    table = make_table("", "layer")
     for summary in summaries:
         table.add_column(summary.name, no_wrap=True)
         table.add_column("output", no_wrap=True)
@@ -191,9 +220,9 @@ def _cell(layer: LayerRow | None) -> tuple[str, ...]:
 
 
 def list_table(summaries: Iterable[Summary]) -> Table:
-    """Lays out networks, a line each; accuracies are top-1, or top-1 / top-5."""
+    """Lays out networks, one per line; accuracies are top-1, or top-1 / top-5."""
     numbers = ("params", "MACs")
-    table = _table(
+    table = make_table(
         "name", "source", "input", *numbers, "published accuracy, %", numbers=numbers
     )
     for summary in summaries:
@@ -208,61 +237,3 @@ def list_table(summaries: Iterable[Summary]) -> Table:
             reference.published,
         )
     return table
-
-
-def kernel_table() -> Table:
-    """Lays out large kernels beside stacks of 3×3 that see as much."""
-    numbers = ("sees", "params", "MACs", "MB")
-    table = _table("layers", "maps", "output", *numbers, numbers=numbers)
-    for group in compare_kernels():
-        for stack in group:
-            last = stack.layers[-1]
-            table.add_row(
-                stack.name,
-                stack.maps,
-                shape_text(last.output_shape[1:]),
-                str(last.receptive_field),
-                f"{sum(layer.params for layer in stack.layers):,}",
-                f"{sum(layer.macs for layer in stack.layers):,}",
-                _megabytes(sum(layer.activation_bytes for layer in stack.layers)),
-            )
-        table.add_section()
-    return table
-
-
-def traffic_table(traffic: Traffic) -> Table:
-    """Lays out a step's collectives, a line each."""
-    numbers = ("numbers", "sent an image", "sent, MB")
-    columns = "in", "for", "collective", "result on a device", "devices"
-    table = _table(*columns, *numbers, numbers=("devices", *numbers))
-    for one in traffic.listed:
-        results = [shape_text(shape) or "1" for shape in one.shapes]
-        more = f" and {len(results) - 1} more" if len(results) > 1 else ""
-        table.add_row(
-            one.part,
-            one.purpose,
-            one.kind,
-            results[0] + more,
-            str(one.devices),
-            f"{one.result_bytes // 4:,}",
-            f"{one.sent_bytes / 4 / traffic.batch_size:,.0f}",
-            f"{one.sent_bytes / 1e6:.2f}",
-        )
-    return table
-
-
-def traffic_lines(traffic: Traffic) -> list[str]:
-    """Sums up a step's collectives and the memory of the state, a line each."""
-
-    def total(found: Sequence[Collective]) -> str:
-        sent = sum(one.sent_bytes for one in found)
-        return f"{len(found)} collectives, {sent / 1e6:,.1f} MB sent by a device"
-
-    lines = [f"a step of {traffic.batch_size} images a row: {total(traffic.listed)}"]
-    if traffic.automatic is not None:
-        lines.append(f"XLA's own partitioner: {total(traffic.automatic)}")
-    lines.append(
-        f"state: {traffic.state_bytes / 1e6:,.1f} MB on a device, "
-        f"{traffic.whole_bytes / 1e6:,.1f} MB in one piece"
-    )
-    return lines

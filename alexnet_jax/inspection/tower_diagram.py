@@ -1,4 +1,4 @@
-"""Draws which tower computes what, and where the towers talk."""
+"""Draws what each tower computes and where the towers exchange features."""
 
 import math
 from pathlib import Path
@@ -17,15 +17,15 @@ _COLORS = ("tab:blue", "tab:orange")
 
 
 class Stage(NamedTuple):
-    """A layer with weights and what follows it up to the next.
+    """A layer with weights and the layers up to the next one with weights.
 
     Attributes:
-      name: The layer's.
-      reads: What it reads: its `own` tower's maps or those of `both`; `replicated`, if
-        both towers compute the whole of it.
-      output: What the stage hands on: height, width and maps of all towers.
-      extras: What follows the layer, such as normalisation and pooling.
-      halo: Whether its normalisation takes maps from the other tower.
+      name: The layer's name.
+      reads: Its input: its `own` tower's maps or those of `both`; `replicated`, if both
+        towers compute the whole of it.
+      output: The stage's output: height, width and maps of all towers.
+      extras: Layers that follow, such as normalization and pooling.
+      halo: Whether its normalization reads maps of the other tower.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Stage(NamedTuple):
 
 
 def stages(summary: Summary) -> list[Stage]:
-    """Reads a network's stages off the tower that a device would run."""
+    """Derives a network's stages from the tower that one device runs."""
     tower: Any = create_model(
         summary.name, num_classes=summary.num_classes, tower_axis="model"
     )
@@ -76,17 +76,17 @@ def _word(row: LayerRow) -> str:
 
 
 def draw_towers(summary: Summary, path: Path) -> None:
-    """Draws a network's towers as PNG.
+    """Draws a network's towers.
 
     Args:
-      summary: Of a network with two towers.
-      path: Where to.
+      summary: The summary of a network with two towers.
+      path: The picture's file; its ending selects the format.
 
     Raises:
-      InputError: The network has one tower.
+      InputError: The network has one tower, or the file cannot be written.
     """
     if MODELS[summary.name].towers != 2:
-        raise InputError(f"--picture wants a network with towers; got {summary.name}")
+        raise InputError(f"--picture needs a network of two towers; got {summary.name}")
     columns = stages(summary)
     figure = Figure(figsize=(1.75 * len(columns) + 1.2, 4.2))
     axes = figure.subplots()
@@ -100,11 +100,14 @@ def draw_towers(summary: Summary, path: Path) -> None:
     for height, (name, color) in enumerate(zip(_TOWERS, _COLORS, strict=True)):
         axes.text(-0.85, 1 - height, name, color=color, va="center", weight="bold")
     axes.set_title(
-        f"{summary.name}: each device holds one tower; bold arrows carry the numbers "
-        "of an image that cross, each way",
+        f"{summary.name}: each device holds one tower; bold arrows show how many "
+        "numbers per image cross, each way",
         fontsize=10,
     )
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    try:
+        figure.savefig(path, dpi=150, bbox_inches="tight")
+    except (OSError, ValueError) as error:
+        raise InputError(f"--picture: {path} cannot be written ({error})") from error
 
 
 def _draw_stage(axes: Any, place: int, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Learning curves: a run by split, runs over each other, seeds with their spread."""
+"""Learning curves of one run or several, with the spread over seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,27 +10,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from alexnet_jax.run.records import Row
+from alexnet_jax.run.records import Row, is_evaluation
 
 _MAX_LEGEND_COLUMNS = 3
 
 
 def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Figure:
-    """Draws loss and accuracy of training and test.
+    """Draws training and test loss and accuracy.
 
-    One run has a colour for each split; of several each has a colour. Of several seeds
-    the mean is drawn, and around it one standard deviation. What is not finite is left
+    One run has a color per split, several runs a color each. For several seeds the mean
+    is drawn with one standard deviation around it. Values that are not finite are left
     out.
 
     Args:
-      runs: By name the rows of `metrics.jsonl` of each of its seeds; rows at
-        evaluations carry `test/...`, those between them `train/...` of their window.
-      title: Above the picture.
+      runs: For each run's name the rows of `metrics.jsonl` of each of its seeds; rows
+        of evaluations hold `test/...`, those between them `train/...` of their window.
+      title: The title above the figure.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained", dpi=120)
     panels = figure.subplots(1, 2)
     rows = [row for seeds in runs.values() for one in seeds for row in one]
-    # A run of less than two epochs has no whole ones to stand below it.
+    # On the scale of epochs, a run of less than two would have too few ticks.
     unit = "epoch" if max(row["epoch"] for row in rows) >= 2 else "step"
     for place, seeds in enumerate(runs.values()):
         colors = ("C0", "C1") if len(runs) == 1 else (f"C{place % 10}",) * 2
@@ -62,9 +62,9 @@ def _draw_run(
     colors: tuple[str, str],
     alone: bool,
 ) -> None:
-    """Draws one measure of a run: training between evaluations, and both at them."""
-    evaluated = [[row for row in rows if "test/loss" in row] for rows in seeds]
-    windows = [[row for row in rows if "test/loss" not in row] for rows in seeds]
+    """Draws one metric of a run, between evaluations and at them."""
+    evaluated = [[row for row in rows if is_evaluation(row)] for rows in seeds]
+    windows = [[row for row in rows if not is_evaluation(row)] for rows in seeds]
     of_train, of_test = colors
     thin: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "color": of_train}
     _draw_mean(axes, windows, f"train/{name}", unit, spread=0.0, **thin)
@@ -84,7 +84,7 @@ def _draw_mean(
     spread: float = 1.0,
     **style: Any,
 ) -> None:
-    """Draws the mean over seeds where all are finite, ± `spread` deviations."""
+    """Draws the mean over seeds, where all are finite, ± `spread` deviations."""
     columns: list[dict[float, float]] = [
         {row[unit]: row[key] for row in rows if math.isfinite(row.get(key, math.nan))}
         for rows in seeds
@@ -102,7 +102,7 @@ def _draw_mean(
 
 
 def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
-    """Returns what the legend shows."""
+    """Returns the entries of the legend."""
     if len(runs) == 1:
         ((_, seeds),) = runs.items()
         test = "test"

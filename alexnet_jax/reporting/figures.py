@@ -1,4 +1,4 @@
-"""Pictures of a network: its filters, what it answers, where it errs, what it sees."""
+"""Figures of a network: filters, confusion matrix, example images, feature maps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 _DPI = 120
-# With more classes the cells of a confusion matrix are too small for names or numbers.
+# With more classes the cells of a confusion matrix are too small for names and counts.
 _MAX_NAMED = 25
-_MAX_LETTERS = 13  # of a class's name above an image
-_RIGHT, _WRONG = "#1a6b2f", "#b3261e"
+_MAX_LETTERS = 13  # of a class name above an image
+_CORRECT, _WRONG = "#1a6b2f", "#b3261e"
 
 
 def tile(filters: np.ndarray, columns: int) -> np.ndarray:
-    """Lays images out in rows, with white lines of a pixel between them.
+    """Tiles images in rows, separated by white lines one pixel wide.
 
     Args:
       filters: `(N, h, w, C) float32` in [0, 1].
-      columns: Images in a row.
+      columns: Images per row.
 
     Returns:
-      `(H, W, C) float32`; places past the last image are white.
+      `(H, W, C) float32`; white after the last image.
     """
     count, height, width, channels = filters.shape
     rows = -(-count // columns)
@@ -36,14 +36,14 @@ def tile(filters: np.ndarray, columns: int) -> np.ndarray:
 
 
 def draw_filters(kernel: np.ndarray, towers: int = 1) -> Figure:
-    """Draws the filters of a first convolution, each tower's by themselves.
+    """Draws the filters of a first convolution, one panel per tower.
 
-    All have one scale: mid-grey is 0, and the weight farthest from 0 is black or white
-    (in colour, by channel). So faint filters look faint.
+    All share one scale: mid-gray is 0, and the weight of largest magnitude is black or
+    white (in color, per channel). So weak filters look weak.
 
     Args:
-      kernel: `(h, w, C, N) float32`; with other than 3 channels, their mean is drawn.
-      towers: The filters of each lie beside each other.
+      kernel: `(h, w, C, N) float32`; the mean over channels is drawn unless C is 3.
+      towers: Number of towers, whose filters are consecutive.
     """
     weights = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)
     if weights.shape[-1] != 3:
@@ -70,14 +70,14 @@ def draw_filters(kernel: np.ndarray, towers: int = 1) -> Figure:
 
 
 def _columns(count: int) -> int:
-    """Returns how many stand in a row: rows of one length, if they can be."""
+    """Returns the images per row, so that rows are equally long if possible."""
     least = math.ceil(math.sqrt(count))
     even = (n for n in range(least, 2 * least + 1) if count % n == 0)
     return next(even, least)
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:
-    """Shows `(h, w, C)` in [0, 1] without axes; one channel is grey."""
+    """Shows `(h, w, C)` in [0, 1] without axes; one channel is gray."""
     if image.shape[-1] != 3:
         axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     else:
@@ -86,11 +86,11 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 
 
 def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draws how often each class was answered with each.
+    """Draws a confusion matrix.
 
     Args:
       matrix: `(K, K)` counts, true classes in rows.
-      names: Of the K classes.
+      names: Names of the K classes.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     named = len(names) <= _MAX_NAMED
@@ -114,23 +114,23 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
                 color="white" if share[row, column] > 0.5 else "black",
             )
     bar = figure.colorbar(picture, ax=axes, shrink=0.75)
-    bar.set_label("share of the true class")
+    bar.set_label("fraction of the true class")
     return figure
 
 
 def draw_examples(
     image: np.ndarray,
     texts: Sequence[tuple[str, str, str]],
-    is_right: np.ndarray,
+    is_correct: np.ndarray,
     columns: int = 6,
 ) -> Figure:
-    """Draws images, each below what was predicted (`P:`) and what it is (`T:`).
+    """Draws images titled with the predicted (`P:`) and the true class (`T:`).
 
     Args:
       image: `(N, h, w, C) uint8`, N at least 1.
-      texts: Of each the predicted class, its probability and the true class.
-      is_right: `(N,) bool`; right answers are green, wrong ones red.
-      columns: Images in a row.
+      texts: For each image the predicted class, its probability and the true class.
+      is_correct: `(N,) bool`; correct predictions are green, wrong ones red.
+      columns: Images per row.
     """
     rows = -(-len(image) // columns)
     size = 1.6 * columns, 2.05 * rows
@@ -138,13 +138,13 @@ def draw_examples(
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in places:
         axes.set_axis_off()
-    for axes, one, text, right in zip(places, image, texts, is_right, strict=False):
+    for axes, one, text, correct in zip(places, image, texts, is_correct, strict=False):
         _show(axes, one / np.float32(255))
         predicted, probability, true = text
         axes.set_title(
             f"P: {_short(predicted)} {probability}\nT: {_short(true)}",
             fontsize=9,
-            color=_RIGHT if right else _WRONG,
+            color=_CORRECT if correct else _WRONG,
             loc="left",
         )
     return figure
@@ -157,14 +157,14 @@ def _short(name: str) -> str:
 def draw_features(
     image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int = 10
 ) -> Figure:
-    """Draws what convolutions make of an image: of each the maps that vary most.
+    """Draws the feature maps of an image, for each layer those that vary most.
 
     Each layer has its own scale: white is 0, red positive, blue negative.
 
     Args:
       image: `(h, w, C) uint8`.
-      maps: By the layer's name, `(h, w, N) float32`.
-      columns: Maps of a layer.
+      maps: `(h, w, N) float32` by the layer's name.
+      columns: Maps per layer.
     """
     figure = Figure(
         figsize=(1.0 * (columns + 1), 1.12 * (len(maps))),

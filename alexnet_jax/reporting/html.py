@@ -1,4 +1,4 @@
-"""A page of HTML that needs nothing besides itself."""
+"""A self-contained page of HTML."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -40,14 +40,14 @@ td {{ border-bottom: 1px solid #ececf0; }}
 """
 
 
-class Picture(NamedTuple):
-    """A picture of a page.
+class Image(NamedTuple):
+    """An image of a page.
 
     Attributes:
-      name: Of its PNG file, without the ending.
+      name: The name of its PNG file, without the ending.
       png: The file's bytes.
-      alt: What it shows, for those who do not see it.
-      caption: What stands below it.
+      alt: The alternative text.
+      caption: The text below it.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Picture(NamedTuple):
     caption: str
 
     def to_html(self) -> str:
-        """Returns a figure that holds the picture itself."""
+        """Returns a figure that embeds the image."""
         source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
         return (
             f'<figure><img src="{source}" alt="{escape(self.alt)}"/>'
@@ -70,7 +70,7 @@ def heading(level: int, text: str) -> str:
 
 
 def paragraph(text: str, is_note: bool = False) -> str:
-    """Returns a paragraph; a note stands out."""
+    """Returns a paragraph; a note is highlighted."""
     kind = ' class="note"' if is_note else ""
     return f"<p{kind}>{escape(text)}</p>"
 
@@ -81,13 +81,13 @@ def table(
     rows: Iterable[Sequence[str]],
     numbers: Iterable[int] = (),
 ) -> str:
-    """Returns a table; it scrolls by itself where the screen is narrow.
+    """Returns a table, which scrolls sideways by itself on a narrow screen.
 
     Args:
-      caption: Above it.
-      columns: Their headings.
-      rows: Cells, as many as columns.
-      numbers: Places of the columns that stand to the right.
+      caption: The text above it.
+      columns: The headings of the columns.
+      rows: The cells of each row, one per column.
+      numbers: Indices of the columns that are right-aligned.
     """
     right = set(numbers)
 
@@ -108,13 +108,13 @@ def table(
 
 
 def terminal_table(caption: str, made: Table) -> str:
-    """Returns a table that was laid out for the terminal."""
+    """Returns the HTML of a table that was laid out for the terminal."""
     cells = [[str(cell) for cell in column.cells] for column in made.columns]
     numbers = [i for i, one in enumerate(made.columns) if one.justify == "right"]
     columns = [str(column.header) for column in made.columns]
     return table(caption, columns, list(zip(*cells, strict=True)), numbers)
 
 
-def page(title: str, blocks: Iterable[str]) -> str:
-    """Returns the whole page."""
+def document(title: str, blocks: Iterable[str]) -> str:
+    """Returns the page."""
     return _PAGE.format(title=escape(title), body="\n".join(blocks))

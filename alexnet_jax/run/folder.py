@@ -144,6 +144,8 @@ def named_disk_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # of standard output, not of the folder
+        raise
     except OSError as error:
         raise RunError(
             f"workdir: {path} cannot be written ({error.strerror or error}); make room "

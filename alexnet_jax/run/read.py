@@ -1,4 +1,4 @@
-"""What runs left behind, read again: rows, config, versions, seeds as one."""
+"""Reads the folders of runs: metrics, config, versions; several seeds as one run."""
 
 import contextlib
 import json
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.records import Row, read_rows
+from alexnet_jax.run.records import Row, is_evaluation, read_rows
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, or the runs of one config that differ in their seed.
+    """A run, or runs of one config with different seeds.
 
     Attributes:
-      name: What it is called beside others.
-      workdirs: A folder a seed.
-      rows: Of `metrics.jsonl`, a list a seed.
-      record: Of the first seed's `config.json`; empty if that cannot be read.
+      name: The shortest part of its path that distinguishes it from the others.
+      workdirs: The folder of each seed.
+      rows: The rows of `metrics.jsonl` of each seed.
+      record: The first seed's `config.json`; empty if it cannot be read.
     """
 
     name: str
@@ -32,22 +32,22 @@ class Run:
 
     @property
     def finals(self) -> list[Row]:
-        """The last row of each seed that holds a test result."""
+        """The last row with a test result of each seed that has one."""
         return [rows[-1] for rows in self.evaluated]
 
     @property
     def bests(self) -> list[float]:
-        """The best test top-1 of each seed that has any."""
+        """The best test top-1 of each seed that has one."""
         return [max(row["test/top1"] for row in rows) for rows in self.evaluated]
 
     @property
     def evaluated(self) -> list[list[Row]]:
-        """The rows of each seed that hold a test result, if there are any."""
-        found = [[row for row in rows if "test/top1" in row] for rows in self.rows]
+        """The rows with a test result of each seed that has one."""
+        found = [[row for row in rows if is_evaluation(row)] for rows in self.rows]
         return [rows for rows in found if rows]
 
     def notes(self) -> list[str]:
-        """Says what else to know: runs cut short, losses that are not finite."""
+        """Returns warnings: runs that are not finished, losses that are not finite."""
         notes = []
         for folder, rows in zip(self.workdirs, self.rows, strict=True):
             last, end = rows[-1], self.end(rows[-1])
@@ -66,7 +66,7 @@ class Run:
         return notes
 
     def end(self, row: Row) -> int | None:
-        """Returns the step that the run was to end at, by one of its rows."""
+        """Returns the step at which the run ends, computed from one of its rows."""
         config = self.record.get("config", {})
         if "num_epochs" not in config or not row["epoch"]:
             return None
@@ -78,7 +78,7 @@ def read_run(workdir: Path, name: str) -> Run:
     """Reads a run's folder, or that of several seeds (`workdir/seed-N`).
 
     Raises:
-      InputError: It holds no rows, or rows that are no run's.
+      InputError: It holds no rows, or rows that are not those of a run.
     """
     folders = [workdir]
     if not (workdir / "metrics.jsonl").exists():
@@ -105,17 +105,17 @@ def _read_rows(folder: Path) -> list[Row]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not needed <= row.keys():
             raise InputError(
-                f"{folder / 'metrics.jsonl'}, line {number}: is no row of a run, which "
-                f"has {', '.join(sorted(needed))}"
+                f"{folder / 'metrics.jsonl'}, line {number} is not a row of a run: it "
+                f"must have {', '.join(sorted(needed))}"
             )
     return rows
 
 
 def read_runs(workdirs: Sequence[Path]) -> list[Run]:
-    """Reads several runs; each is called by as much of its path as tells them apart."""
+    """Reads several runs and names each by the part of its path that is distinct."""
     paths = [path.expanduser().absolute() for path in workdirs]
     if len(set(paths)) < len(paths):
-        raise InputError("WORKDIR: one is named twice")
+        raise InputError("WORKDIR: the same folder is given twice")
     # A seed's folder is not named after its run.
     depth = 2 if any(path.name.startswith("seed-") for path in paths) else 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
@@ -124,7 +124,7 @@ def read_runs(workdirs: Sequence[Path]) -> list[Run]:
 
 
 def percent(values: Sequence[float]) -> str:
-    """Returns fractions as a percentage, of several their mean ± deviation."""
+    """Returns a fraction in percent; of several, mean ± standard deviation."""
     if not values:
         return "-"
     text = f"{100 * np.mean(values):.2f}"

@@ -73,7 +73,7 @@ def test_every_variant_with_a_seed_before_the_next(tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize(
     ("word", "line"),
-    [("--variants=relu", "'relu' is none of baseline, "), ("--seed=1", "--seed=1")],
+    [("--variants=relu", "be among baseline, "), ("--seed=1", "--seed=1")],
 )
 def test_what_is_unknown_is_named(word, line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["", word])

@@ -1,4 +1,4 @@
-"""README's results are those that lie in results/."""
+"""The tables of README.md and docs/results.md are those of results/."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from benchmarks.ablations import make_table, read_runs
 from benchmarks.readme_tables import main
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results.md"
 RUNS = sorted(path.parent for path in (ROOT / "results").rglob("metrics.jsonl"))
 
 
@@ -26,7 +27,7 @@ def test_the_study_of_first_weights_is_what_was_measured():
         r"^\| `(\w+)`[^|]* \| `(pixels|standard)` \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$",
         re.MULTILINE,
     )
-    found = row.findall((ROOT / "README.md").read_text())
+    found = row.findall(RESULTS.read_text())
     assert len(found) == 6
     for init, scale, first, late, top1 in found:
         name = init if scale == "pixels" else f"{init}-{scale}"
@@ -44,13 +45,28 @@ def test_the_study_of_first_weights_is_what_was_measured():
         assert f"{100 * last['test/top1']:.2f}" == top1
 
 
-def test_the_table_is_what_was_measured(tmp_path, capsys):
+def write(folder, readme, results):
+    main([f"--folder={folder}", f"--readme={readme}", f"--results={results}"])
+
+
+def test_the_tables_are_what_was_measured(tmp_path, capsys):
     """`make results` would change nothing."""
-    readme = tmp_path / "README.md"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    readme, results = tmp_path / "README.md", tmp_path / "docs" / "results.md"
     readme.write_text((ROOT / "README.md").read_text())
-    main([f"--folder={ROOT / 'results'}", f"--readme={readme}"])
-    assert capsys.readouterr().out.startswith(f"written   {readme}, ")
+    results.write_text(RESULTS.read_text())
+    write(tmp_path / "results", readme, results)
+    assert capsys.readouterr().out == f"written   {results}, {readme}: 13 runs\n"
     assert readme.read_text() == (ROOT / "README.md").read_text()
+    assert results.read_text() == RESULTS.read_text()
+
+
+def test_the_links_lead_to_folders():
+    for file, at_least in ((ROOT / "README.md", 5), (RESULTS, 13)):
+        links = re.findall(r"\]\(([./]*results/[^)]*)\) \|$", file.read_text(), re.M)
+        assert len(links) >= at_least
+        assert all((file.parent / link / "run.json").exists() for link in links)
 
 
 def publish(folder, step, **words):
@@ -62,42 +78,61 @@ def publish(folder, step, **words):
         row |= {"train/loss": 1.0, "train/top1": 0.4, "test/loss": 1, "test/top1": top1}
         (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
         config = {"num_epochs": 4, "num_train_steps": None}
-        config |= {"data": {"name": "digits", "image_size": 8}}
+        config |= {"data": {"name": "digits", "image_size": 8}, "model": {"name": "m"}}
         (workdir / "config.json").write_text(json.dumps({"config": config}))
     words = {"order": 1, "network": "n", "published": "-", "hardware": "CPU"} | words
     (folder / "run.json").write_text(json.dumps(words))
 
 
-def test_a_table_is_written(tmp_path):
-    publish(tmp_path / "results" / "b", 40, run="second", order=2)
-    publish(tmp_path / "results" / "a", 25, run="first", time="a day")
-    readme = tmp_path / "README.md"
-    head, line = (
-        (ROOT / "README.md").read_text().partition("| run |")[2].split("\n")[:2]
-    )
-    readme.write_text(f"before\n\n| run |{head}\n{line}\n| old |\n\nafter\n")
+@pytest.fixture
+def files(tmp_path):
+    """A README and a docs/results.md with old tables."""
+    readme, results = tmp_path / "README.md", tmp_path / "docs" / "results.md"
+    results.parent.mkdir()
+    readme.write_text("before\n\n| trained network | x |\n| old |\n\nafter\n")
+    results.write_text("| run | x |\n| old |\n\n| epoch | x |\n| old |\n\nafter\n")
+    return readme, results
+
+
+def rows_of_table(file, first):
+    """The lines of a file's table, below its head."""
+    _, _, rest = file.read_text().partition(f"| {first} | ")
+    return rest.partition("\n\n")[0].splitlines()[2:]
+
+
+def test_the_tables_are_written(tmp_path, files):
+    publish(tmp_path / "results" / "b", 40, run="second", order=2, short=1)
+    publish(tmp_path / "results" / "a", 25, run="first", time="a day", short=2)
+    publish(tmp_path / "results" / "c", 40, run="third", order=3)
+    readme, results = files
     for _ in range(2):
-        main([f"--folder={tmp_path / 'results'}", f"--readme={readme}"])
-    top1 = "2 | 55.00 ± 7.07 | -"
+        write(tmp_path / "results", *files)
+    top1 = "55.00 ± 7.07 | -"
+    assert rows_of_table(results, "run") == [
+        "| first | n | digits, 8×8 | 2.5 of 4 epochs, partial | 2 "
+        f"| {top1} | CPU, a day | [log](../results/a) |",
+        f"| second | n | digits, 8×8 | 4 epochs | 2 | {top1} | CPU, 4 min each "
+        "| [log](../results/b) |",
+        f"| third | n | digits, 8×8 | 4 epochs | 2 | {top1} | CPU, 4 min each "
+        "| [log](../results/c) |",
+    ]
     assert readme.read_text().splitlines() == [
-        *("before", "", f"| run |{head}", line),
-        f"| first | n | digits, 8×8 | 2.5 of 4 epochs, partial | {top1} | CPU, a day "
-        "| [log](results/a) |",
-        f"| second | n | digits, 8×8 | 4 epochs | {top1} | CPU, 4 min each "
-        "| [log](results/b) |",
+        *("before", "", "| trained network | data | top-1, % | published, % | log |"),
+        "| --- | --- | ---: | ---: | --- |",
+        f"| `m` | digits, 4 epochs | {top1} | [second](results/b) |",
+        f"| `m` | digits, 2.5 of 4 epochs, partial | {top1} | [first](results/a) |",
         *("", "after"),
     ]
 
 
-def test_epochs_stand_beside_the_published_ones(tmp_path):
+def test_epochs_stand_beside_the_published_ones(tmp_path, files, error_line):
     publish(tmp_path / "a", 20, run="first", by_epoch=[40, 50.5, 60])
     publish(tmp_path / "b", 25, run="cut in an epoch", by_epoch=[])
     publish(tmp_path / "c", 40, run="without")
-    readme = tmp_path / "README.md"
-    readme.write_text("| run | x |\n\n| epoch | x |\n| --- |\n| old |\n\nafter\n")
+    readme, results = files
     for _ in range(2):
-        main([f"--folder={tmp_path}", f"--readme={readme}"])
-    assert readme.read_text().splitlines()[-7:] == [
+        write(tmp_path, *files)
+    assert results.read_text().splitlines()[-7:] == [
         "| epoch | first, published | first, here | cut in an epoch, here |",
         "| ---: | ---: | ---: | ---: |",
         "| 1 | 40.00 |  |  |",
@@ -105,18 +140,20 @@ def test_epochs_stand_beside_the_published_ones(tmp_path):
         "| 3 | 60.00 |  |  |",
         *("", "after"),
     ]
-    readme.write_text("| run | x |\n")
-    with pytest.raises(SystemExit, match=r"begins with '\| epoch \| '; found 0"):
-        main([f"--folder={tmp_path}", f"--readme={readme}"])
-    assert readme.read_text() == "| run | x |\n"
+    flags = f"--folder={tmp_path}", f"--readme={readme}", f"--results={results}"
+    results.write_text("| run | x |\n")
+    line = error_line(main, *flags)
+    assert line.endswith("begins with '| epoch | '; found 0")
+    assert results.read_text() == "| run | x |\n"
 
 
-def test_mistakes(tmp_path):
+def test_mistakes(tmp_path, files, error_line):
+    readme, results = files
+    flags = f"--folder={tmp_path}", f"--readme={readme}", f"--results={results}"
+
     def refused(line):
-        with pytest.raises(SystemExit, match=f"^error: .*{line}"):
-            main([f"--folder={tmp_path}", f"--readme={tmp_path / 'README.md'}"])
+        assert re.match(f"error: .*{line}", error_line(main, *flags))
 
-    (tmp_path / "README.md").write_text("no table\n")
     refused("holds no folder with a run.json")
     publish(tmp_path / "a", 40)
     refused("a/run.json lacks run")
@@ -124,7 +161,10 @@ def test_mistakes(tmp_path):
     (tmp_path / "a" / "run.json").write_text("{")
     refused("a/run.json cannot be read")
     (tmp_path / "a" / "run.json").unlink()
+    old = results.read_text()
+    readme.write_text("no table\n")
     refused("README.md must hold one table of results that begins with .*; found 0")
+    assert results.read_text() == old  # all or nothing
     (tmp_path / "b" / "seed-0" / "config.json").unlink()
     refused("b lacks a config.json or a test result")
 
@@ -133,4 +173,4 @@ def test_the_ablations_are_what_was_measured():
     folder = ROOT / "results" / "ablations"
     table = make_table(read_runs(folder))
     assert (folder / "table.md").read_text() == table
-    assert table.partition("\n\n")[0] in (ROOT / "README.md").read_text()
+    assert table.partition("\n\n")[0] in RESULTS.read_text()

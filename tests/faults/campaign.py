@@ -210,7 +210,7 @@ def break_runs(
             continue
         if number == signal.SIGKILL:
             continue
-        assert "saved; the same command goes on from there" in text, text
+        assert "saved; run the same command to continue" in text, text
     text = campaign.finish(workdir)
     campaign.check_whole(workdir)
     seen = f"{during} during a save; ended bit for bit as the run left alone"

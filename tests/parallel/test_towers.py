@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
-from alexnet_jax.inspection.collectives import bytes_by_device, describe_traffic
+from alexnet_jax.inspection.collectives import bytes_by_device, describe_collectives
 from alexnet_jax.inspection.tables import summarize
 from alexnet_jax.inspection.tower_diagram import stages
 from alexnet_jax.layers.dense import flatten
@@ -184,10 +184,10 @@ def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
 
 def test_nothing_is_said_but_what_2012_said():
     parallel = create_parallel(2, 2, 16, "alexnet_paper")
-    traffic = describe_traffic(parallel, "alexnet_paper", (16, 224, 224, 3), 1000)
+    step = describe_collectives(parallel, "alexnet_paper", (16, 224, 224, 3), 1000)
     said = [
-        (one.part, one.purpose, one.kind, one.sent_bytes / 4 / traffic.batch_size)
-        for one in traffic.listed
+        (one.part, one.purpose, one.kind, one.sent_bytes / 4 / step.device_batch_size)
+        for one in step.collectives
         if one.purpose not in ("count", "flag")
     ]
     gather, scatter = "all-gather", "reduce-scatter"
@@ -203,12 +203,14 @@ def test_nothing_is_said_but_what_2012_said():
     ]
     assert gradients[:3] == ("update", "gradients", "all-reduce")
     tower, fc8 = 28_434_112, 4_097_000
-    summed = {one.purpose: one.result_bytes // 4 for one in traffic.listed}["gradients"]
+    summed = {one.purpose: one.result_bytes // 4 for one in step.collectives}[
+        "gradients"
+    ]
     assert 0 <= summed - (tower + fc8) <= 3  # and the loss, hits and examples
     # Parameters and momentum, and a few numbers.
-    assert 0 <= traffic.state_bytes - 8 * (tower + fc8) < 100
-    assert 0 <= traffic.whole_bytes - 8 * (2 * tower + fc8) < 100
-    assert len(traffic.automatic) > 4 * len(traffic.listed)
+    assert 0 <= step.device_state_bytes - 8 * (tower + fc8) < 100
+    assert 0 <= step.state_bytes - 8 * (2 * tower + fc8) < 100
+    assert len(step.automatic) > 4 * len(step.collectives)
 
 
 def test_memory_is_read_from_the_shards(padded):

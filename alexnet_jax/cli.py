@@ -1,0 +1,114 @@
+"""What the commands share: their parser, errors in one line, Ctrl-C, closed pipes."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from absl import logging
+
+from alexnet_jax.errors import InputError, RunError
+
+CHECKPOINT_HELP = (
+    "a run's folder, for its newest intact checkpoint, or WORKDIR/checkpoints/STEP"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose flags may be written with hyphens or underscores."""
+
+    def __init__(self, module: str, doc: str | None, **options: Any) -> None:
+        """Creates the parser of `python -m MODULE`; `--help` prints `doc` as it is."""
+        super().__init__(
+            prog=f"python -m {module}",
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses arguments, `--input_shape=...` as `--input-shape=...`."""
+        words = hyphenate(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises an InputError."""
+        raise InputError(message)
+
+
+def hyphenate(args: Sequence[str]) -> list[str]:
+    """Returns arguments with hyphens in flags, but for keys of the config."""
+    words = list(args)
+    end = words.index("--") if "--" in words else len(words)
+    for place, word in enumerate(words[:end]):
+        if word.startswith("--") and not word.startswith("--config."):
+            name, equals, value = word.partition("=")
+            words[place] = name.replace("_", "-") + equals + value
+    return words
+
+
+def positive_int(text: str) -> int:
+    """Parses an argument that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {text!r}")
+    return int(text)
+
+
+def add_data_arguments(parser: Parser) -> None:
+    """Adds `--data-dir` and `--manual-dir`, which override those of a run."""
+    for name, text in (
+        ("--data-dir", "folder of the prepared data sets"),
+        ("--manual-dir", "folder of the original files"),
+    ):
+        parser.add_argument(
+            name, metavar="DIR", help=f"{text} (default: the run's own)"
+        )
+
+
+@contextlib.contextmanager
+def one_line_errors(interrupted: str = "interrupted") -> Iterator[None]:
+    """Ends the process with one line on stderr where Python would print a traceback.
+
+    The exit status is 1 after an error, 130 after Ctrl-C, and 141 if whoever reads
+    standard output has closed it, as `head` does; then no line is printed. Any other
+    exception is a bug and keeps its traceback.
+
+    Args:
+      interrupted: What to say after Ctrl-C.
+    """
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log each of their steps
+    try:
+        try:
+            yield
+        except SystemExit:  # of --help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; this time it must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _exit(128 + signal.SIGPIPE)
+    except (InputError, RunError, OSError) as error:
+        _exit(1, _text(error))
+    except KeyboardInterrupt:
+        _exit(128 + signal.SIGINT, interrupted)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _exit(status: int, message: str = "") -> NoReturn:
+    if message:
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    if "alexnet_jax.parallel.multihost" in sys.modules:
+        from alexnet_jax.parallel.multihost import abort_process
+
+        abort_process(status)  # other processes of this job would wait for it
+    sys.exit(status)

@@ -1,0 +1,190 @@
+"""The report of runs: a self-contained page and its images as PNG files."""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from alexnet_jax.config import default_config, flatten_config
+from alexnet_jax.data import DataSpec
+from alexnet_jax.errors import InputError
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.inspection.tables import Summary, layer_table
+from alexnet_jax.models import create_configured
+from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.html import (
+    Image,
+    document,
+    heading,
+    paragraph,
+    table,
+    terminal_table,
+)
+from alexnet_jax.reporting.sections import Section, filter_section, prediction_sections
+from alexnet_jax.run.read import Run, percent, read_runs
+from alexnet_jax.trained import TrainedModel, read_config
+
+Block = str | Image
+
+
+def write_report(
+    workdirs: Sequence[Path],
+    file: Path,
+    *,
+    examples: int = 1000,
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+) -> list[Path]:
+    """Writes the page of runs, and its images beside it.
+
+    Args:
+      workdirs: The folders of the runs; one that holds `seed-N` folders is one run.
+      file: The page.
+      examples: Number of test images to predict, from the first on.
+      data_dir: As `config.data.data_dir`; the run's own if not given.
+      manual_dir: As `config.data.manual_dir`; the run's own if not given.
+
+    Returns:
+      The images, PNG files.
+
+    Raises:
+      InputError: A folder holds no run.
+    """
+    runs = read_runs(workdirs)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    title = " and ".join(run.name for run in runs)
+    blocks: list[Block] = [heading(1, title)]
+    for run in runs:
+        blocks += [paragraph(note, is_note=True) for note in run.notes()]
+    blocks += [_results(runs), _curves(runs)]
+    for run in runs:
+        blocks += _run_blocks(run, examples, data_dir, manual_dir, len(runs) > 1)
+    images = [block for block in blocks if isinstance(block, Image)]
+    for image in images:
+        (file.parent / f"{image.name}.png").write_bytes(image.png)
+    body = [block.to_html() if isinstance(block, Image) else block for block in blocks]
+    file.write_text(document(title, body))
+    return [file.parent / f"{image.name}.png" for image in images]
+
+
+def _results(runs: Sequence[Run]) -> str:
+    def cells(run: Run) -> list[str]:
+        config = run.record.get("config", {})
+        rows = [rows[-1] for rows in run.rows]
+        losses = [row["test/loss"] for row in run.finals]
+        seconds = [row["time_s"] for row in rows if "time_s" in row]
+        return [
+            run.name,
+            config.get("model", {}).get("name", "-"),
+            config.get("data", {}).get("name", "-"),
+            f"{max(row['epoch'] for row in rows):.4g}",
+            f"{max(row['step'] for row in rows):,}",
+            str(len(rows)),
+            percent([row["test/top1"] for row in run.finals]),
+            percent(run.bests),
+            f"{sum(losses) / len(losses):.4f}" if losses else "-",
+            f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "-",
+        ]
+
+    columns = ["run", "network", "data", "epochs", "steps", "seeds"]
+    columns += ["test top-1, %", "best, %", "test loss", "minutes"]
+    caption = "Final results; for several seeds, mean ± standard deviation"
+    return table(caption, columns, [cells(run) for run in runs], range(3, 10))
+
+
+def _curves(runs: Sequence[Run]) -> Image:
+    figure = draw_curves({run.name: run.rows for run in runs})
+    finals = "; ".join(
+        f"{run.name} ends at {percent([row['test/top1'] for row in run.finals])} %"
+        for run in runs
+    )
+    return Image(
+        "curves",
+        to_png(figure),
+        f"Learning curves of loss and top-1 accuracy. Test top-1: {finals}.",
+        "Loss and top-1 accuracy. Training values are means over the steps since the "
+        "previous point, with dropout and before each update.",
+    )
+
+
+def to_png(figure: Figure) -> bytes:
+    """Returns a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def _run_blocks(
+    run: Run,
+    examples: int,
+    data_dir: str | None,
+    manual_dir: str | None,
+    is_one_of_several: bool,
+) -> Iterator[Block]:
+    """Yields what is known of a run's network, and notes about what is missing."""
+    workdir = run.workdirs[0]
+    level, prefix = 2, ""
+    if is_one_of_several:
+        level, prefix = 3, f"{run.name.replace('/', '-')}-"
+        yield heading(2, run.name)
+    if len(run.workdirs) > 1:
+        yield paragraph(f"The figures below show {workdir.name}.")
+    try:
+        network = TrainedModel(workdir)
+    except InputError as error:
+        yield paragraph(f"No figures of the network: {error}.", is_note=True)
+    else:
+        for line in network.skipped:
+            yield paragraph(f"Skipped: {line}.", is_note=True)
+        yield from _section_blocks([filter_section(network)], level, prefix)
+        try:
+            split = network.open_split("test", data_dir, manual_dir)
+            sections = prediction_sections(network, split, examples)
+            yield from _section_blocks(sections, level, prefix)
+        except InputError as error:
+            yield paragraph(f"No figures of its predictions: {error}.", is_note=True)
+    yield heading(level, "Layers")
+    yield _summary(workdir)
+    yield heading(level, "Config and versions")
+    yield from _config(run)
+
+
+def _section_blocks(
+    sections: Iterable[Section], level: int, prefix: str
+) -> Iterator[Block]:
+    for title, name, figure, alt, caption in sections:
+        yield heading(level, title)
+        yield Image(prefix + name, to_png(figure), alt, caption)
+
+
+def _summary(workdir: Path) -> str:
+    try:
+        config, spec = read_config(workdir), DataSpec.load(workdir)
+        model, size = create_configured(config), config.data.image_size
+        shape = (1, size, size, spec.image_shape[-1])
+        rows = describe(model, shape)
+    except InputError as error:
+        return paragraph(f"Unknown: {error}.", is_note=True)
+    summary = Summary(config.model.name, shape, config.model.num_classes, rows)
+    caption = (
+        f"{summary.title}. Receptive fields in pixels; multiply-adds (MACs) and memory "
+        "per image"
+    )
+    return terminal_table(caption, layer_table(summary))
+
+
+def _config(run: Run) -> Iterator[str]:
+    if not run.record:
+        yield paragraph("The run has no readable config.json.", is_note=True)
+        return
+    defaults = flatten_config(default_config())
+    rows = []
+    for key, value in flatten_config(run.record.get("config", {})).items():
+        default = defaults.get(key)
+        default = list(default) if isinstance(default, tuple) else default
+        rows.append([key, str(value), "" if value == default else str(default)])
+    yield table("Config", ["key", "value", "default, if different"], sorted(rows))
+    versions = {**run.record.get("versions", {})}
+    versions["devices"] = ", ".join(run.record.get("devices", []))
+    yield table("Versions", ["library", "version"], [*versions.items()])

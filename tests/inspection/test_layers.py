@@ -1,0 +1,126 @@
+"""The layer table: receptive fields, multiply-adds, users' own networks."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import pytest
+
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.inspection.tables import summarize
+from alexnet_jax.layers.dense import flatten
+from alexnet_jax.models import Classifier, create_model
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_receptive_fields():
+    """1 + Σ (kernel - 1) · jump: known by hand for the paper and LeNet-5."""
+
+    def fields(name):
+        layers = summarize(name).layers
+        return [row.receptive_field for row in layers if row.kind in ("conv", "dense")]
+
+    assert fields("alexnet_paper") == [11, 51, 99, 131, 163, 355, 355, 355]
+    assert fields("lenet5") == [5, 14, 32, 32, 32]
+    # The 5×5 normalization of its own map adds four units of two strides' jump.
+    assert fields("alexnet_2012")[2] == 99 + 4 * 8
+
+
+class UserNet(Classifier):
+    """A user's network: unnamed layers, a lambda, BatchNorm, dropout."""
+
+    def setup(self):
+        self.net = nn.Sequential(
+            [
+                nn.Conv(4, (3, 3), strides=2),
+                nn.BatchNorm(use_running_average=not self.training, momentum=0.9),
+                lambda x: nn.relu(x),
+                flatten,
+                nn.Dropout(0.2, deterministic=not self.training),
+                nn.Dense(self.num_classes),
+            ]
+        )
+
+
+def test_a_users_own_network():
+    rows = describe(UserNet(), (1, 28, 28, 1))
+    shapes = jax.eval_shape(
+        lambda: UserNet().init(
+            {"params": jax.random.key(0), "dropout": jax.random.key(0)},
+            jax.numpy.zeros((1, 28, 28, 1)),
+        )
+    )["params"]
+    total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert sum(row.params for row in rows) == total
+    # A lambda that keeps the size is taken to act pointwise.
+    assert rows[-1].receptive_field == 3 + 13 * 2
+
+
+class PoolNet(Classifier):
+    def setup(self):
+        pool = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
+        self.net = nn.Sequential([lambda x: pool(x), flatten, nn.Dense(10)])
+
+
+def test_the_receptive_field_of_a_users_pool_is_not_guessed():
+    rows = describe(PoolNet(), (1, 8, 8, 1))
+    assert [row.receptive_field for row in rows] == [None, None, None]
+    assert rows[-1].params == 170
+
+
+def test_it_allocates_no_weights():
+    before = sum(array.nbytes for array in jax.live_arrays())
+    rows = describe(create_model("alexnet_paper"), (1, 224, 224, 3))
+    assert any(row.kind == flatten.__name__ for row in rows)
+    after = sum(array.nbytes for array in jax.live_arrays())
+    assert after - before < 1_000_000
+
+
+class ConvNet(Classifier):
+    """Convolutions: maps, kernel, stride, padding and groups of each."""
+
+    convolutions: tuple[tuple[int, int, int, int, int], ...] = ()
+
+    def setup(self):
+        self.net = nn.Sequential(
+            [
+                nn.Conv(maps, (size, size), stride, pad, feature_group_count=groups)
+                for maps, size, stride, pad, groups in self.convolutions
+            ]
+        )
+
+
+IMAGE, POOLED = (227, 227, 3), (27, 27, 96)
+
+
+@pytest.mark.parametrize(
+    ("shape", "convolutions"),
+    [
+        (IMAGE, [(96, 11, 4, 0, 1)]),
+        (IMAGE, [(96, 3, stride, 0, 1) for stride in (2, 1, 2)]),
+        (IMAGE, [(96, 3, stride, 0, 1) for stride in (1, 1, 1, 1, 4)]),
+        (POOLED, [(256, 5, 1, 2, 2)]),
+        (POOLED, [(96, 3, 1, 1, 2), (256, 3, 1, 1, 2)]),
+        (POOLED, [(256, 3, 1, 1, 2), (256, 3, 1, 1, 2)]),
+    ],
+)
+def test_the_docs_table_of_large_and_small_kernels(shape, convolutions):
+    """docs/alexnets.md compares conv1 and conv2 with stacks of 3×3 kernels."""
+    rows = describe(ConvNet(convolutions=tuple(convolutions)), (1, *shape))
+    kernels = ", ".join(
+        f"{size}×{size}" + f"/{stride}" * (stride > 1)
+        for _, size, stride, _, _ in convolutions
+    )
+    maps = " → ".join(str(n) for n in (shape[-1], *(one[0] for one in convolutions)))
+    cells = [
+        *(kernels, maps, "×".join(map(str, rows[-1].output_shape[1:]))),
+        str(rows[-1].receptive_field),
+        f"{sum(row.params for row in rows):,}",
+        f"{sum(row.macs for row in rows):,}",
+        f"{sum(row.activation_bytes for row in rows) / 1e6:.2f}",
+    ]
+    text = re.sub(" +", " ", (DOCS / "alexnets.md").read_text())
+    assert f"| {' | '.join(cells)} |\n" in text

@@ -1,0 +1,41 @@
+"""Learning curves: means, spreads, gaps."""
+
+import math
+
+import numpy as np
+
+from alexnet_jax.reporting.curves import draw_curves
+from tests.helpers import rows_of
+
+
+def test_curves_are_means_with_their_spread():
+    low, high = rows_of(1.0), rows_of(2.0)
+    figure = draw_curves({"a": [low, high], "b": [low]}, "title")
+    loss, accuracy = figure.axes
+    _, tests, _, _ = loss.lines  # of each run the training between, the test at epochs
+    np.testing.assert_array_equal(tests.get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_allclose(tests.get_ydata(), [1.5, 0.75, 0.5, 0.375])
+    (spread,) = loss.collections
+    corners = spread.get_paths()[0].vertices
+    at_first = corners[corners[:, 0] == 1, 1]
+    deviation = np.std([1.0, 2.0], ddof=1)
+    assert {round(float(y), 6) for y in at_first} == {
+        round(1.5 - deviation, 6),
+        round(1.5 + deviation, 6),
+    }
+    assert accuracy.get_xlabel() == "epoch"
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["a (2 seeds)", "b", "train", "test"]
+
+
+def test_a_short_run_counts_steps_and_gaps_stay_gaps():
+    rows = rows_of(epochs=1)
+    rows[0]["train/loss"] = math.nan
+    rows[1]["test/loss"] = math.inf
+    figure = draw_curves({"a": [rows]})
+    loss, accuracy = figure.axes
+    assert loss.get_xlabel() == "step"
+    # Of the loss what is left is the training's over the epoch.
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[0.5]]
+    assert len(accuracy.lines) == 3

@@ -1,0 +1,119 @@
+"""What all commands share: help, flags, errors in one line, Ctrl-C, closed pipes."""
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from alexnet_jax import cli
+from alexnet_jax.errors import InputError, RunError
+
+COMMANDS = ["summary", "predict", "evaluate", "report", "checkpoint"]
+COMMANDS += ["data.prepare", "data.statistics.__main__"]
+BENCHMARKS = ["step", "gpu", "job", "scaling", "input", "ablations", "readme_tables"]
+MODULES = [f"alexnet_jax.{name}" for name in COMMANDS]
+MODULES += [f"benchmarks.{name}" for name in BENCHMARKS]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help_explains_every_argument(module, monkeypatch, capsys):
+    parsers = []
+    monkeypatch.setattr(
+        argparse.ArgumentParser,
+        "print_help",
+        lambda parser, file=None: parsers.append(parser),
+    )
+    with pytest.raises(SystemExit, match="^0$"):
+        importlib.import_module(module).main(["--help"])
+    (parser,) = parsers
+    assert parser.prog == f"python -m {module.removesuffix('.__main__')}"
+    assert parser.description[0].isupper()
+    for action in parser._actions:
+        assert action.help, action.dest
+        assert "_" not in "".join(action.option_strings)
+
+
+def test_flags_take_hyphens_and_underscores():
+    parser = cli.Parser("name", "doc")
+    parser.add_argument("--input-shape")
+    parser.add_argument("words", nargs="*")
+    for flag in ("--input-shape", "--input_shape"):
+        assert parser.parse_args([f"{flag}=a_b"]).input_shape == "a_b"
+        assert parser.parse_args([flag, "a_b"]).input_shape == "a_b"
+    words = ["a_b", "--", "--c_d"]
+    assert parser.parse_args(words).words == ["a_b", "--c_d"]
+    with pytest.raises(InputError, match="unrecognized arguments: --no-such=a_b"):
+        parser.parse_args(["--no_such=a_b"])
+    with pytest.raises(InputError, match="unrecognized arguments: --input=1"):
+        parser.parse_args(["--input=1"])  # no abbreviations
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("a must be b"), "a must be b"),
+        (RunError("a\n  b"), "a b"),
+        (FileNotFoundError(2, "No such file or directory", "a"), "a: No such file or"),
+        (OSError("disk full"), "disk full"),
+    ],
+)
+def test_errors_are_one_line(error, line, error_line):
+    @cli.one_line_errors()
+    def main(argv):
+        raise error
+
+    assert error_line(main).startswith(f"error: {line}")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), cli.one_line_errors():
+        print(1 // 0)
+
+
+def test_ctrl_c_is_one_line(capsys):
+    @cli.one_line_errors("interrupted; run the same command to continue")
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="^130$"):
+        main()
+    line = "error: interrupted; run the same command to continue\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["alexnet_jax.main", "--help"], 141),
+        (["alexnet_jax.summary", "--help"], 141),
+        (["alexnet_jax.summary", "lenet5", "--json"], 141),
+        (["alexnet_jax.summary", "lenet5"], 1),  # Rich ends the process itself
+    ],
+)
+def test_a_closed_pipe_ends_the_process_quietly(words, status):
+    """As in `python -m alexnet_jax.summary lenet5 | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}  # as in a user's shell
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            env=buffered,
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_a_command_runs_and_a_mistyped_flag_is_answered_without_jax():
+    words = [sys.executable, "-X", "importtime", "-m", "alexnet_jax.summary", "lenet5"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("lenet5: input 28×28×1, 10 classes\n")
+    done = subprocess.run([*words, "--jsn"], capture_output=True, text=True)
+    *imports, line = done.stderr.splitlines()
+    assert done.returncode == 1 and line == "error: unrecognized arguments: --jsn"
+    assert not any(imported.endswith("| jax") for imported in imports)
