@@ -57,6 +57,20 @@ def test_layers_know_no_models_and_have_their_cpu_forms_to_themselves():
             assert all(within(n, "alexnet_jax.layers.cpu") for n in ours), name
 
 
+def test_who_knows_a_runs_folder():
+    commands = {"main", "predict", "evaluate", "report", "checkpoint", "summary"}
+    allowed = {"train", "loop", "trained", "reporting", "d2l", *commands}
+    for name in importers("alexnet_jax.run"):
+        assert name.split(".")[1] in allowed, name
+
+
+def test_a_room_says_what_it_is_for_and_the_top_stays_small():
+    for path in PACKAGE.rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert path.parent == PACKAGE or "import" in text, path
+    assert len(list(PACKAGE.glob("*.py"))) <= 17
+
+
 def test_train_is_the_top():
     assert importers("alexnet_jax.train") == {"alexnet_jax.main"}
     assert importers("alexnet_jax.main") == set()

@@ -13,6 +13,8 @@ different:
   * `Trainer(max_steps=...)` stops early; there is a bar, and a script saves its curves
     as `trainer.picture`.
 
+Nothing in the package imports this room; it imports whatever it needs.
+
 Source: d2l.ai 1.0.3, `d2l.jax`.
 """
 

@@ -2,7 +2,8 @@
 
   python -m alexnet_jax.data.statistics NAME
 
-measures a data set in one pass and writes the result into its folder.
+measures a data set in one pass and writes the result into its folder. `data/` and
+`preprocessing/` import this package.
 """
 
 import zipfile
