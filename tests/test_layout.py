@@ -96,6 +96,12 @@ def test_no_circles():
     assert graph == {}
 
 
+def test_test_modules_import_nothing_from_each_other():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for name in imports(path):
+            assert ".test_" not in name or not within(name, "tests"), path
+
+
 def test_no_attic():
     assert not [path for path in PACKAGE.rglob("*.py") if "util" in path.stem]
 
