@@ -1,4 +1,105 @@
-"""What several test modules need."""
+"""What several test modules use."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alexnet_jax.config import default_config
+from alexnet_jax.data.statistics import measure
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.models import create_model
+from alexnet_jax.parallel import create_parallel
+from alexnet_jax.preprocessing.pipeline import create_pipeline
+from alexnet_jax.step import create_state, make_eval_step, make_train_step
+
+TOWERS_SIZE = 67  # of the images of `setup_towers`, in pixels
+
+
+def noise(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def assert_close(got, wanted, share):
+    """Compares, but for a share of the largest value."""
+    atol = share * np.abs(wanted).max()
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=atol)
+
+
+def compare(one, other, rtol=1e-5):
+    """Leaf by leaf, relative to the leaf's largest value."""
+
+    def leaf(path, a, b):
+        scale = np.abs(a).max() or 1.0
+        np.testing.assert_allclose(
+            a / scale, b / scale, atol=rtol, rtol=0, err_msg=jax.tree_util.keystr(path)
+        )
+
+    jax.tree_util.tree_map_with_path(leaf, jax.device_get(one), jax.device_get(other))
+
+
+def count_convolutions(layer, *inputs, platform="cpu"):
+    """Counts XLA's convolutions in what a layer compiles to."""
+    traced = jax.jit(layer.apply).trace(*inputs)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    return text.count("stablehlo.convolution")
+
+
+def init_keys():
+    return {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+
+
+def shapes_of(model, input_shape):
+    return jax.eval_shape(lambda: model.init(init_keys(), jnp.zeros(input_shape)))[
+        "params"
+    ]
+
+
+def activations(model, variables, image):
+    """The outputs of all layers, by their names in the summary."""
+    outputs = model.apply(
+        variables, image, method=lambda self, x: [y for _, y in self.layer_outputs(x)]
+    )
+    names = [row.name for row in describe(model, image.shape)]
+    return dict(zip(names, outputs, strict=True))
+
+
+def setup_towers(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
+    """Returns the state and steps of a layout; plain SGD at rate 1 unless given.
+
+    At rate 1 the change of the parameters is the negative gradient.
+    """
+    parallel = create_parallel(data, model_axis, 8, name)
+    model = create_model(
+        name, width=1 / 8, dropout_rate=rate, initializer="torch", **fields
+    )
+    local = parallel.local_model(model)
+    tx = tx or optax.sgd(1.0)
+    augment = default_config().augment
+    augment.update(canvas=72, crop="random", mirror=True, color=0.1, shared=3)
+    found = measure([batch["image"]])
+    prepare = create_pipeline("standard", lambda: found, TOWERS_SIZE, augment)
+    step = make_train_step(
+        local,
+        tx,
+        prepare,
+        augment=prepare.augmented,  # every layout draws the same
+        steps_per_epoch=9,
+        log_every_steps=9,
+        axis_name=parallel.axis_name,
+    )
+    evaluate = make_eval_step(local, prepare, axis_name=parallel.axis_name)
+    state = create_state(model, tx, (1, TOWERS_SIZE, TOWERS_SIZE, 3), jax.random.key(0))
+    train_step = parallel.compile_train(step)
+    eval_step = parallel.compile_eval(evaluate)
+    key = jax.random.key(1)
+    return (
+        parallel.put(state),
+        lambda state: train_step(state, parallel.shard_batch(batch), key)[0],
+        lambda state: eval_step(
+            state.params, state.model_state, parallel.shard_batch(batch)
+        ),
+    )
 
 
 def rows_of(factor=1.0, epochs=4):

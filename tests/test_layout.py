@@ -45,6 +45,18 @@ def test_models_know_no_data_and_data_no_model():
     assert not any(within(name, "alexnet_jax.data") for name in models)
 
 
+def test_layers_know_no_models_and_have_their_cpu_forms_to_themselves():
+    models = importers("alexnet_jax.models")
+    assert not any(within(name, "alexnet_jax.layers") for name in models)
+    cpu = importers("alexnet_jax.layers.cpu")
+    assert all(within(name, "alexnet_jax.layers") for name in cpu)
+    layers = {name for name in IMPORTS if within(name, "alexnet_jax.layers")}
+    for name in layers:
+        if within(name, "alexnet_jax.layers.cpu"):
+            ours = {n for n in IMPORTS[name] if within(n, "alexnet_jax")}
+            assert all(within(n, "alexnet_jax.layers.cpu") for n in ours), name
+
+
 def test_train_is_the_top():
     assert importers("alexnet_jax.train") == {"alexnet_jax.main"}
     assert importers("alexnet_jax.main") == set()

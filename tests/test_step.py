@@ -17,6 +17,7 @@ from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.preprocessing.pipeline import create_pipeline, scale_and_resize
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
+from tests.helpers import compare
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -105,18 +106,6 @@ def padded():
     image = generator.integers(0, 256, (16, 8, 8, 1), np.uint8)
     label = generator.integers(0, 10, 16).astype(np.int32)
     return {"image": image, "label": label, "mask": np.arange(16) < 3}
-
-
-def compare(one, other, rtol=1e-5):
-    """Leaf by leaf, relative to the leaf's largest value."""
-
-    def leaf(path, a, b):
-        scale = np.abs(a).max() or 1.0
-        np.testing.assert_allclose(
-            a / scale, b / scale, atol=rtol, rtol=0, err_msg=jax.tree_util.keystr(path)
-        )
-
-    jax.tree_util.tree_map_with_path(leaf, jax.device_get(one), jax.device_get(other))
 
 
 @pytest.mark.parametrize("devices", [2, 4])

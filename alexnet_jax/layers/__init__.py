@@ -1,6 +1,6 @@
 """What networks are made of: definitions that a student can read.
 
-`models/` builds networks from it; `inspection/` and the device layouts look into it. It
-knows no network. What makes a layer quick on a CPU stands in `cpu/`, to which one line
-of the layer leads.
+`models/` builds networks from them; anything may import them, and they import no
+network. What makes a layer quick on a CPU lies in `cpu/`: one line of the layer leads
+there.
 """

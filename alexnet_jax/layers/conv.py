@@ -10,7 +10,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.convolution import conv_general_dilated
 
-CEIL = "CEIL"  # padding as cuda-convnet has it: zeros after the end, where wanted
+CEIL = "CEIL"  # cuda-convnet's padding: zeros after the end, where windows need them
 
 
 def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class Dense(nn.Dense):
 
 
 class TowerDense(nn.Module):
-    """A dense layer of which each group reads its own group of maps alone.
+    """A dense layer in groups, each of which reads its own group of maps alone.
 
     With one group it is `flatten` and `nn.Dense`. On two devices a tower's own half is
     a layer of one group: its kernel is half of this one's, cut along the last axis.

@@ -1,8 +1,8 @@
 """Named initializations, applied to a whole parameter tree.
 
 They act on the tree because authors draw a layer by its name (conv3 from N(0, 0.03)),
-and PyTorch draws a bias from its kernel's fan-in, of which Flax's `bias_init` is not
-told.
+and PyTorch draws a bias from its kernel's fan-in, which Flax's `bias_init` does not
+know.
 """
 
 import math
@@ -85,7 +85,7 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def initialize(params: dict, key: jax.Array, scheme: str) -> dict:
-    """Draws every kernel, and the bias beside it, anew.
+    """Draws new values for every kernel and its bias.
 
     Args:
       params: Tree whose layers are `{"kernel": (..., in, out), "bias": (out,)}`, the

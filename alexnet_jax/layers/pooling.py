@@ -89,7 +89,7 @@ def avg_pool(x: jax.Array) -> jax.Array:
 
 
 def adaptive_avg_pool(x: jax.Array) -> jax.Array:
-    """Averages into 6×6 cells whatever the size; below 6 pixels cells repeat.
+    """Averages maps of any size into 6×6 cells; below 6 pixels cells repeat.
 
     Cell i of 6 covers rows floor(i·H/6) to ceil((i+1)·H/6) - 1; neighbours may share
     rows. At 6×6 it does nothing.
@@ -104,7 +104,7 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
     """
     for axis in (1, 2):
         size = x.shape[axis]
-        if size in (0, 6):  # of nothing, nothing: `layer_shapes` says so
+        if size in (0, 6):  # no pixels: `layer_shapes` raises the error
             continue
         cells = np.zeros((6, size), np.float32)
         for cell, row in enumerate(cells):

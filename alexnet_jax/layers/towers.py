@@ -1,4 +1,4 @@
-"""Where the towers of 2012 talk, when each lies on a device of its own.
+"""The towers of 2012, each on a device of its own, and how they communicate.
 
 Inside `jax.shard_map` a tower holds its half of the maps; these layers bring in what
 the other half has. Their gradients are a device's own: what reaches a tower's maps is

@@ -1,4 +1,8 @@
-"""Networks by name."""
+"""Networks by name.
+
+Each file defines the networks of one lineage. Of the package, `models/` imports
+`layers/` only; everything that runs or describes a network may import it.
+"""
 
 import difflib
 from typing import Any
@@ -54,6 +58,16 @@ MODELS: dict[str, type[Classifier]] = {
 }
 
 
+def list_models() -> list[str]:
+    """Returns the names of all networks.
+
+    Example:
+      >>> list_models()[:2]
+      ['alexnet_d2l', 'alexnet_paper']
+    """
+    return list(MODELS)
+
+
 def check_name(name: str) -> None:
     """Checks that a network is registered.
 
@@ -77,7 +91,11 @@ def create_model(name: str, **fields: Any) -> Classifier:
         for Krizhevsky's, `ABLATIONS`.
 
     Raises:
-      InputError: `name` is not registered, or it has no switch that is set.
+      InputError: `name` is not registered, or it has no ablation that is set.
+
+    Example:
+      >>> model = create_model("alexnet_paper", num_classes=10, width=0.25)
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
     """
     check_name(name)
     network = MODELS[name]
@@ -106,7 +124,7 @@ def create_configured(config: ConfigDict) -> Classifier:
         "lr": config.optim.learning_rate,
         "num_classes": config.model.num_classes,
         "initializer": config.model.init,
-        **{switch: config.model[switch] for switch in ABLATIONS},
+        **{field: config.model[field] for field in ABLATIONS},
     }
     network = MODELS.get(config.model.name)
     if hasattr(network, "dropout_rate"):

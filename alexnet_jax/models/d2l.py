@@ -1,4 +1,8 @@
-"""The AlexNets of the textbooks: one tower, no normalization, fed with [0, 1]."""
+"""The AlexNets of the textbooks: one tower, no normalization, images in [0, 1].
+
+A table has a line a block: `conv(name, maps, kernel size, ...)`, `dense(name, units)`,
+and functions. The comment is the shape of the maps that the block puts out.
+"""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""What PyTorch's users know as AlexNet."""
+"""What PyTorch's users know as AlexNet; `d2l.py` says how to read the tables."""
 
 from typing import ClassVar
 

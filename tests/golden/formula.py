@@ -22,23 +22,6 @@ class Case(NamedTuple):
     learning_rate: float = 0.01
 
 
-_PIXELS = Case(90, 0.25, contrast=100.0, learning_rate=1e-6)
-CASES = {
-    "alexnet_d2l": Case(67),
-    "alexnet_paper": _PIXELS,
-    "alexnet_2012": _PIXELS,
-    "alexnet_2012_one_gpu": _PIXELS,
-    "alexnet_2012_conv6": _PIXELS,
-    "alexnet_caffe": Case(90, 0.25, contrast=10.0, learning_rate=1e-4),
-    "caffenet": _PIXELS,
-    "alexnet_one_weird_trick": _PIXELS,
-    "alexnet_torchvision": Case(63),
-    "alexnet_keras": Case(99, 0.25),
-    "alexnet_fashion": Case(67),
-    "alexnet_half": Case(95),
-    "alexnet_ungrouped": Case(99, 0.25, contrast=10.0, learning_rate=1e-4),
-    "lenet5": Case(28),
-}
 LABELS = (3, 7)
 # (convention, size, alpha, k) of normalisations over `norm_input()`; PyTorch divides
 # alpha by the size, so the paper's plain sum is its alpha times the size.

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from alexnet_jax.models import create_model
+from alexnet_jax.models import MODELS, create_model
 from benchmarks.torch_networks import torch_network
 from tests.golden.formula import (
-    CASES,
     LABELS,
     NORMS,
     POOLED_SIZES,
@@ -25,6 +24,7 @@ from tests.golden.formula import (
     pool_input,
     weights,
 )
+from tests.models.table import TABLE
 
 PATH = Path(__file__).parent / "torch.json"
 
@@ -33,7 +33,7 @@ def main() -> None:
     """Writes `torch.json`."""
     golden: dict[str, Any] = {
         "torch": torch.__version__,
-        "networks": {name: numbers(name) for name in CASES},
+        "networks": {name: numbers(name) for name in TABLE},
         "norms": {name: norm(*settings) for name, settings in NORMS.items()},
         "adaptive": {str(size): pooled(size) for size in POOLED_SIZES},
     }
@@ -70,9 +70,9 @@ def pooled(size: int) -> list:
 
 def numbers(name: str) -> dict:
     """Runs three steps of SGD in evaluation mode, so without a random mask."""
-    case = CASES[name]
+    case = TABLE[name].golden
     network = torch_network(name, case.image_size, width=case.width).double().eval()
-    fields = {} if name == "lenet5" else {"width": case.width}
+    fields = {"width": case.width} if hasattr(MODELS[name], "width") else {}
     model = create_model(name, training=False, **fields)
     shapes = jax.eval_shape(
         lambda: model.init(

@@ -15,7 +15,6 @@ from alexnet_jax.layers.pooling import adaptive_avg_pool
 from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
 from tests.golden.formula import (
-    CASES,
     LABELS,
     NORMS,
     fingerprint,
@@ -24,20 +23,21 @@ from tests.golden.formula import (
     pool_input,
     weights,
 )
+from tests.models.table import TABLE
 
 GOLDEN = json.loads((Path(__file__).parent / "torch.json").read_text())
 
 
 def test_every_network_has_its_numbers():
-    assert CASES.keys() == MODELS.keys() == GOLDEN["networks"].keys()
+    assert TABLE.keys() == MODELS.keys() == GOLDEN["networks"].keys()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TABLE)
 def test_networks(name):
     """As they are defined, without Winograd's algorithm."""
     # Images of large contrast cancel, and float32 shows it; in float64 all gradients
     # agree to 1e-13.
-    near = 1e-5 if CASES[name].contrast <= 10 else 1e-4
+    near = 1e-5 if TABLE[name].golden.contrast <= 10 else 1e-4
     compare_network(name, near, precision="highest")
 
 
@@ -47,8 +47,8 @@ def test_networks_as_they_run(name):
 
 
 def compare_network(name, near, precision):
-    golden, case = GOLDEN["networks"][name], CASES[name]
-    fields = {} if name == "lenet5" else {"width": case.width}
+    golden, case = GOLDEN["networks"][name], TABLE[name].golden
+    fields = {"width": case.width} if hasattr(MODELS[name], "width") else {}
     model = create_model(name, training=False, **fields)
     image = jnp.asarray(images(case))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image))

@@ -8,6 +8,7 @@ import pytest
 
 from alexnet_jax.layers.initializers import SCHEMES, initialize
 from alexnet_jax.models import MODELS, create_model
+from tests.models.table import TABLE
 
 CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 LAYERS = (*CONVS, "fc6", "fc7", "fc8")
@@ -25,27 +26,11 @@ AUTHORS = {
     ),
     "caffenet": ([0.01] * 5 + [0.005, 0.005, 0.01], [0, 1, 0, 1, 1, 1, 1, 0]),
 }
-SCHEME_OF = {
-    "alexnet_d2l": "lecun",
-    "alexnet_paper": "paper",
-    "alexnet_2012": "2012",
-    "alexnet_2012_one_gpu": "2012",
-    "alexnet_2012_conv6": "2012",
-    "alexnet_caffe": "caffe",
-    "caffenet": "caffenet",
-    "alexnet_one_weird_trick": "one_weird_trick",
-    "alexnet_torchvision": "torch",
-    "alexnet_keras": "xavier",
-    "alexnet_fashion": "torch",
-    "alexnet_half": "torch",
-    "alexnet_ungrouped": "ungrouped",
-    "lenet5": "xavier",
-}
 
 
 @functools.cache
 def draw(name, scheme):
-    fields = {} if name == "lenet5" else {"width": 0.25}
+    fields = {"width": 0.25} if hasattr(MODELS[name], "width") else {}
     model = create_model(name, initializer=scheme, **fields)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = jax.jit(model.init)(keys, jnp.zeros((1, 67, 67, 1)))
@@ -122,12 +107,12 @@ def test_every_scheme_is_tested():
 
 def test_each_networks_author_has_a_scheme():
     made = {name: network.author_initializer for name, network in MODELS.items()}
-    assert made == SCHEME_OF
+    assert made == {name: known.scheme for name, known in TABLE.items()}
 
 
 @pytest.mark.parametrize("name", ["alexnet_2012", "lenet5"])
 def test_author_is_the_default(name):
-    by_author, by_name = draw(name, "author"), draw(name, SCHEME_OF[name])
+    by_author, by_name = draw(name, "author"), draw(name, TABLE[name].scheme)
     assert jax.tree.all(jax.tree.map(np.array_equal, by_author, by_name))
 
 

@@ -1,4 +1,4 @@
-"""The ablations' switches: each changes what it says, and nothing else."""
+"""The ablations: each changes what it says, and nothing else."""
 
 from typing import NamedTuple
 
@@ -11,21 +11,21 @@ import pytest
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
-from alexnet_jax.models import MODELS, SWITCHES, create_configured, create_model
-from alexnet_jax.models.ablations import Switched
+from alexnet_jax.layers.dense import flatten
+from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
+from alexnet_jax.layers.pooling import max_pool_2x2, max_pool_ceil
+from alexnet_jax.models import ABLATIONS, MODELS, create_configured, create_model
+from alexnet_jax.models.ablations import Ablatable, ablate
 from alexnet_jax.step import create_state, make_train_step
-from tests.models.test_models import activations, shapes_of
-from tests.parallel.test_towers import setup
-from tests.test_step import compare
+from tests.helpers import activations, compare, setup_towers, shapes_of
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
-TWO = ("alexnet_paper", "alexnet_2012", "alexnet_2012_conv6")
-ONE = ("alexnet_2012_one_gpu", "alexnet_one_weird_trick")
+ABLATABLE = [name for name, kind in MODELS.items() if issubclass(kind, Ablatable)]
 
 
 class Known(NamedTuple):
-    """What is known of alexnet_2012 with a switch, at 224×224 and 1000 classes."""
+    """What is known of alexnet_2012 with an ablation, at 224×224 and 1000 classes."""
 
     params: int
     macs: int
@@ -63,17 +63,24 @@ def rows_of(**fields):
     return describe(model, (1, 224, 224, 3))
 
 
-def test_every_switch_is_in_the_table():
-    assert {field for field, _ in TABLE} == SWITCHES.keys()
-    assert {name for name, kind in MODELS.items() if issubclass(kind, Switched)} == {
-        *TWO,
-        *ONE,
-    }
+def test_every_ablation_is_in_the_table():
+    assert {field for field, _ in TABLE} == ABLATIONS.keys()
 
 
-@pytest.mark.parametrize("switch", TABLE, ids=str)
-def test_parameters_shapes_and_layers(switch):
-    known, plain, rows = TABLE[switch], rows_of(), rows_of(**dict([switch]))
+def test_without_ablations_nothing_is_exchanged():
+    layers = [nn.Conv(8, (3, 3), name="conv1"), nn.relu, max_pool_ceil, flatten]
+    assert ablate(layers) == layers
+
+
+def test_parts_are_exchanged_in_their_places():
+    layers = [nn.relu, LocalResponseNorm("paper"), max_pool_ceil, MapNorm(), flatten]
+    exchanged = ablate(layers, activation="tanh", pooling="2x2", normalization="none")
+    assert exchanged == [nn.tanh, max_pool_2x2, flatten]
+
+
+@pytest.mark.parametrize("ablation", TABLE, ids=str)
+def test_parameters_shapes_and_layers(ablation):
+    known, plain, rows = TABLE[ablation], rows_of(), rows_of(**dict([ablation]))
     assert sum(row.params for row in rows) == known.params
     assert sum(row.macs for row in rows) == known.macs
     sides = {row.name: row.output_shape[1] for row in rows}
@@ -106,9 +113,9 @@ def test_the_weights_are_the_same_but_where_links_are_cut():
         assert shapes.keys() - plain.keys() == new
 
 
-@pytest.mark.parametrize("name", [*TWO, *ONE])
+@pytest.mark.parametrize("name", ABLATABLE)
 def test_every_network_takes_them_together(name):
-    links = name in ONE
+    links = MODELS[name].towers == 1
     fields = {"pooling": "2x2", "normalization": "batch", "activation": "tanh"}
     model = create_model(name, num_classes=1000, links=links, **fields)
     kinds = {row.kind for row in describe(model, (1, 224, 224, 3))}
@@ -152,7 +159,7 @@ def test_any_devices_make_the_same_step(fields, layouts):
         "label": generator.integers(0, 10, 8).astype(np.int32),
         "mask": np.arange(8) < 6,
     }
-    one, train_one, eval_one = setup("alexnet_2012", 1, 1, batch, **fields)
+    one, train_one, eval_one = setup_towers("alexnet_2012", 1, 1, batch, **fields)
     before = jax.device_get(one)
     after = train_one(one)
     for layer, parts in after.params.items():
@@ -163,7 +170,9 @@ def test_any_devices_make_the_same_step(fields, layouts):
     for name, statistics in after.batch_stats.items():
         assert (statistics["mean"] != 0).all(), name
     for layout in layouts:
-        many, train_many, eval_many = setup("alexnet_2012", *layout, batch, **fields)
+        many, train_many, eval_many = setup_towers(
+            "alexnet_2012", *layout, batch, **fields
+        )
         compare(after, train_many(many))
     compare(eval_one(one), eval_many(many))
 
@@ -226,7 +235,7 @@ def test_batch_norm_uses_the_batch_in_training_and_what_it_ran_up_after():
         ("lenet5", "links", False, "must be True with lenet5, .* got False; those "),
     ],
 )
-def test_switches_that_cannot_be(name, field, value, line, config):
+def test_ablations_that_cannot_be(name, field, value, line, config):
     config.model.name, config.model[field] = name, value
     with pytest.raises(InputError, match=f"^model.{field} {line}") as error:
         create_configured(config)

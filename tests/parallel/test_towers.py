@@ -12,31 +12,25 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from alexnet_jax.config import default_config
-from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.collectives import bytes_by_device, describe_collectives
 from alexnet_jax.inspection.tables import summarize
 from alexnet_jax.inspection.tower_diagram import stages
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.initializers import initialize
+from alexnet_jax.layers.towers import GatherTowers
 from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.models.base import layer_name
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.preprocessing.pipeline import create_pipeline
-from alexnet_jax.step import create_state, make_eval_step, make_train_step
 from alexnet_jax.summary import main as summary_main
 from alexnet_jax.train import train_and_evaluate
-from tests.test_step import compare
+from tests.helpers import TOWERS_SIZE as SIZE
+from tests.helpers import compare, setup_towers
+from tests.models.table import TABLE
 
-SIZE = 67
 DOCS = (Path(__file__).parents[2] / "docs" / "parallel.md").read_text()
-TOWERED = (
-    "alexnet_paper",
-    "alexnet_2012",
-    "alexnet_2012_conv6",
-    "alexnet_caffe",
-    "caffenet",
-)
+TOWERED = [name for name, known in TABLE.items() if known.towers == 2]
 # Data × model; the first is one device, the next three pmap, the last towers.
 LAYOUTS = ((1, 1), (2, 1), (8, 1), (1, 2), (4, 2))
 
@@ -52,63 +46,44 @@ def padded():
     }
 
 
-def setup(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
-    """Returns the state and steps of a layout; plain SGD at rate 1 unless given.
-
-    At rate 1 the change of the parameters is the negative gradient.
-    """
-    parallel = create_parallel(data, model_axis, 8, name)
-    model = create_model(
-        name, width=1 / 8, dropout_rate=rate, initializer="torch", **fields
-    )
-    local = parallel.local_model(model)
-    tx = tx or optax.sgd(1.0)
-    augment = default_config().augment
-    augment.update(canvas=72, crop="random", mirror=True, color=0.1, shared=3)
-    found = measure([batch["image"]])
-    prepare = create_pipeline("standard", lambda: found, SIZE, augment)
-    step = make_train_step(
-        local,
-        tx,
-        prepare,
-        augment=prepare.augmented,  # every layout draws the same
-        steps_per_epoch=9,
-        log_every_steps=9,
-        axis_name=parallel.axis_name,
-    )
-    evaluate = make_eval_step(local, prepare, axis_name=parallel.axis_name)
-    state = create_state(model, tx, (1, SIZE, SIZE, 3), jax.random.key(0))
-    train_step = parallel.compile_train(step)
-    eval_step = parallel.compile_eval(evaluate)
-    key = jax.random.key(1)
-    return (
-        parallel.put(state),
-        lambda state: train_step(state, parallel.shard_batch(batch), key)[0],
-        lambda state: eval_step(
-            state.params, state.model_state, parallel.shard_batch(batch)
-        ),
-    )
-
-
 @pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
 def test_loss_and_every_gradient(layout, padded):
-    one, train_one, eval_one = setup("alexnet_2012", 1, 1, padded)
-    many, train_many, eval_many = setup("alexnet_2012", *layout, padded)
+    one, train_one, eval_one = setup_towers("alexnet_2012", 1, 1, padded)
+    many, train_many, eval_many = setup_towers("alexnet_2012", *layout, padded)
     compare(train_one(one), train_many(many))
     compare(eval_one(one), eval_many(many))
 
 
-@pytest.mark.parametrize("name", ["alexnet_2012_conv6", "alexnet_caffe", "caffenet"])
+@pytest.mark.parametrize("name", [name for name in TOWERED if name != "alexnet_2012"])
 def test_every_network_with_towers(name, padded):
     """Caffe's normalisation crosses from one device to the other."""
-    one, train_one, _ = setup(name, 1, 1, padded)
-    many, train_many, _ = setup(name, 1, 2, padded)
+    one, train_one, _ = setup_towers(name, 1, 1, padded)
+    many, train_many, _ = setup_towers(name, 1, 2, padded)
     compare(train_one(one), train_many(many))
 
 
-def test_towered_is_what_it_says():
-    towers = {name: getattr(kind, "towers", 1) for name, kind in MODELS.items()}
-    assert {name for name, count in towers.items() if count == 2} == {*TOWERED}
+def test_towers_are_what_the_table_says():
+    towers = {name: kind.towers for name, kind in MODELS.items()}
+    assert towers == {name: known.towers for name, known in TABLE.items()}
+
+
+@pytest.mark.parametrize("name", TOWERED)
+@pytest.mark.parametrize("links", [True, False])
+def test_gathers_stand_before_what_reads_both_towers(name, links):
+    if not links and not hasattr(MODELS[name], "links"):
+        pytest.skip("has no ablations")
+    fields = {} if links else {"links": False}
+    tower = create_model(name, tower_axis="model", **fields)
+    layers = tower.bind({}).net.layers
+    gathers = [layer for layer in layers if isinstance(layer, GatherTowers)]
+    conv6 = ["conv6"] * (name == "alexnet_2012_conv6")
+    readers = ["conv3", *conv6, "fc6", "fc7"] * links
+    assert [layer.reader for layer in gathers] == [*readers, "fc8"]
+    assert [layer.replicated for layer in gathers] == [False] * len(readers) + [True]
+    for place, layer in enumerate(layers):
+        if isinstance(layer, GatherTowers):
+            reads = layers[place + 1 + (layers[place + 1] is flatten)]
+            assert reads.name == layer.reader
 
 
 def test_clipping_sees_the_gradient_of_both_towers(padded):
@@ -119,7 +94,7 @@ def test_clipping_sees_the_gradient_of_both_towers(padded):
     states = []
     for model_axis in (1, 2):
         tx = create_optimizer(config, schedule, "model" if model_axis == 2 else None)
-        state, train, _ = setup("alexnet_2012", 1, model_axis, padded, tx)
+        state, train, _ = setup_towers("alexnet_2012", 1, model_axis, padded, tx)
         states.append(train(state))
     compare(*states)
 
@@ -128,7 +103,7 @@ def test_dropout_is_reproducible_and_differs_between_the_towers(padded):
     tx = optax.sgd(0.01, momentum=0.9)
     runs = []
     for _ in range(2):
-        state, train, _ = setup("alexnet_2012", 2, 2, padded, tx, rate=0.5)
+        state, train, _ = setup_towers("alexnet_2012", 2, 2, padded, tx, rate=0.5)
         runs.append(train(train(train(state))))
     jax.tree.map(np.testing.assert_array_equal, *jax.device_get(runs))
     # Where a unit was dropped for all images in all steps its bias never moved.
@@ -153,7 +128,7 @@ def test_tower_a_up_to_pool2_does_not_see_tower_b():
         """What each tower's pool2 and its conv3 come to, `(1, 2)`."""
         made = tower.apply({"params": params}, image, method=outputs)
         names = [name for name, _ in made]
-        pool2 = made[names.index("ReadBoth") - 1][1]
+        pool2 = made[names.index("GatherTowers") - 1][1]
         conv3 = made[names.index("conv3")][1]
         return jnp.stack([jnp.square(pool2).sum(), jnp.square(conv3).sum()])[None]
 
@@ -239,7 +214,7 @@ def test_nothing_is_said_but_what_2012_said():
 
 
 def test_memory_is_read_from_the_shards(padded):
-    state, _, _ = setup("alexnet_paper", 2, 2, padded)
+    state, _, _ = setup_towers("alexnet_paper", 2, 2, padded)
     memory = bytes_by_device(state.params)
     sizes = {
         name: sum(leaf.nbytes for leaf in layer.values())
@@ -306,7 +281,7 @@ def test_the_picture_is_drawn_from_the_network(tmp_path, capsys):
     drawn = stages(summarize("caffenet"))
     assert [(stage.name, stage.reads) for stage in drawn] == [
         *[("conv1", "own"), ("conv2", "own"), ("conv3", "both"), ("conv4", "own")],
-        *[("conv5", "own"), ("fc6", "both"), ("fc7", "both"), ("fc8", "alike")],
+        *[("conv5", "own"), ("fc6", "both"), ("fc7", "both"), ("fc8", "replicated")],
     ]
     assert [stage.name for stage in drawn if stage.halo] == ["conv1", "conv2"]
     assert not any(stage.halo for stage in stages(summarize("alexnet_2012")))

@@ -4,8 +4,8 @@ Three rules turn it into large matrix products (docs/performance.md has the figu
 
 * A layer with groups is one convolution a group.
 * A strided one is a dense one over blocks of pixels (`space_to_depth`).
-* A dense one of 3×3 or 5×5 in float32 goes by Winograd's algorithm (`winograd`), with
-  a quarter or a sixth of the multiplications. It agrees with XLA's to about 1e-5 of
+* A dense one of 3×3 or 5×5 in float32 uses Winograd's algorithm (`winograd`), with a
+  quarter or a sixth of the multiplications. It agrees with XLA's to about 1e-5 of
   the largest value; where that is too little, `jax.default_matmul_precision("highest")`
   (or `JAX_DEFAULT_MATMUL_PRECISION=highest`) turns it off.
 """

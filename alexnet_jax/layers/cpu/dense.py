@@ -13,10 +13,10 @@ from alexnet_jax.layers.cpu.opaque import opaque, pullback
 def dot_general(
     x: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: Any = None
 ) -> jax.Array:
-    """`lax.dot_general`, of which XLA computes both gradients in one call on a CPU.
+    """`lax.dot_general` whose two gradients are computed in one opaque call on a CPU.
 
-    In whatever order it likes, it has to copy a kernel for the gradient by the input,
-    since the new kernel is written into its place: 172 MB a step for d2l's fc6 and fc7.
+    If XLA may order them, it copies the kernel for the gradient by the input, because
+    the new kernel is written into its place: 172 MB a step for d2l's fc6 and fc7.
     Without the copies a step is 9 to 10 % quicker on two cores.
     """
     return lax.dot_general(x, kernel, dimension_numbers, precision)

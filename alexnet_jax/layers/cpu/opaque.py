@@ -11,9 +11,9 @@ from jax.experimental.xla_metadata import set_xla_metadata
 def opaque(function: Callable) -> Callable:
     """Returns a function of arrays that XLA calls, and does not inline.
 
-    On a CPU XLA fuses whatever it can, after it has taken `lax.optimization_barrier`
-    out: it computes small things again and again rather than once, and keeps large ones
-    for them. What goes into a call and what comes out lies in memory, and nothing else.
+    On a CPU XLA removes `lax.optimization_barrier` and then fuses all it can: it
+    computes small arrays many times instead of once, and keeps large ones for that. Of
+    a call, only arguments and results are kept in memory.
 
     Source: the attribute `inlineable` in XLA's `call_inliner.cc`. An XLA that ignores
     it computes the same, in more time and memory.

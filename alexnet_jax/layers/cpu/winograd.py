@@ -37,8 +37,8 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     Tiles, kernels and outputs are transformed by matrix products; between them each
     place of a tile meets that of a kernel in a product over the channels. For 4×4
     outputs of a 3×3 kernel that is 36 multiplications instead of 144, of a 5×5 kernel
-    64 instead of 400. The gradient goes the same way back; where a batch goes in parts,
-    tiles are cut anew for it.
+    64 instead of 400. The gradient takes the same steps in reverse; where a batch is
+    processed in parts, it cuts the tiles again.
 
     In place of XLA's own for d2l's five layers, a training step of 128 images takes
     2.4 to 2.9 s instead of 7.2 on two cores.
@@ -70,11 +70,11 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _part(x: jax.Array, values: jax.Array, size: int, padding: Padding) -> jax.Array:
-    """`_convolve`, of which only the arguments stay for the gradient.
+    """`_convolve`, which keeps only its arguments for the gradient.
 
-    Left whole, so that the workspace of one part is free before the next begins; and
-    not in a loop, which starts from zeros and runs on one core what is no product: a
-    step is 2 to 5 % quicker, and d2l's plan 0.07 GB smaller.
+    An opaque call, so that the workspace of one part is free before the next begins. A
+    loop would start from zeros and run everything but products on one core: a step is 2
+    to 5 % quicker without, and d2l's plan 0.07 GB smaller.
     """
     return opaque(partial(_convolve, size=size, padding=padding))(x, values)
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.layers.cpu.opaque import opaque
+from alexnet_jax.layers.cpu.opaque import opaque, pullback
 
 
 def mask(x):
@@ -35,3 +35,13 @@ def test_it_maps_and_differentiates_as_the_function():
             np.testing.assert_array_equal, got, way(lambda x: loss(lambda f: f, x))(x)
         )
     np.testing.assert_array_equal(jax.vmap(opaque(jnp.square))(x), x * x)
+
+
+def test_pullback_is_the_gradient_of_every_argument():
+    def function(x, y):
+        return jnp.square(x) * jnp.sin(y)
+
+    x, y, gradient = jnp.linspace(-3, 3, 12).reshape(3, 4)
+    expected = jax.vjp(function, x, y)[1](gradient)
+    got = pullback(function)(x, y, gradient)
+    jax.tree.map(np.testing.assert_array_equal, got, expected)

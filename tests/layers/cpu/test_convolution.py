@@ -1,0 +1,72 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.cpu.convolution import space_to_depth
+from tests.helpers import assert_close, count_convolutions, noise
+
+
+def test_one_convolution_a_group_on_the_cpu_and_one_in_all_elsewhere():
+    conv = Conv(4, (3, 3), feature_group_count=2)
+    x = jnp.zeros((1, 8, 8, 6))
+    variables = conv.init(jax.random.key(1), x)
+    counts = {
+        platform: count_convolutions(conv, variables, x, platform=platform)
+        for platform in ("cpu", "cuda")
+    }
+    assert counts == {"cpu": 2, "cuda": 1}
+
+
+def test_precision_turns_winograd_off():
+    x = noise(1, 9, 9, 16)
+    conv = Conv(16, (3, 3))
+    variables = conv.init(jax.random.key(1), x)
+    with jax.default_matmul_precision("highest"):
+        assert count_convolutions(conv, variables, x) == 1
+    with jax.default_matmul_precision("default"):
+        assert count_convolutions(conv, variables, x) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((9, 9, 15), {}),
+        ((9, 9, 16), {"kernel_size": (3, 5)}),
+        ((9, 9, 16), {"kernel_size": (7, 7)}),
+        ((9, 9, 16), {"strides": (1, 2)}),
+        ((9, 9, 16), {"kernel_dilation": 2}),
+        ((9, 9, 16), {"input_dilation": 2, "padding": 1}),
+        ((9, 9, 16), {"features": 8}),
+        ((9, 9, 16), {"dtype": jnp.bfloat16}),
+        ((2, 2, 16), {"padding": "VALID"}),
+    ],
+)
+def test_it_leaves_the_rest_to_xla(shape, settings):
+    settings = {"features": 16, "kernel_size": (3, 3)} | settings
+    x = noise(2, *shape)
+    conv, linens = Conv(**settings), nn.Conv(**settings)
+    variables = conv.init(jax.random.key(1), x)
+    np.testing.assert_array_equal(conv.apply(variables, x), linens.apply(variables, x))
+    assert count_convolutions(conv, variables, x) == 1
+
+
+@pytest.mark.parametrize("size", [11, 14])
+@pytest.mark.parametrize(("kernel", "stride"), [(11, 4), (8, 4), (3, 2), (5, 1)])
+def test_space_to_depth(size, kernel, stride):
+    """The same convolution, whether windows fit or leave a rest."""
+
+    def convolve(x, kernel, stride, padding):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), padding, dimension_numbers=layout
+        )
+
+    x, weights = noise(2, size, size + 1, 3), noise(kernel, kernel, 3, 4, seed=1)
+    padding = ((1, 0), (0, 2))
+    wanted = convolve(x, weights, stride, padding)
+    image, blocks, rest = space_to_depth(x, weights, stride, padding)
+    assert_close(convolve(image, blocks, 1, rest), wanted, share=1e-5)

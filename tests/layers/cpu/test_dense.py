@@ -1,0 +1,37 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from alexnet_jax.layers.dense import Dense
+from tests.helpers import noise
+
+
+def test_precision():
+    layer = Dense(5, precision="highest")
+    x = noise(3, 8)
+    variables = layer.init(jax.random.key(1), x)
+    gradient = jax.jit(jax.grad(lambda v: layer.apply(v, x).sum()))
+    text = gradient.lower(variables).as_text()
+    assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("dot_general")
+
+
+def test_no_copy_of_the_kernels_in_a_step():
+    """On a CPU, where the new kernel is written into the old one's place."""
+    x = noise(4, 512)
+
+    def planned(kind):
+        layers = nn.Sequential([kind(512) for _ in range(3)])
+
+        def step(variables, x):
+            def loss(variables):
+                return jnp.square(layers.apply(variables, x)).sum()
+
+            gradients = jax.grad(loss)(variables)
+            return jax.tree.map(lambda a, g: a - 0.1 * g, variables, gradients)
+
+        variables = layers.init(jax.random.key(0), x)
+        compiled = jax.jit(step, donate_argnums=0).lower(variables, x).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    a_kernel = 4 * 512**2
+    assert planned(Dense) < planned(nn.Dense) - 0.9 * a_kernel

@@ -1,0 +1,68 @@
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.layers.conv import ceil_padding
+from alexnet_jax.layers.pooling import max_pool, max_pool_2x2, max_pool_ceil
+from tests.helpers import noise
+
+
+@pytest.mark.parametrize("pool", [max_pool, max_pool_2x2])
+def test_the_gradient_survives_what_xla_fuses(pool):
+    """After ReLU and BatchNorm, which XLA computes twice, to other last bits.
+
+    The zeros of ReLU are ties that hold only as long as both agree.
+    """
+
+    def loss(pool, x):
+        x = nn.relu(x)
+        mean = x.mean((0, 1, 2), keepdims=True)
+        variance = jnp.square(x).mean((0, 1, 2), keepdims=True) - mean**2
+        y = pool((x - mean) * jax.lax.rsqrt(variance + 1e-5) * 1.1 + 0.3)
+        return (y * noise(*y.shape, seed=1)).sum()
+
+    def plain(x):
+        window = 2 if pool is max_pool_2x2 else 3
+        return nn.max_pool(x, (window, window), strides=(2, 2))
+
+    x = noise(2, 12, 12, 3)
+    got, expected = (
+        jax.jit(jax.grad(lambda x, way=way: loss(way, x)))(x) for way in (pool, plain)
+    )
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pool", "size", "dtype"),
+    [
+        *itertools.product([max_pool, max_pool_ceil], [3, 4, 7], ["float32"]),
+        (max_pool_2x2, 3, "float32"),
+        *itertools.product([max_pool, max_pool_2x2], [4], ["bfloat16"]),
+    ],
+)
+def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
+    """Ties included: half of the units are 0, as after ReLU."""
+    x = nn.relu(noise(2, size, size + 1, 3)).astype(dtype)
+    window = 2 if pool is max_pool_2x2 else 3
+    padding = [(0, 0), (0, 0)]
+    if pool is not max_pool:
+        padding = [ceil_padding(length, window, 2) for length in x.shape[1:3]]
+
+    def plain(x):
+        return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+
+    y, backward = jax.vjp(pool, x)
+    expected, expected_backward = jax.vjp(plain, x)
+    np.testing.assert_array_equal(y, expected)
+    gradient = noise(*y.shape, seed=1).astype(dtype)
+    got, wanted = (
+        np.asarray(way(gradient)[0], np.float32)
+        for way in (backward, expected_backward)
+    )
+    near = 1e-6 if dtype == "float32" else 4e-2  # the order of sums
+    np.testing.assert_allclose(got, wanted, atol=near)
+    np.testing.assert_array_equal(got != 0, wanted != 0)

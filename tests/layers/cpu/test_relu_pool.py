@@ -1,0 +1,56 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from alexnet_jax.layers.cpu.relu_pool import join_relu_and_pool, max_pool_of_relu
+from alexnet_jax.layers.pooling import MAX_POOLS, max_pool
+from alexnet_jax.layers.sequential import Sequential
+from tests.helpers import noise
+
+
+@pytest.mark.parametrize("pool", MAX_POOLS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_is_one_after_the_other(pool, dtype):
+    """Windows without a positive unit, ties and infinities included."""
+    x = jnp.round(2 * noise(2, 8, 9, 3)).astype(dtype)
+    x = x.at[0, :4].set(-1).at[1, 5, 5].set(jnp.inf).at[1, 0, 0].set(-jnp.inf)
+    ways = (lambda x: max_pool_of_relu(x, pool)), (lambda x: pool(nn.relu(x)))
+
+    def value_and_gradient(way):
+        y, backward = jax.vjp(jax.jit(way), x)
+        return y, backward(jnp.arange(1, y.size + 1).reshape(y.shape).astype(dtype))
+
+    got, wanted = (value_and_gradient(way) for way in ways)
+    jax.tree.map(np.testing.assert_array_equal, got, wanted)
+
+
+def test_what_was_pooled_need_not_stay():
+    """On a CPU; with ReLU first its gradient wants every unit."""
+    image, kernels = jnp.ones((4, 33, 33, 64)), [jnp.zeros((64, 64))] * 2
+
+    def planned(way):
+        def loss(kernels):
+            x = image
+            for kernel in kernels:
+                x = way(x @ kernel)
+            return x.sum()
+
+        step = jax.jit(jax.grad(loss)).lower(kernels).compile()
+        return step.memory_analysis().temp_size_in_bytes
+
+    together = planned(lambda x: max_pool_of_relu(x, max_pool))
+    apart = planned(lambda x: max_pool(nn.relu(x)))
+    assert together <= apart - image.nbytes // 2
+
+
+def test_layers_are_joined_in_pairs():
+    layers = [nn.relu, max_pool, nn.tanh, max_pool, nn.relu, nn.relu, max_pool]
+    joined = join_relu_and_pool(layers, MAX_POOLS)
+    assert [getattr(layer, "func", layer) for layer in joined] == [
+        *(max_pool_of_relu, nn.tanh, max_pool, nn.relu, max_pool_of_relu)
+    ]
+    x = noise(1, 70, 70, 2)
+    wanted = nn.Sequential(layers).apply({}, x)
+    np.testing.assert_array_equal(Sequential(layers).apply({}, x), wanted)
