@@ -139,7 +139,7 @@ class UserNet(Classifier):
         )
 
 
-def load_checkpoint(workdir, step):
+def checkpoint_of(workdir, step):
     """The arrays of a checkpoint, read without the project's code."""
     with ocp.CheckpointManager(workdir / "checkpoints") as manager:
         return jax.tree.map(

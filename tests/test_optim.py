@@ -13,7 +13,7 @@ from alexnet_jax.optim import (
     group_of,
 )
 from alexnet_jax.train import train_and_evaluate
-from tests.helpers import load_checkpoint
+from tests.helpers import checkpoint_of
 
 
 def schedule(**changes):
@@ -321,7 +321,7 @@ class TestPlateau:
             out = capsys.readouterr().out
             assert [out.count(line) for line in self.SAID] == [1, 1]
         whole, parts = (
-            load_checkpoint(tmp_path / name, 12) for name in ("whole", "parts")
+            checkpoint_of(tmp_path / name, 12) for name in ("whole", "parts")
         )
         jax.tree.map(np.testing.assert_array_equal, whole, parts)
         assert optax.tree_utils.tree_get(whole["opt_state"], "drops") == 2

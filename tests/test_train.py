@@ -21,7 +21,7 @@ from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
-from tests.helpers import AUGMENTED, UserNet, load_checkpoint, metrics_of
+from tests.helpers import AUGMENTED, UserNet, checkpoint_of, metrics_of
 
 
 def saved(workdir):
@@ -52,7 +52,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     for workdir, stops in (("whole", (7,)), ("parts", (2, 6, 7))):
         for user_net.num_train_steps in stops:
             result = train_and_evaluate(user_net, tmp_path / workdir)
-    whole, parts = (load_checkpoint(tmp_path / name, 7) for name in ("whole", "parts"))
+    whole, parts = (checkpoint_of(tmp_path / name, 7) for name in ("whole", "parts"))
     assert whole["model_state"]["batch_stats"]
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
     names = ("step", "train/loss", "train/top1", "test/loss")
@@ -234,9 +234,7 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     assert signal.getsignal(number) is before
     assert saved(tmp_path / "stopped") == [4, 6]
     train_and_evaluate(config, tmp_path / "stopped")
-    whole, parts = (
-        load_checkpoint(tmp_path / name, 8) for name in ("whole", "stopped")
-    )
+    whole, parts = (checkpoint_of(tmp_path / name, 8) for name in ("whole", "stopped"))
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
@@ -261,7 +259,7 @@ def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
     for rate in (0.0, 0.5):
         config.optim.learning_rate = rate
         train_and_evaluate(config, tmp_path / str(rate))
-        states.append(load_checkpoint(tmp_path / str(rate), 1)["params"])
+        states.append(checkpoint_of(tmp_path / str(rate), 1)["params"])
     fresh, moved = states
     same = jax.tree.map(np.array_equal, fresh, moved)
     assert not any(jax.tree.leaves(same))
