@@ -57,6 +57,11 @@ def test_layers_know_no_models_and_have_their_cpu_forms_to_themselves():
             assert all(within(n, "alexnet_jax.layers.cpu") for n in ours), name
 
 
+def test_preparation_is_the_data_rooms_own():
+    for name in importers("alexnet_jax.data.preparation"):
+        assert within(name, "alexnet_jax.data"), name
+
+
 def test_who_knows_a_runs_folder():
     commands = {"main", "predict", "evaluate", "report", "checkpoint", "summary"}
     allowed = {"train", "loop", "trained", "reporting", "d2l", *commands}

@@ -333,7 +333,9 @@ class TestListing:
             and good.returncode == 0
         )
         assert bad.returncode == 1 and "holds no checkpoints" in bad.stderr
-        assert none.returncode == 1 and none.stderr.startswith("error: the following arg")
+        assert none.returncode == 1 and none.stderr.startswith(
+            "error: the following arg"
+        )
 
 
 def test_the_time_that_saving_took_is_logged(run):
