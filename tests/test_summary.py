@@ -132,3 +132,13 @@ def test_the_docs_tables_are_the_commands(printed):
         command = f"python -m alexnet_jax.summary {' '.join(argv)}"
         table = "\n".join(line.rstrip() for line in printed(*argv).splitlines())
         assert f"{command}\n```\n\n```\n{table}\n```" in text, argv
+
+
+def test_the_docs_table_of_collectives_is_the_commands(printed):
+    text = (DOCS / "parallel.md").read_text()
+    lines = printed("alexnet_paper", "--parallel.model=2").splitlines()
+    *table, partitioner, state = [line.rstrip() for line in lines]
+    assert "\n".join(table) in text and state in text
+    step = "step of 128 images per device: 8 collectives; each device sends 30.0 MB"
+    assert table[-1] == step
+    assert partitioner.startswith("by XLA's own partitioner: ")  # XLA's version decides
