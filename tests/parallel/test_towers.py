@@ -15,7 +15,6 @@ from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.collectives import bytes_by_device, describe_collectives
 from alexnet_jax.inspection.tables import summarize
-from alexnet_jax.inspection.tower_diagram import stages
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.initializers import initialize
 from alexnet_jax.layers.towers import GatherTowers
@@ -23,7 +22,6 @@ from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.models.base import layer_name
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
-from alexnet_jax.summary import main as summary_main
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import TOWERS_SIZE as SIZE
 from tests.helpers import compare, setup_towers
@@ -225,15 +223,6 @@ def test_memory_is_read_from_the_shards(padded):
     assert len(memory) == 4 and set(memory.values()) == {half + sizes["fc8"]}
 
 
-def test_the_command_prints_what_the_docs_show(capsys):
-    summary_main(["alexnet_paper", "--parallel.model=2"])
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    *table, partitioner, state = lines
-    assert "\n".join(table) in DOCS and state in DOCS
-    assert "8 collectives; each device sends 30.0 MB" in table[-1]
-    assert partitioner.startswith("by XLA's own partitioner: ")  # XLA's version decides
-
-
 def test_the_arithmetic_in_the_docs():
     paper = {row.name: row.params for row in summarize("alexnet_paper").layers}
     whole, fc8 = sum(paper.values()), paper["fc8"]
@@ -275,20 +264,6 @@ def test_the_arithmetic_in_the_docs():
         assert found == pytest.approx(images, abs=1)
 
 
-def test_the_picture_is_drawn_from_the_network(tmp_path, capsys):
-    path = tmp_path / "towers.png"
-    summary_main(["caffenet", f"--picture={path}"])
-    assert path.stat().st_size > 10_000
-    drawn = stages(summarize("caffenet"))
-    assert [(stage.name, stage.reads) for stage in drawn] == [
-        *[("conv1", "own"), ("conv2", "own"), ("conv3", "both"), ("conv4", "own")],
-        *[("conv5", "own"), ("fc6", "both"), ("fc7", "both"), ("fc8", "replicated")],
-    ]
-    assert [stage.name for stage in drawn if stage.halo] == ["conv1", "conv2"]
-    assert not any(stage.halo for stage in stages(summarize("alexnet_2012")))
-    assert drawn[1].output == (13, 13, 256) and drawn[1].extras == ["pool", "norm"]
-
-
 @pytest.mark.parametrize(
     ("data", "model", "batch_size", "name", "line"),
     [
@@ -302,23 +277,6 @@ def test_layouts_that_cannot_be(data, model, batch_size, name, line):
     with pytest.raises(InputError, match=line) as error:
         create_parallel(data, model, batch_size, name)
     assert "\n" not in str(error.value)
-
-
-_ONE_NAME = "--picture and --parallel take one NAME"
-
-
-@pytest.mark.parametrize(
-    ("argv", "line"),
-    [
-        (["lenet5", "--parallel.model=2"], "parallel.model must be 1 with lenet5"),
-        (["lenet5", "caffenet", "--parallel.data=2"], _ONE_NAME),
-        (["lenet5", "--picture=a.png"], "--picture needs a network of two towers"),
-        (["caffenet", "lenet5", "--picture=a.png"], _ONE_NAME),
-        (["caffenet", "--picture=/no/a.png"], "--picture: /no/a.png cannot be written"),
-    ],
-)
-def test_the_commands_mistakes(argv, line, error_line):
-    assert error_line(summary_main, *argv).startswith(f"error: {line}")
 
 
 def test_all_devices_are_taken_in_pairs():
