@@ -8,8 +8,10 @@ DRIVER := $(shell versions=$$(nvidia-smi --query-gpu=driver_version \
 	--format=csv,noheader 2>/dev/null) && echo "$$versions" | head -n 1 | cut -d. -f1)
 EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
 
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train summary results test test-slow lint format type bench clean
+.PHONY: help install quickstart train summary results test test-all test-slow lint format type bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -34,8 +36,11 @@ summary: install ## List the networks
 results: install ## Write the tables of README and docs/results.md from results/
 	$(BIN)/python -m benchmarks.readme_tables
 
-test: install ## Run the tests, two at a time
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+test: install ## Run the quick tests, two at a time, in 4 minutes
+	$(PYTEST) -m "not e2e and not heavy and not slow"
+
+test-all: install ## Run all tests but the slow ones, in 12 minutes
+	$(PYTEST)
 
 test-slow: install ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -44,7 +49,7 @@ lint: install ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: install ## Mend style and format
+format: install ## Fix style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,7 +1,6 @@
 """A trained model: a run's network, opened again to predict."""
 
 import fnmatch
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from ml_collections import ConfigDict
 
-from alexnet_jax.config import default_config, flatten_config, validate
 from alexnet_jax.data import DataSpec, Split, create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.metrics import add_sums, confusion, finish_metrics, metric_sums
 from alexnet_jax.models import create_configured
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
+from alexnet_jax.run.read import read_config
 from alexnet_jax.run.weights import check_same_arrays, find_checkpoint, load_weights
 from alexnet_jax.step import make_forward
 
@@ -76,31 +74,6 @@ def load(workdir: str | Path, views: int | None = None) -> "TrainedModel":
       InputError: No intact checkpoint of a network is there.
     """
     return TrainedModel(workdir, views)
-
-
-def read_config(workdir: Path) -> ConfigDict:
-    """Reads a run's config; a key that the run did not know has its default.
-
-    Raises:
-      InputError: `config.json` is missing, damaged, or of another version.
-    """
-    path = workdir / "config.json"
-    try:
-        stored = flatten_config(json.loads(path.read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{workdir} has no readable config.json; give a run's workdir, or "
-            "WORKDIR/checkpoints/STEP"
-        ) from error
-    config = default_config()
-    try:
-        config.update_from_flattened_dict(stored)
-        validate(config)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is of another version of the program: {str(error).strip()}"
-        ) from error
-    return config
 
 
 class TrainedModel:

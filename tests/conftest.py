@@ -12,10 +12,19 @@ from alexnet_jax.data import Batches, shapes
 from alexnet_jax.data.digits import load
 from alexnet_jax.train import train_and_evaluate
 
+TESTS = Path(__file__).parent
+
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """Marks what starts whole processes, by its folder."""
+    for item in items:
+        if {"e2e", "faults"} & {*item.path.relative_to(TESTS).parts}:
+            item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,18 +1,27 @@
 """What several test modules use."""
 
+import importlib.util
+from pathlib import Path
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 
 from alexnet_jax.config import default_config
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.inspection.layers import describe
-from alexnet_jax.models import create_model
+from alexnet_jax.layers.dense import flatten
+from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.preprocessing.pipeline import create_pipeline
+from alexnet_jax.run.records import read_rows
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
+# Leaves of `config.augment`: all at once.
+AUGMENTED = {"canvas": 32, "crop": "random", "mirror": True, "color": 0.1, "shared": 3}
 TOWERS_SIZE = 67  # of the images of `setup_towers`, in pixels
 
 
@@ -112,3 +121,46 @@ def rows_of(factor=1.0, epochs=4):
             row |= {"test/loss": factor * 2 / step, "test/top1": 1 - factor / step}
         rows.append(row)
     return rows
+
+
+class UserNet(Classifier):
+    """A user's network: unnamed layers, a lambda, BatchNorm, dropout."""
+
+    def setup(self):
+        self.net = nn.Sequential(
+            [
+                nn.Conv(4, (3, 3), strides=2),
+                nn.BatchNorm(use_running_average=not self.training, momentum=0.9),
+                lambda x: nn.relu(x),
+                flatten,
+                nn.Dropout(0.2, deterministic=not self.training),
+                nn.Dense(self.num_classes),
+            ]
+        )
+
+
+def checkpoint_of(workdir, step):
+    """The arrays of a checkpoint, read without the project's code."""
+    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+        return jax.tree.map(
+            np.asarray, manager.restore(step, args=ocp.args.StandardRestore())
+        )
+
+
+def metrics_of(workdir, *names):
+    """The named metrics of a run's rows, a tuple a row."""
+    rows = read_rows(workdir / "metrics.jsonl")
+    return [tuple(row.get(name) for name in names) for row in rows]
+
+
+def _load_experiment(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+EXPERIMENTS = {
+    path.stem: _load_experiment(path)
+    for path in sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+}

@@ -1,8 +1,5 @@
 """Every file in experiments/ loads, validates and trains two steps."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from alexnet_jax.config import differences, validate
@@ -11,23 +8,13 @@ from alexnet_jax.models import create_configured
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.train import train_and_evaluate
 from benchmarks.ablations import PUBLISHED
+from tests.helpers import EXPERIMENTS
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
-FOLDER = Path(__file__).parents[1] / "experiments"
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULES = {path.stem: load(path) for path in sorted(FOLDER.glob("*.py"))}
 RUNS = [
     (name, variant)
-    for name, module in MODULES.items()
+    for name, module in EXPERIMENTS.items()
     for variant in ("", *getattr(module, "VARIANTS", ()))
 ]
 # The variants that are trained here, where it is not the default; each network and each
@@ -37,7 +24,7 @@ TRAINED = {"fashion": "augmented", "imagenet": "2012", "ablations": "batch_norm"
 
 @pytest.mark.parametrize(("name", "variant"), RUNS)
 def test_it_is_valid_and_has_a_network(name, variant):
-    config = MODULES[name].get_config(variant)
+    config = EXPERIMENTS[name].get_config(variant)
     validate(config)
     assert config.name.startswith(name)
     if variant:
@@ -49,9 +36,9 @@ def test_it_is_valid_and_has_a_network(name, variant):
     assert shape == (1, config.model.num_classes)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
-    config = MODULES[name].get_config(TRAINED.get(name, ""))
+    config = EXPERIMENTS[name].get_config(TRAINED.get(name, ""))
     # The digits stand in for data that may not be at hand, and shapes for coloured
     # ones, at the smallest size, and a few channels for all.
     if config.model.name != "lenet5":
@@ -71,19 +58,19 @@ def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
 @pytest.mark.slow
 def test_digits_pass_ninety_percent(data_dir, tmp_path):
     """The quickstart as it stands, at 224×224."""
-    config = MODULES["digits"].get_config()
+    config = EXPERIMENTS["digits"].get_config()
     config.data.data_dir, config.parallel.data = str(data_dir), 1
     assert train_and_evaluate(config, tmp_path)["test/top1"] > 0.9
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_unknown_variant_is_named(name):
     with pytest.raises(InputError, match=f"{name}.py: .*got 'nope'"):
-        MODULES[name].get_config("nope")
+        EXPERIMENTS[name].get_config("nope")
 
 
 def test_the_default_variant_of_fashion_is_d2l():
-    fashion = MODULES["fashion"]
+    fashion = EXPERIMENTS["fashion"]
     assert fashion.get_config().to_dict() == fashion.get_config("d2l").to_dict()
     assert fashion.get_config().optim.learning_rate == 0.01
     tutorial = fashion.get_config("seed003")
@@ -97,8 +84,8 @@ def test_the_default_variant_of_fashion_is_d2l():
 
 def test_initializations_differ_in_nothing_else():
     configs = [
-        MODULES["initialization"].get_config(variant)
-        for variant in MODULES["initialization"].VARIANTS
+        EXPERIMENTS["initialization"].get_config(variant)
+        for variant in EXPERIMENTS["initialization"].VARIANTS
     ]
     for config in configs:
         assert config.model.init == config.name.removeprefix("initialization-")
@@ -107,7 +94,7 @@ def test_initializations_differ_in_nothing_else():
 
 
 def test_ablations_differ_from_the_baseline_by_one_leaf_of_the_model():
-    ablations = MODULES["ablations"]
+    ablations = EXPERIMENTS["ablations"]
     baseline, *others = map(ablations.get_config, ablations.VARIANTS)
     assert baseline.to_dict() == ablations.get_config().to_dict()
     validate(baseline)
@@ -124,16 +111,16 @@ def test_ablations_differ_from_the_baseline_by_one_leaf_of_the_model():
     assert PUBLISHED.keys() == {*ablations.VARIANTS}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_docstring_has_the_command(name):
-    assert f"--config=experiments/{name}.py" in MODULES[name].__doc__
+    assert f"--config=experiments/{name}.py" in EXPERIMENTS[name].__doc__
 
 
 def test_imagenets_recipes_are_those_of_the_table():
     """Batch, epochs, update, decay, schedule, crop, colour and views, by author."""
     made = {}
-    for variant in MODULES["imagenet"].VARIANTS:
-        config = MODULES["imagenet"].get_config(variant)
+    for variant in EXPERIMENTS["imagenet"].VARIANTS:
+        config = EXPERIMENTS["imagenet"].get_config(variant)
         optim, augment = config.optim, config.augment
         made[variant] = (
             (config.model.name, config.data.name, config.data.image_size),

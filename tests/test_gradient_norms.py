@@ -12,7 +12,7 @@ from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.step import create_state, make_train_step
 from alexnet_jax.train import train_and_evaluate
-from tests.test_train import load
+from tests.helpers import checkpoint_of
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -62,7 +62,7 @@ def test_rows_have_them_and_the_run_is_the_same(config, devices, tmp_path):
     train_and_evaluate(config, tmp_path / "without")
     for config.num_train_steps, config.log.gradients in ((1, False), (4, True)):
         train_and_evaluate(config, tmp_path / "with")
-    without, with_ = (load(tmp_path / name, 4) for name in ("without", "with"))
+    without, with_ = (checkpoint_of(tmp_path / name, 4) for name in ("without", "with"))
     jax.tree.map(np.testing.assert_array_equal, without, with_)
     plain = read_rows(tmp_path / "without" / "metrics.jsonl")
     first, *rows = read_rows(tmp_path / "with" / "metrics.jsonl")

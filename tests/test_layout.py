@@ -57,6 +57,11 @@ def test_layers_know_no_models_and_have_their_cpu_forms_to_themselves():
             assert all(within(n, "alexnet_jax.layers.cpu") for n in ours), name
 
 
+def test_preparation_is_the_data_rooms_own():
+    for name in importers("alexnet_jax.data.preparation"):
+        assert within(name, "alexnet_jax.data"), name
+
+
 def test_who_knows_a_runs_folder():
     commands = {"main", "predict", "evaluate", "report", "checkpoint", "summary"}
     allowed = {"train", "loop", "trained", "reporting", "d2l", *commands}
@@ -94,6 +99,12 @@ def test_no_circles():
             needs.difference_update(leaves)
     # A package's own `__init__` gathers its modules, which never import it back.
     assert graph == {}
+
+
+def test_test_modules_import_nothing_from_each_other():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for name in imports(path):
+            assert ".test_" not in name or not within(name, "tests"), path
 
 
 def test_no_attic():

@@ -13,7 +13,7 @@ from alexnet_jax.optim import (
     group_of,
 )
 from alexnet_jax.train import train_and_evaluate
-from tests.test_train import load
+from tests.helpers import checkpoint_of
 
 
 def schedule(**changes):
@@ -320,7 +320,9 @@ class TestPlateau:
                 train_and_evaluate(hopeless, tmp_path / workdir)
             out = capsys.readouterr().out
             assert [out.count(line) for line in self.SAID] == [1, 1]
-        whole, parts = (load(tmp_path / name, 12) for name in ("whole", "parts"))
+        whole, parts = (
+            checkpoint_of(tmp_path / name, 12) for name in ("whole", "parts")
+        )
         jax.tree.map(np.testing.assert_array_equal, whole, parts)
         assert optax.tree_utils.tree_get(whole["opt_state"], "drops") == 2
 

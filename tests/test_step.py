@@ -17,29 +17,12 @@ from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.preprocessing.pipeline import create_pipeline, scale_and_resize
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
-from tests.helpers import compare
+from tests.helpers import AUGMENTED, UserNet, compare
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
 SIZE = 28
 GREY = measure([np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)])
-ALL = {"canvas": 32, "crop": "random", "mirror": True, "color": 0.1, "shared": 3}
-
-
-class UserNet(Classifier):
-    """A user's network: unnamed layers, a lambda, BatchNorm, dropout."""
-
-    def setup(self):
-        self.net = nn.Sequential(
-            [
-                nn.Conv(4, (3, 3), strides=2),
-                nn.BatchNorm(use_running_average=not self.training, momentum=0.9),
-                lambda x: nn.relu(x),
-                flatten,
-                nn.Dropout(0.2, deterministic=not self.training),
-                nn.Dense(self.num_classes),
-            ]
-        )
 
 
 class LinearNet(Classifier):
@@ -124,8 +107,8 @@ def test_devices_draw_the_same_crops_and_colors(padded):
     """Chunks that share a crop lie across the devices' shares."""
     padded["mask"][:] = True
     model = LinearNet()
-    one, train_one, eval_one = setup(model, 1, leaves=ALL)
-    many, train_many, eval_many = setup(model, 4, leaves=ALL)
+    one, train_one, eval_one = setup(model, 1, leaves=AUGMENTED)
+    many, train_many, eval_many = setup(model, 4, leaves=AUGMENTED)
     compare(eval_one(one, padded), eval_many(many, padded))
     first, plain = train_one(one, padded), setup(model, 1)[1](one, padded)
     compare(first, train_many(many, padded))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from alexnet_jax.models import MODELS
 from alexnet_jax.summary import main
+from tests.models.table import TABLE
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -45,11 +46,9 @@ def test_json_of_all(printed):
     networks = json.loads(printed("--list", "--json"))
     assert [network["name"] for network in networks] == list(MODELS)
     for network in networks:
-        model = MODELS[network["name"]]
-        # The docstrings' figures are tested with the networks.
-        assert f"{network['params']:,}" in model.__doc__
-        assert f"{network['macs']:,}" in model.__doc__
-        assert network["input_shape"] == [1, *model.reference.input_shape]
+        known = TABLE[network["name"]]
+        assert (network["params"], network["macs"]) == (known.params, known.macs)
+        assert network["input_shape"] == [1, *known.input_shape]
         for key in ("params", "macs", "activation_bytes"):
             assert sum(layer[key] for layer in network["layers"]) == network[key]
         assert all(
@@ -133,3 +132,13 @@ def test_the_docs_tables_are_the_commands(printed):
         command = f"python -m alexnet_jax.summary {' '.join(argv)}"
         table = "\n".join(line.rstrip() for line in printed(*argv).splitlines())
         assert f"{command}\n```\n\n```\n{table}\n```" in text, argv
+
+
+def test_the_docs_table_of_collectives_is_the_commands(printed):
+    text = (DOCS / "parallel.md").read_text()
+    lines = printed("alexnet_paper", "--parallel.model=2").splitlines()
+    *table, partitioner, state = [line.rstrip() for line in lines]
+    assert "\n".join(table) in text and state in text
+    step = "step of 128 images per device: 8 collectives; each device sends 30.0 MB"
+    assert table[-1] == step
+    assert partitioner.startswith("by XLA's own partitioner: ")  # XLA's version decides

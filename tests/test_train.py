@@ -9,7 +9,6 @@ from contextlib import closing
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -17,29 +16,17 @@ from alexnet_jax import loop as trainer
 from alexnet_jax import models, train
 from alexnet_jax.data import Batches, DataSpec
 from alexnet_jax.errors import InputError
+from alexnet_jax.optim import OPTIMIZERS
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
-from tests.test_step import ALL, UserNet
-
-
-def load(workdir, step):
-    """The arrays of a checkpoint, read without the project's code."""
-    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
-        return jax.tree.map(
-            np.asarray, manager.restore(step, args=ocp.args.StandardRestore())
-        )
+from tests.helpers import AUGMENTED, UserNet, checkpoint_of, metrics_of
 
 
 def saved(workdir):
     with closing(Checkpoints(workdir / "checkpoints", keep=2)) as checkpoints:
         return checkpoints.steps()
-
-
-def rows_of(workdir, *names):
-    rows = read_rows(workdir / "metrics.jsonl")
-    return [tuple(row.get(name) for name in names) for row in rows]
 
 
 @pytest.fixture
@@ -59,17 +46,17 @@ def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
         user_net.optim.name, user_net.optim.weight_decay = "sgd_2012", 5e-4
         user_net.data.scale = "standard"
     else:
-        user_net.augment.update(ALL)
+        user_net.augment.update(AUGMENTED)
         user_net.eval.views = 10
     user_net.log.every_steps = 3
     for workdir, stops in (("whole", (7,)), ("parts", (2, 6, 7))):
         for user_net.num_train_steps in stops:
             result = train_and_evaluate(user_net, tmp_path / workdir)
-    whole, parts = (load(tmp_path / name, 7) for name in ("whole", "parts"))
+    whole, parts = (checkpoint_of(tmp_path / name, 7) for name in ("whole", "parts"))
     assert whole["model_state"]["batch_stats"]
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
     names = ("step", "train/loss", "train/top1", "test/loss")
-    whole, parts = (rows_of(tmp_path / name, *names) for name in ("whole", "parts"))
+    whole, parts = (metrics_of(tmp_path / name, *names) for name in ("whole", "parts"))
     # The stops left rows of their own; all others are the same.
     assert [row for row in parts if row[0] not in (2, 6)] == whole
     assert result["test/top1"] > (0.5 if devices == 1 else 0.3)
@@ -80,7 +67,7 @@ def test_losses_of_one_and_four_devices_agree(config, tmp_path):
         config.parallel.data = devices
         train_and_evaluate(config, tmp_path / str(devices))
     names = ("train/loss", "train/top1", "test/loss", "test/top1")
-    one, four = (np.array(rows_of(tmp_path / n, *names)) for n in ("1", "4"))
+    one, four = (np.array(metrics_of(tmp_path / n, *names)) for n in ("1", "4"))
     assert one.shape == (2, 4)
     np.testing.assert_allclose(one, four, rtol=1e-4)
 
@@ -92,7 +79,7 @@ def test_a_checkpoint_of_four_devices_opens_on_one(config, tmp_path):
     config.parallel.data = 4
     train_and_evaluate(config, tmp_path / "stayed")
     moved, stayed = (
-        np.array(rows_of(tmp_path / name, "train/loss", "test/loss"))
+        np.array(metrics_of(tmp_path / name, "train/loss", "test/loss"))
         for name in ("moved", "stayed")
     )
     np.testing.assert_allclose(moved, stayed, rtol=1e-4)
@@ -107,7 +94,7 @@ def test_events_come_at_their_intervals(config, tmp_path):
     config.checkpoint.every_steps = 5
     config.checkpoint.keep = 10
     train_and_evaluate(config, tmp_path)
-    rows = rows_of(tmp_path, "step", "test/loss")
+    rows = metrics_of(tmp_path, "step", "test/loss")
     assert [step for step, _ in rows] == [2, 4, 6, 8, 10, 12]
     assert [step for step, loss in rows if loss is not None] == [8, 12]
     assert saved(tmp_path) == [5, 8, 10, 12]
@@ -192,11 +179,11 @@ def test_a_finished_run_whose_metrics_are_gone(config, tmp_path):
 def test_rows_past_the_restored_step_are_dropped(config, tmp_path):
     train_and_evaluate(config, tmp_path)
     path = tmp_path / "metrics.jsonl"
-    whole = rows_of(tmp_path, "step", "train/loss", "test/loss")
+    whole = metrics_of(tmp_path, "step", "train/loss", "test/loss")
     path.write_text(path.read_text() + '{"step": 9, "epoch": 2.25}\n{"step": 10, "ep')
     config.num_epochs = 3
     train_and_evaluate(config, tmp_path)
-    rows = rows_of(tmp_path, "step", "train/loss", "test/loss")
+    rows = metrics_of(tmp_path, "step", "train/loss", "test/loss")
     assert rows[:2] == whole
     assert [row[0] for row in rows] == [4, 8, 12]
 
@@ -247,7 +234,7 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     assert signal.getsignal(number) is before
     assert saved(tmp_path / "stopped") == [4, 6]
     train_and_evaluate(config, tmp_path / "stopped")
-    whole, parts = (load(tmp_path / name, 8) for name in ("whole", "stopped"))
+    whole, parts = (checkpoint_of(tmp_path / name, 8) for name in ("whole", "stopped"))
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
@@ -272,7 +259,7 @@ def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
     for rate in (0.0, 0.5):
         config.optim.learning_rate = rate
         train_and_evaluate(config, tmp_path / str(rate))
-        states.append(load(tmp_path / str(rate), 1)["params"])
+        states.append(checkpoint_of(tmp_path / str(rate), 1)["params"])
     fresh, moved = states
     same = jax.tree.map(np.array_equal, fresh, moved)
     assert not any(jax.tree.leaves(same))
@@ -356,11 +343,12 @@ def test_every_key_is_read(config, shapes_dir, tmp_path, monkeypatch):
     config.model.name = "alexnet_half"  # which has dropout
     config.data.image_size = 67
     config.model.width = 1 / 8
-    config.batch_size = 32  # so that the step is an epoch, which a plateau heeds
+    config.batch_size = 32  # so that the step is an epoch, which a plateau looks at
     config.num_train_steps = 1
     config.optim.schedule = "plateau"
     seen = set()
-    train_and_evaluate(Recorder(config, seen), tmp_path)
+    for config.optim.name in OPTIMIZERS:  # each reads keys of its own
+        train_and_evaluate(Recorder(config, seen), tmp_path / config.optim.name)
     assert set(flatten_config(config)) == seen
 
 

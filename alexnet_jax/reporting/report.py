@@ -22,8 +22,8 @@ from alexnet_jax.reporting.html import (
     terminal_table,
 )
 from alexnet_jax.reporting.sections import Section, filter_section, prediction_sections
-from alexnet_jax.run.read import Run, percent, read_runs
-from alexnet_jax.trained import TrainedModel, read_config
+from alexnet_jax.run.read import Run, percent, read_config, read_runs
+from alexnet_jax.trained import TrainedModel
 
 Block = str | Image
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from alexnet_jax.config import default_config, flatten_config, validate
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.records import Row, is_evaluation, read_rows
 
@@ -72,6 +74,31 @@ class Run:
             return None
         whole = round(row["step"] / row["epoch"] * config["num_epochs"])
         return min(whole, config.get("num_train_steps") or whole)
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """Reads a run's config; a key that the run did not know has its default.
+
+    Raises:
+      InputError: `config.json` is missing, damaged, or of another version.
+    """
+    path = workdir / "config.json"
+    try:
+        stored = flatten_config(json.loads(path.read_text())["config"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{workdir} has no readable config.json; give a run's workdir, or "
+            "WORKDIR/checkpoints/STEP"
+        ) from error
+    config = default_config()
+    try:
+        config.update_from_flattened_dict(stored)
+        validate(config)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is of another version of the program: {str(error).strip()}"
+        ) from error
+    return config
 
 
 def read_run(workdir: Path, name: str) -> Run:

@@ -17,7 +17,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.parallel.multihost import start
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.train import train_and_evaluate
-from tests.test_experiments import MODULES
+from tests.helpers import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 150  # a process is killed after that
@@ -114,7 +114,7 @@ def test_a_tour_through_layouts_and_processes(tmp_path, data_dir):
     endless = (*TOWERS, "--config.num_epochs=1000")
 
     def in_this_process(name, layout, steps):
-        config = MODULES["digits"].get_config()
+        config = EXPERIMENTS["digits"].get_config()
         config.update_from_flattened_dict(
             {
                 "data.data_dir": str(data_dir),

@@ -17,8 +17,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from alexnet_jax import models
-from alexnet_jax.checkpoint import describe
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.reporting.text import checkpoints_text
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.checksums import CHECKSUMS, find_fault, step_folders
 from alexnet_jax.run.folder import workdir_lock
@@ -26,7 +26,7 @@ from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.weights import load_weights
 from alexnet_jax.train import train_and_evaluate
 from tests.faults.campaign import KINDS, empty
-from tests.test_train import load, rows_of
+from tests.helpers import checkpoint_of, metrics_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def run(config, trained, tmp_path):
 def go_on(config, workdir, steps=12):
     config.num_epochs = steps // 4
     train_and_evaluate(config, workdir)
-    return load(workdir, steps)
+    return checkpoint_of(workdir, steps)
 
 
 def files_of_newest(workdir):
@@ -95,7 +95,7 @@ def test_the_one_before_a_damaged_one_is_used(run, kind, config, tmp_path, capsy
     assert (run / "damaged" / "8").is_dir()
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
     names = ("step", "train/loss", "test/loss")
-    assert rows_of(run, *names) == rows_of(tmp_path / "whole", *names)
+    assert metrics_of(run, *names) == metrics_of(tmp_path / "whole", *names)
 
 
 def test_none_intact_and_nothing_is_changed(run, config):
@@ -135,13 +135,18 @@ class TestInitFrom:
         config.optim.learning_rate, config.optim.momentum = 0.0, 0.0
         config.num_train_steps = 1
         train_and_evaluate(config, tmp_path / "new")
-        old, new = load(run, 8)["params"], load(tmp_path / "new", 1)["params"]
+        old, new = (
+            checkpoint_of(run, 8)["params"],
+            checkpoint_of(tmp_path / "new", 1)["params"],
+        )
         jax.tree.map(np.testing.assert_array_equal, old, new)
         assert f"weights   from {run}" in capsys.readouterr().out
 
     def test_one_checkpoint_can_be_named(self, run):
         first = load_weights(run / "checkpoints" / "4")["params"]
-        jax.tree.map(np.testing.assert_array_equal, first, load(run, 4)["params"])
+        jax.tree.map(
+            np.testing.assert_array_equal, first, checkpoint_of(run, 4)["params"]
+        )
 
     def test_a_damaged_one_is_skipped(self, run, config, tmp_path, capsys):
         (run / "checkpoints" / "8" / CHECKSUMS).write_text("{")
@@ -149,7 +154,10 @@ class TestInitFrom:
         config.optim.learning_rate, config.optim.momentum = 0.0, 0.0
         config.num_train_steps = 1
         train_and_evaluate(config, tmp_path / "new")
-        old, new = load(run, 4)["params"], load(tmp_path / "new", 1)["params"]
+        old, new = (
+            checkpoint_of(run, 4)["params"],
+            checkpoint_of(tmp_path / "new", 1)["params"],
+        )
         jax.tree.map(np.testing.assert_array_equal, old, new)
         line = "warning   checkpoint of step 8: seal.json is damaged; skipped"
         assert line in capsys.readouterr().out
@@ -232,7 +240,7 @@ def test_a_clock_that_went_back(config, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: now - 86_400)
     config.num_epochs = 3
     train_and_evaluate(config, tmp_path)
-    rows = rows_of(tmp_path, "step", "time_s")
+    rows = metrics_of(tmp_path, "step", "time_s")
     assert [step for step, _ in rows] == [4, 8, 12]
     assert rows == sorted(rows)
 
@@ -295,7 +303,7 @@ class TestNotFinite:
 class TestListing:
     def test_it_lists_steps_metrics_sizes_and_faults(self, run):
         (run / "checkpoints" / "8" / "metrics" / "metrics").unlink()
-        header, first, second = describe(run)
+        header, first, second = list(checkpoints_text(run))
         assert header.split() == [
             "step",
             "test",
@@ -305,10 +313,11 @@ class TestListing:
             "in",
             "state",
         ]
-        top1 = rows_of(run, "test/top1")[0][0]
+        top1 = metrics_of(run, "test/top1")[0][0]
         assert first.split()[:2] == ["4", f"{top1:.4f}"] and first.endswith("intact")
         assert second.endswith("metrics/metrics is missing")
 
+    @pytest.mark.e2e
     def test_the_command(self, run, tmp_path):
         def command(*arguments):
             return subprocess.run(
@@ -319,12 +328,17 @@ class TestListing:
             )
 
         good, bad, none = command(str(run)), command(str(tmp_path)), command()
-        assert good.stdout.splitlines() == describe(run) and good.returncode == 0
+        assert (
+            good.stdout.splitlines() == list(checkpoints_text(run))
+            and good.returncode == 0
+        )
         assert bad.returncode == 1 and "holds no checkpoints" in bad.stderr
-        assert none.returncode == 1 and none.stderr.startswith("usage: ")
+        assert none.returncode == 1 and none.stderr.startswith(
+            "error: the following arg"
+        )
 
 
 def test_the_time_that_saving_took_is_logged(run):
     assert all(row["save_s"] >= 0 for row in read_rows(run / "metrics.jsonl"))
-    rows = rows_of(run, "save_s")
+    rows = metrics_of(run, "save_s")
     assert rows[0] == (0.0,) and rows[1][0] > 0  # the first save is in the second row

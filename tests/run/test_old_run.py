@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import evaluate, predict, report
+from alexnet_jax.run.read import read_config
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.train import train_and_evaluate
-from alexnet_jax.trained import load, read_config
+from alexnet_jax.trained import load
 
 SOURCE = Path(__file__).parents[1] / "data" / "run-0.1.0"
 EXPECTED = json.loads((SOURCE / "expected.json").read_text())
