@@ -73,6 +73,7 @@ def default_config() -> ConfigDict:
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
     config.optim.weight_decay = 0.0  # 'sgd_2012': of kernels; else of all parameters
+    config.optim.label_smoothing = 0.0  # probability spread over all classes
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
@@ -176,6 +177,7 @@ _RULES: dict[str, Rule] = {
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,
+    "optim.label_smoothing": _SHARE,
     "optim.clip_norm": _RATE,
     "optim.schedule": _one_of(
         "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"

@@ -28,10 +28,23 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
 def create_loss(optim: ConfigDict) -> Loss:
     """Returns the loss that training minimizes, one value per example.
 
+    With `label_smoothing` s the target is 1 - s for the label plus s / K for each of
+    the K classes. `train/loss` is this loss; `test/loss` is plain cross-entropy.
+
     Args:
       optim: `config.optim`.
+
+    Source: Szegedy et al. 2016, §7; as PyTorch's `CrossEntropyLoss`.
     """
-    return cross_entropy
+    if not optim.label_smoothing:
+        return cross_entropy
+
+    def smoothed(logits: jax.Array, label: jax.Array) -> jax.Array:
+        one_hot = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+        target = optax.smooth_labels(one_hot, optim.label_smoothing)
+        return optax.softmax_cross_entropy(logits, target)
+
+    return smoothed
 
 
 def zero_sums() -> Sums:

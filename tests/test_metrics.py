@@ -2,12 +2,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import (
     METRICS,
     add_sums,
     check_metrics,
     confusion,
+    create_loss,
     cross_entropy,
     finish_metrics,
     means,
@@ -15,6 +17,8 @@ from alexnet_jax.metrics import (
     shown_metrics,
     training_sums,
 )
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.train import train_and_evaluate
 
 
 def evaluate(logits, label, mask=None, names=tuple(METRICS)):
@@ -93,3 +97,32 @@ def test_top5_is_shown_where_it_says_something():
     row = {"step": 1, "train/loss": 1.0, "test/loss": 2.0, "test/top5": 0.5}
     assert shown_metrics(row, 10) == {"loss": "2.0000"}
     assert shown_metrics(row, 11) == {"loss": "2.0000", "top-5": "0.5000"}
+
+
+class TestLabelSmoothing:
+    def test_by_hand(self):
+        optim = default_config().optim
+        optim.label_smoothing = 0.1
+        probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]], np.float32)
+        label = jnp.array([0, 2], jnp.int32)
+        found = create_loss(optim)(jnp.log(probabilities), label)
+        surprise = -np.log(probabilities)
+        expected = 0.9 * surprise[[0, 1], [0, 2]] + 0.1 * surprise.mean(axis=1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    def test_none_is_plain_cross_entropy(self):
+        assert create_loss(default_config().optim) is cross_entropy
+
+    def test_a_run_trains_with_it(self, config, tmp_path):
+        """At rate 0 the network stays: only the training loss differs."""
+        config.optim.learning_rate, config.num_epochs = 0.0, 1
+        plain = run(config, tmp_path / "plain")
+        config.optim.label_smoothing = 0.5
+        smoothed = run(config, tmp_path / "smoothed")
+        assert smoothed["test/loss"] == plain["test/loss"]
+        assert smoothed["train/loss"] != plain["train/loss"]
+
+
+def run(config, workdir):
+    train_and_evaluate(config, workdir)
+    return read_rows(workdir / "metrics.jsonl")[-1]
