@@ -19,6 +19,7 @@ from alexnet_jax.metrics import (
 )
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.train import train_and_evaluate
+from alexnet_jax.trained import load
 
 
 def evaluate(logits, label, mask=None, names=tuple(METRICS)):
@@ -126,3 +127,30 @@ class TestLabelSmoothing:
 def run(config, workdir):
     train_and_evaluate(config, workdir)
     return read_rows(workdir / "metrics.jsonl")[-1]
+
+
+class TestBalanced:
+    def test_by_hand(self):
+        logits = jnp.eye(4)[jnp.array([0, 0, 0, 1, 1, 3])]
+        # Class 0: 3 of 4; class 1: 1 of 2; classes 2 and 3 have no examples.
+        found = evaluate(logits, [0, 0, 0, 0, 1, 1])
+        assert found["balanced"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+        assert found["top1"] == pytest.approx(4 / 6)
+
+    def test_classes_of_one_size_make_it_top1(self):
+        logits = jnp.asarray(np.random.default_rng(0).normal(size=(30, 3)), jnp.float32)
+        found = evaluate(logits, list(range(3)) * 10)
+        assert found["balanced"] == pytest.approx(found["top1"])
+
+    @pytest.mark.parametrize("devices", [1, 4])
+    def test_a_run_records_it_and_evaluate_finds_the_same(
+        self, config, devices, tmp_path, capsys
+    ):
+        config.eval.metrics = (*config.eval.metrics, "balanced")
+        config.parallel.data, config.num_epochs = devices, 1
+        row = run(config, tmp_path)
+        found = load(tmp_path).evaluate()
+        assert row["test/balanced"] == pytest.approx(found["balanced"])
+        classes = [one["top1"] for one in found["classes"]]
+        assert found["balanced"] == pytest.approx(np.mean(classes))
+        assert f" balanced {row['test/balanced']:.4f} | " in capsys.readouterr().out
