@@ -73,6 +73,7 @@ def default_config() -> ConfigDict:
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
     config.optim.weight_decay = 0.0  # 'sgd_2012': of kernels; else of all parameters
+    config.optim.label_smoothing = 0.0  # probability spread over all classes
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
@@ -176,6 +177,7 @@ _RULES: dict[str, Rule] = {
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.weight_decay": _RATE,
+    "optim.label_smoothing": _SHARE,
     "optim.clip_norm": _RATE,
     "optim.schedule": _one_of(
         "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
@@ -238,11 +240,6 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     return leaves
 
 
-def to_json(config: ConfigDict) -> dict[str, Any]:
-    """Returns a config as `config.json` holds it: tuples are lists."""
-    return json.loads(json.dumps(config.to_dict()))
-
-
 def validate(config: ConfigDict) -> None:
     """Checks every value that can be checked without data and devices.
 
@@ -303,16 +300,21 @@ def _validate_canvas(config: ConfigDict) -> None:
 
 
 def differences(
-    old: Mapping[str, Any], new: Mapping[str, Any]
+    old: Mapping[str, Any] | ConfigDict, new: Mapping[str, Any] | ConfigDict
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yields `(key, old value, new value)` where configs are of different runs.
+    """Yields `(key, old value, new value)` where two configs are of different runs.
 
     Args:
-      old: A config as a nested mapping, as `config.json` holds it.
+      old: A config, or its nested mapping as `config.json` holds it.
       new: Likewise.
     """
-    defaults = flatten_config(to_json(default_config()))
-    before, after = flatten_config(old), flatten_config(new)
+
+    def leaves(config: Any) -> dict[str, Any]:
+        nested = config.to_dict() if isinstance(config, ConfigDict) else config
+        # By way of JSON, so that a tuple equals the list that it was stored as.
+        return flatten_config(json.loads(json.dumps(nested)))
+
+    defaults, before, after = map(leaves, (default_config(), old, new))
     for key in sorted(before.keys() | after.keys()):
         # Before a key existed, runs did what its default says.
         pair = before.get(key, defaults.get(key)), after.get(key)

@@ -36,6 +36,7 @@ BAD = {
     "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
     "optim.momentum": [-0.1, 1.0, math.nan],
     "optim.weight_decay": [-1e-4, math.nan],
+    "optim.label_smoothing": [-0.1, 1.0, math.nan],
     "optim.clip_norm": [-1.0, math.nan],
     "optim.schedule": ["cosin"],
     "optim.warmup_steps": [-1],

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from flax import traverse_util
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import flatten_config
 from alexnet_jax.errors import InputError, RunError
 
 T = TypeVar("T")
@@ -163,9 +163,8 @@ def check_same_config(config: ConfigDict) -> None:
     """
     if jax.process_count() == 1:
         return
-    own = {
-        key: value for key, value in flatten_config(config).items() if key not in _OWN
-    }
+    flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
+    own = {key: value for key, value in flat.items() if key not in _OWN}
     configs = [json.loads(text) for text in _texts(json.dumps(own))]
     for key, value in configs[0].items():
         for index, other in enumerate(configs):

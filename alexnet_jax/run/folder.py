@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import differences, to_json
+from alexnet_jax.config import differences
 from alexnet_jax.data import Data, DataSpec
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.parallel.multihost import is_primary
@@ -201,7 +201,7 @@ def check_same_run(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> N
         ) from error
     changed = [
         f"{key} was {before!r}, is {after!r}"
-        for key, before, after in differences(old, to_json(config))
+        for key, before, after in differences(old, config)
     ]
     if changed:
         raise InputError(

@@ -11,7 +11,6 @@ from tensorboardX import SummaryWriter
 
 from alexnet_jax import __version__
 from alexnet_jax.atomic import atomic_write
-from alexnet_jax.config import to_json
 
 Row = dict[str, float]
 
@@ -46,7 +45,7 @@ class Records:
           step: The step that the run resumes from; 0 for a new run.
         """
         record = {
-            "config": to_json(config),
+            "config": config.to_dict(),
             "versions": {
                 "alexnet_jax": __version__,
                 "python": platform.python_version(),
