@@ -28,7 +28,12 @@ MAY_CHANGE = (
 
 
 def default_config() -> ConfigDict:
-    """Returns the defaults, locked: a key that is not here cannot be set."""
+    """Returns the defaults, locked: a key that is not here cannot be set.
+
+    Example:
+      >>> config = default_config()
+      >>> config.optim.learning_rate, config.data.name = 0.1, "digits"
+    """
     config = ConfigDict()
     config.name = "run"  # of the experiment; a run is written to runs/NAME
     config.seed = 0
@@ -85,7 +90,7 @@ def default_config() -> ConfigDict:
     config.optim.decay_steps = ()  # ... or after these steps
     config.optim.patience = 5  # 'plateau': after so many epochs in a row ...
     config.optim.min_delta = 0.001  # ... whose test error fell by no more than this,
-    config.optim.max_drops = 3  # at most so often
+    config.optim.max_drops = 3  # maximum number of drops
 
     config.eval = ConfigDict()
     config.eval.batch_size = 125

@@ -33,11 +33,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
 
     A run that has ended is reported and left unchanged.
 
-        config = alexnet_jax.default_config()
-        config.data.name, config.model.name = "digits", "alexnet_half"
-        result = alexnet_jax.train_and_evaluate(config, "runs/digits")
-        print(result["test/top1"])
-
     Args:
       config: As `config.default_config` lays it out.
       workdir: The run's folder; made if missing. `config.json`, `metrics.jsonl`,
@@ -52,6 +47,13 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
       InputError: A value cannot be used; nothing was trained.
       RunError: The run cannot continue; its last checkpoint is kept.
       Stopped: SIGINT or SIGTERM came; the state was saved.
+
+    Example:
+      >>> config = default_config()
+      >>> config.data.name, config.model.name = "digits", "alexnet_half"
+      >>> result = train_and_evaluate(config, "runs/digits")
+      >>> result["test/top1"] > 0.9
+      True
     """
     validate(config)
     multihost.start(config)

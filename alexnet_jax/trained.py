@@ -61,10 +61,6 @@ class LabeledLogits(NamedTuple):
 def load(workdir: str | Path, views: int | None = None) -> "TrainedModel":
     """Opens a trained model.
 
-        model = alexnet_jax.load("runs/digits")
-        predictions = model.predict(images)  # (N, 8, 8, 1) uint8, as the data has them
-        print(predictions.classes, predictions.probabilities.max(axis=1))
-
     Args:
       workdir: A run's folder, whose newest intact checkpoint is taken, or
         `WORKDIR/checkpoints/STEP`.
@@ -72,6 +68,13 @@ def load(workdir: str | Path, views: int | None = None) -> "TrainedModel":
 
     Raises:
       InputError: No intact checkpoint of a network is there.
+
+    Example:
+      >>> model = load("runs/digits")
+      >>> images = model.open_split("test").batch(0)["image"]  # (N, 8, 8, 1) uint8
+      >>> predictions = model.predict(images)
+      >>> predictions.probabilities.shape[1] == len(predictions.class_names)
+      True
     """
     return TrainedModel(workdir, views)
 

@@ -42,9 +42,9 @@ def make_images(folder: Path, count: int) -> float:
     distance[0, 0] = 1 / side
     for _ in range(2):
         noise = np.fft.fft2(generator.standard_normal((3, side, side)))
-        grey, *color = np.fft.ifft2(noise / distance**1.4).real
-        grey, *color = (part / part.std() for part in (grey, *color))
-        field = np.stack([grey + 0.2 * part for part in (grey, *color)], axis=-1)
+        gray, *color = np.fft.ifft2(noise / distance**1.4).real
+        gray, *color = (part / part.std() for part in (gray, *color))
+        field = np.stack([gray + 0.2 * part for part in (gray, *color)], axis=-1)
         fields.append(np.clip(118 + 50 * field, 0, 255).astype(np.uint8))
     for index in range(count):
         split = "val" if index % 50 == 0 else "train"

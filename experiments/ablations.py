@@ -3,10 +3,10 @@
   python -m alexnet_jax.main --config=experiments/ablations.py[:VARIANT]
   python -m benchmarks.ablations       every variant, three seeds each, and their table
 
-Each variant is `baseline` (configuration 145) but for one switch of the model. In
+Each variant is `baseline` (configuration 145) with one ablation of the model. In
 points of top-1 / top-5 error on ImageNet, ten views, against configuration 145:
 
-`no_lrn`: no response normalisation, +1.37 / +1.15 (run 148; the paper: 1.4 / 1.2).
+`no_lrn`: no response normalization, +1.37 / +1.15 (run 148; the paper: 1.4 / 1.2).
 `pool_2x2`: pools that do not overlap, +0.39 / +0.30 (run 147; 0.4 / 0.3).
 `one_tower`: half the maps, +1.70 / +1.23 (run 145-half, ImageNet 2010; 1.7 / 1.2).
 `no_links`: towers that meet in fc8 alone, +1.16 / +1.12 (run 150; not in the paper).

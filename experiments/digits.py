@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.batch_size = 16
     config.num_epochs = 4
     config.model.name = "alexnet_half"
-    # With PyTorch's initialisation it would stay on the plateau for hundreds of steps.
+    # With PyTorch's initialization it would stay on the plateau for hundreds of steps.
     config.model.init = "lecun"
     config.data.name = "digits"
     config.optim.momentum = 0.9

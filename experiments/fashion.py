@@ -13,7 +13,7 @@
   Published: about 0.90 after 10 epochs. With `--config.model.init=lecun` 0.9159, at
   best 0.9203 after 8 (likewise; results/fashion-half).
 `augmented`: `half`, each image enlarged to 256×256, of which training sees 224×224 from
-  anywhere, every other one mirrored, and the test the centre; with
+  anywhere, every other one mirrored, and the test the center; with
   `--config.eval.views=10` the mean over ten views. Not yet run at this size. At half
   the width, 112 of 128 pixels, batch 64, three epochs and a cosine: 0.8650 ± 0.0015
   (ten views 0.8679), where images as they are give 0.8944 ± 0.0006, mirrors alone

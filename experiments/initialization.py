@@ -1,4 +1,4 @@
-"""Do the paper's settings train? Four initialisations of the same network.
+"""Do the paper's settings train? Four initializations of the same network.
 
   python -m alexnet_jax.main --config=experiments/initialization.py[:VARIANT]
 

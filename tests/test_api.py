@@ -1,6 +1,8 @@
 """The public API: every name works, in whatever order it is asked for."""
 
 import ast
+import doctest
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 import alexnet_jax as aj
 from alexnet_jax.errors import InputError
+from alexnet_jax.layers.dense import flatten
 
 STUB = Path(aj.__file__).with_suffix(".pyi")
 
@@ -21,7 +24,20 @@ def test_every_name_has_a_type_and_a_docstring():
             declared.add(node.target.id)
     assert declared == set(aj.__all__) <= set(dir(aj))
     for name in declared - {"__version__"}:
-        assert getattr(aj, name).__doc__, name
+        assert "\n    Example:\n      >>> " in getattr(aj, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Classifier", "create_model", "default_config", "list_models", "summarize"],
+)
+def test_the_example_says_what_it_prints(name):
+    subject = getattr(aj, name)
+    names = {**vars(sys.modules[subject.__module__]), "flatten": flatten}
+    (test,) = doctest.DocTestFinder(recurse=False).find(subject, name, globs=names)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=flags)
+    assert test.examples and not runner.run(test).failed
 
 
 def test_a_name_that_is_not_there():

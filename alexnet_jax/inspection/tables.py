@@ -84,7 +84,9 @@ def summarize(
       >>> summary = summarize("lenet5")
       >>> summary.params, summary.macs
       (61706, 416520)
-      >>> print(summary)  # a table of all layers  # doctest: +SKIP
+      >>> print(summary)
+      lenet5: input 28×28×1, 10 classes
+      layer ...
 
     Args:
       name: A key of `MODELS`.

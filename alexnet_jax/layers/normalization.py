@@ -40,7 +40,7 @@ CONVENTIONS = {
 
 @dataclass(frozen=True)
 class LocalResponseNorm:
-    """Divides each unit by its neighbours' strength in the maps beside it.
+    """Divides each unit by its neighbors' strength in the maps beside it.
 
     b_i = a_i / (k + alpha' · Σ a_j²)^beta over the `size` maps j around i; the window
     is cut off at the ends. alpha' is alpha, or alpha / size where the convention
@@ -121,7 +121,7 @@ class LocalResponseNorm:
 
 @dataclass(frozen=True)
 class MapNorm:
-    """Divides each unit by its neighbours' strength in its own map.
+    """Divides each unit by its neighbors' strength in its own map.
 
     b = a / (1 + scale / size² · Σ a²)^power over the `size` × `size` units around,
     zeros beyond the edge. The runs behind the paper had it after conv2; the paper is

@@ -91,7 +91,7 @@ def avg_pool(x: jax.Array) -> jax.Array:
 def adaptive_avg_pool(x: jax.Array) -> jax.Array:
     """Averages maps of any size into 6×6 cells; below 6 pixels cells repeat.
 
-    Cell i of 6 covers rows floor(i·H/6) to ceil((i+1)·H/6) - 1; neighbours may share
+    Cell i of 6 covers rows floor(i·H/6) to ceil((i+1)·H/6) - 1; neighbors may share
     rows. At 6×6 it does nothing.
 
     Args:

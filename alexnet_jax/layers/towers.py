@@ -88,7 +88,7 @@ class NormAcrossTowers:
         """`(..., C / towers)` → the same shape."""
         below, above = self.norm.size // 2, (self.norm.size - 1) // 2
         towers, width = lax.axis_size(self.axis), x.shape[-1]
-        # A tower without a neighbour receives zeros, as at the end of all maps.
+        # A tower without a neighbor receives zeros, as at the end of all maps.
         up = [(tower, tower + 1) for tower in range(towers - 1)]
         down = [(tower + 1, tower) for tower in range(towers - 1)]
         with jax.named_scope("to_norm"):

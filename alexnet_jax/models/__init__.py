@@ -95,22 +95,24 @@ def create_model(name: str, **fields: Any) -> Classifier:
 
     Example:
       >>> model = create_model("alexnet_paper", num_classes=10, width=0.25)
-      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+      >>> *_, (_, shape) = model.layer_shapes((1, 224, 224, 3))
+      >>> shape
+      (1, 10)
     """
     check_name(name)
     network = MODELS[name]
     if not issubclass(network, Ablatable):
         for field, by_author in ABLATIONS.items():
-            _check_left_alone(name, field, fields.pop(field, by_author), by_author)
+            _check_not_ablated(name, field, fields.pop(field, by_author), by_author)
     return network(**fields)
 
 
-def _check_left_alone(name: str, field: str, value: Any, by_author: Any) -> None:
+def _check_not_ablated(name: str, field: str, value: Any, by_author: Any) -> None:
     if value != by_author:
         able = (other for other, kind in MODELS.items() if issubclass(kind, Ablatable))
         raise InputError(
             f"model.{field} must be {by_author!r} with {name}, which has no such "
-            f"switch; got {value!r}; those that have: {', '.join(able)}"
+            f"ablation; got {value!r}; networks with ablations: {', '.join(able)}"
         )
 
 

@@ -50,6 +50,14 @@ class Classifier(nn.Module):
       initializer: `author`, what the network's author used, or a key of
         `initializers.SCHEMES`.
 
+    Example:
+      >>> class Linear(Classifier):
+      ...     def setup(self):
+      ...         self.net = nn.Sequential([flatten, nn.Dense(self.num_classes)])
+      >>> Linear().layer_summary((1, 28, 28, 1))
+      function output shape: (1, 784)
+      Dense output shape: (1, 10)
+
     Source: d2l.ai §7.2 and §8.1, `d2l.Classifier`.
     """
 
@@ -61,7 +69,7 @@ class Classifier(nn.Module):
     reference: ClassVar[Reference | None] = None
     # The scheme behind `author`; None: what the layers themselves declare.
     author_initializer: ClassVar[str | None] = None
-    # What the author fed it: a key of `scales.SCALES`.
+    # The author's input scale: a key of `SCALES` in preprocessing/normalize.py.
     author_scale: ClassVar[str] = "unit"
     # Parts that can lie on devices of their own.
     towers: ClassVar[int] = 1

@@ -95,9 +95,8 @@ def load_weights(folder: Path) -> dict[str, Any]:
     Returns:
       `params` and `model_state`, nested dicts of NumPy arrays.
     """
-    options = ocp.CheckpointManagerOptions(
-        read_only=True, multiprocessing_options=single_process_options()
-    )
-    with ocp.CheckpointManager(folder.parent, options=options) as manager:
-        state = manager.restore(int(folder.name), args=ocp.args.StandardRestore())
+    # Not by a CheckpointManager, which logs warnings where it may only read.
+    options = single_process_options()
+    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+        state = checkpointer.restore(folder / "default")
     return {name: state.get(name) or {} for name in ("params", "model_state")}

@@ -67,7 +67,7 @@ def decode(content: bytes, size: int, fit: str) -> np.ndarray:
       content: JPEG, or any format that Pillow reads.
       size: Height and width of the result, in pixels.
       fit: `crop` resizes the short side to `size` and keeps the center, as in 2012;
-        `warp` resizes both sides to `size` whatever their ratio, as Caffe does.
+        `warp` resizes both sides to `size`, ignoring their ratio, as Caffe does.
 
     Returns:
       `(size, size, 3) uint8`, RGB.
