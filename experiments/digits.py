@@ -1,6 +1,6 @@
 """Half-width AlexNet on scikit-learn's digits at 224×224: nothing to download.
 
-`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. Some
+`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. About
 80 s on two CPU cores; 0.9461 ± 0.0034 test accuracy over 3 seeds (2026-11-21, jax
 0.10.2, flax 0.12.8; results/digits).
 """
@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.batch_size = 16
     config.num_epochs = 4
     config.model.name = "alexnet_half"
-    # With PyTorch's initialisation it would stay on the plateau for hundreds of steps.
+    # With PyTorch's initialization it would stay on the plateau for hundreds of steps.
     config.model.init = "lecun"
     config.data.name = "digits"
     config.optim.momentum = 0.9
