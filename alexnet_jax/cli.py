@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,21 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; got {text!r}")
     return int(text)
+
+
+def image_shape(text: str) -> tuple[int, ...]:
+    """Parses `H,W,C` or `B,H,W,C` as `(B, H, W, C)`; B is 1 if not given."""
+    numbers = tuple(int(word) for word in re.findall(r"\d+", text))
+    if (
+        not re.fullmatch(r"[\s\d,x×()\[\]]+", text)
+        or len(numbers) not in (3, 4)
+        or 0 in numbers
+    ):
+        raise argparse.ArgumentTypeError(
+            "must be height, width and channels, such as 224,224,3, or four numbers "
+            f"that begin with the batch size; got {text!r}"
+        )
+    return numbers if len(numbers) == 4 else (1, *numbers)
 
 
 def add_data_arguments(parser: Parser) -> None:

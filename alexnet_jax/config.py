@@ -72,7 +72,11 @@ def default_config() -> ConfigDict:
     config.optim.name = "sgd"
     config.optim.learning_rate = 0.01
     config.optim.momentum = 0.0
+    config.optim.b1 = 0.9  # 'adamw': decay of the gradients' mean ...
+    config.optim.b2 = 0.999  # ... and of their mean square,
+    config.optim.eps = 1e-8  # added to the root of the latter
     config.optim.weight_decay = 0.0  # 'sgd_2012': of kernels; else of all parameters
+    config.optim.label_smoothing = 0.0  # probability spread over all classes
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
     config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
@@ -172,10 +176,14 @@ _RULES: dict[str, Rule] = {
     "augment.color": _SHARE,
     "augment.color_epochs": _OPTIONAL_COUNT,
     "augment.shared": _COUNT,
-    "optim.name": _one_of("sgd", "sgd_2012"),
+    "optim.name": _one_of("sgd", "sgd_2012", "adamw"),
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
+    "optim.b1": _SHARE,
+    "optim.b2": _SHARE,
+    "optim.eps": _RATE,
     "optim.weight_decay": _RATE,
+    "optim.label_smoothing": _SHARE,
     "optim.clip_norm": _RATE,
     "optim.schedule": _one_of(
         "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
@@ -254,7 +262,20 @@ def validate(config: ConfigDict) -> None:
             "debug.nans works in one process only; got it with "
             "parallel.distributed=True"
         )
+    _validate_optimizer(config.optim)
     _validate_schedule(config.optim, config.eval.every_epochs)
+
+
+def _validate_optimizer(optim: ConfigDict) -> None:
+    """Checks that no other optimizer's settings are set."""
+    unread = ("momentum",) if optim.name == "adamw" else ("b1", "b2", "eps")
+    defaults = default_config().optim
+    for key in unread:
+        if optim[key] != defaults[key]:
+            raise InputError(
+                f"optim.{key} is not read by optim.name {optim.name!r}; leave it at "
+                f"{defaults[key]}; got {optim[key]!r}"
+            )
 
 
 def _validate_schedule(config: ConfigDict, eval_every_epochs: int) -> None:

@@ -28,10 +28,23 @@ def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
 def create_loss(optim: ConfigDict) -> Loss:
     """Returns the loss that training minimizes, one value per example.
 
+    With `label_smoothing` s the target is 1 - s for the label plus s / K for each of
+    the K classes. `train/loss` is this loss; `test/loss` is plain cross-entropy.
+
     Args:
       optim: `config.optim`.
+
+    Source: Szegedy et al. 2016, §7; as PyTorch's `CrossEntropyLoss`.
     """
-    return cross_entropy
+    if not optim.label_smoothing:
+        return cross_entropy
+
+    def smoothed(logits: jax.Array, label: jax.Array) -> jax.Array:
+        one_hot = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+        target = optax.smooth_labels(one_hot, optim.label_smoothing)
+        return optax.softmax_cross_entropy(logits, target)
+
+    return smoothed
 
 
 def zero_sums() -> Sums:
@@ -96,12 +109,25 @@ def _top5(logits: jax.Array, label: jax.Array) -> jax.Array:
     return (best == label[:, None]).any(axis=-1).astype(jnp.float32)
 
 
+def _by_class(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Returns `(B, 2, K)`: each label one-hot, and the same where it is predicted."""
+    of_class = jax.nn.one_hot(label, logits.shape[-1], dtype=jnp.float32)
+    return jnp.stack([of_class, of_class * _top1(logits, label)[:, None]], axis=1)
+
+
+def _mean_of_classes(total: np.ndarray, count: float) -> float:
+    examples, correct = total[:, total[0] > 0]  # classes without examples do not count
+    return float((correct / examples).mean())
+
+
 # By name; records hold them as `test/NAME`. Of equal logits that of the lower label
 # comes first.
 METRICS: dict[str, Metric] = {
     "loss": Metric("loss", cross_entropy, _mean),
     "top1": Metric("top-1", _top1, _mean),
     "top5": Metric("top-5", _top5, _mean),
+    # The mean over the classes of their top-1: all classes count the same.
+    "balanced": Metric("balanced", _by_class, _mean_of_classes),
 }
 
 

@@ -150,6 +150,24 @@ def _sgd_2012(
     return [decay, twice, rate, optax.trace(optim.momentum)]
 
 
+def _adamw(
+    optim: ConfigDict, rate: optax.GradientTransformation
+) -> list[optax.GradientTransformation]:
+    """As `optax.adamw`: the decay joins the update, not the gradient's moments.
+
+    Source: Loshchilov and Hutter 2019.
+    """
+    adam = optax.scale_by_adam(optim.b1, optim.b2, optim.eps)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        # Optax raises a float to an integer power, which strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            return adam.update(updates, state, params)
+
+    moments = optax.GradientTransformation(adam.init, update)
+    return [moments, optax.add_decayed_weights(optim.weight_decay), rate]
+
+
 # By name: config.optim and what multiplies by the learning rate -> what is chained.
 OPTIMIZERS: dict[
     str,
@@ -159,6 +177,7 @@ OPTIMIZERS: dict[
 ] = {
     "sgd": _sgd,
     "sgd_2012": _sgd_2012,
+    "adamw": _adamw,
 }
 
 

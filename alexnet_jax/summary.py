@@ -13,29 +13,13 @@ pooling do not count as multiply-adds. No weights are allocated.
 """
 
 import argparse
-import contextlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_jax import cli
 
 _MAX_SIDE_BY_SIDE = 4
-
-
-def _parse_shape(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(word) for word in re.findall(r"\d+", text))
-    if (
-        not re.fullmatch(r"[\s\d,x×()\[\]]+", text)
-        or len(numbers) not in (3, 4)
-        or 0 in numbers
-    ):
-        raise argparse.ArgumentTypeError(
-            "must be height, width and channels, such as 224,224,3, or four numbers "
-            f"that begin with the batch size; got {text!r}"
-        )
-    return numbers if len(numbers) == 4 else (1, *numbers)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,7 +29,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--list", action="store_true", help="print one line for every network")
     add(
         "--input-shape",
-        type=_parse_shape,
+        type=cli.image_shape,
         metavar="H,W,C",
         help="shape of an image (default: the author's)",
     )
@@ -125,21 +109,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _print_collectives(options: argparse.Namespace) -> None:
-    """Prints the collectives of a step; CPU devices stand for any others."""
-    import jax
-
     from alexnet_jax.inspection import collectives, tables
-    from alexnet_jax.parallel import create_parallel
 
-    (name,), data, model = options.names, options.data or 1, options.model or 1
-    with contextlib.suppress(RuntimeError):  # the devices exist already
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", data * model)
-    summary = tables.summarize(name, options.input_shape, options.num_classes)
-    batch_size = data * options.batch_size
-    parallel = create_parallel(data, model, batch_size, name)
-    shape = (batch_size, *summary.input_shape[1:])
-    step = collectives.describe_collectives(parallel, name, shape, summary.num_classes)
+    summary = tables.summarize(
+        options.names[0], options.input_shape, options.num_classes
+    )
+    layout = options.data or 1, options.model or 1
+    step = collectives.simulate_collectives(summary, *layout, options.batch_size)
     tables.make_console().print(collectives.collectives_table(step))
     print("\n".join(collectives.collectives_totals(step)))
 

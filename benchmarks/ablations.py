@@ -4,8 +4,8 @@
 
 trains each variant of experiments/ablations.py in WORKDIR/VARIANT/seed-N, all of them
 with the first seed, then with the next; what begins with `--config.` goes to every run.
-The same command goes on where it was stopped. After each run WORKDIR/table.md is
-written anew; `--table` only writes it.
+The same command continues after an interruption. After each run WORKDIR/table.md is
+rewritten; `--table` only writes the table.
 """
 
 import json

@@ -2,9 +2,6 @@
 
 import argparse
 import importlib
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -82,38 +79,3 @@ def test_ctrl_c_is_one_line(capsys):
         main()
     line = "error: interrupted; run the same command to continue\n"
     assert capsys.readouterr().err == line
-
-
-@pytest.mark.parametrize(
-    ("words", "status"),
-    [
-        (["alexnet_jax.main", "--help"], 141),
-        (["alexnet_jax.summary", "--help"], 141),
-        (["alexnet_jax.summary", "lenet5", "--json"], 141),
-        (["alexnet_jax.summary", "lenet5"], 1),  # Rich ends the process itself
-    ],
-)
-def test_a_closed_pipe_ends_the_process_quietly(words, status):
-    """As in `python -m alexnet_jax.summary lenet5 | head -1`."""
-    read, write = os.pipe()
-    os.close(read)
-    buffered = os.environ | {"PYTHONUNBUFFERED": ""}  # as in a user's shell
-    with os.fdopen(write, "w") as pipe:
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            env=buffered,
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    assert (done.returncode, done.stderr) == (status, "")
-
-
-def test_a_command_runs_and_a_mistyped_flag_is_answered_without_jax():
-    words = [sys.executable, "-X", "importtime", "-m", "alexnet_jax.summary", "lenet5"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("lenet5: input 28×28×1, 10 classes\n")
-    done = subprocess.run([*words, "--jsn"], capture_output=True, text=True)
-    *imports, line = done.stderr.splitlines()
-    assert done.returncode == 1 and line == "error: unrecognized arguments: --jsn"
-    assert not any(imported.endswith("| jax") for imported in imports)

@@ -2,12 +2,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import (
     METRICS,
     add_sums,
     check_metrics,
     confusion,
+    create_loss,
     cross_entropy,
     finish_metrics,
     means,
@@ -15,6 +17,9 @@ from alexnet_jax.metrics import (
     shown_metrics,
     training_sums,
 )
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.train import train_and_evaluate
+from alexnet_jax.trained import load
 
 
 def evaluate(logits, label, mask=None, names=tuple(METRICS)):
@@ -93,3 +98,59 @@ def test_top5_is_shown_where_it_says_something():
     row = {"step": 1, "train/loss": 1.0, "test/loss": 2.0, "test/top5": 0.5}
     assert shown_metrics(row, 10) == {"loss": "2.0000"}
     assert shown_metrics(row, 11) == {"loss": "2.0000", "top-5": "0.5000"}
+
+
+class TestLabelSmoothing:
+    def test_by_hand(self):
+        optim = default_config().optim
+        optim.label_smoothing = 0.1
+        probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]], np.float32)
+        label = jnp.array([0, 2], jnp.int32)
+        found = create_loss(optim)(jnp.log(probabilities), label)
+        surprise = -np.log(probabilities)
+        expected = 0.9 * surprise[[0, 1], [0, 2]] + 0.1 * surprise.mean(axis=1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    def test_none_is_plain_cross_entropy(self):
+        assert create_loss(default_config().optim) is cross_entropy
+
+    def test_a_run_trains_with_it(self, config, tmp_path):
+        """At rate 0 the network stays: only the training loss differs."""
+        config.optim.learning_rate, config.num_epochs = 0.0, 1
+        plain = run(config, tmp_path / "plain")
+        config.optim.label_smoothing = 0.5
+        smoothed = run(config, tmp_path / "smoothed")
+        assert smoothed["test/loss"] == plain["test/loss"]
+        assert smoothed["train/loss"] != plain["train/loss"]
+
+
+def run(config, workdir):
+    train_and_evaluate(config, workdir)
+    return read_rows(workdir / "metrics.jsonl")[-1]
+
+
+class TestBalanced:
+    def test_by_hand(self):
+        logits = jnp.eye(4)[jnp.array([0, 0, 0, 1, 1, 3])]
+        # Class 0: 3 of 4; class 1: 1 of 2; classes 2 and 3 have no examples.
+        found = evaluate(logits, [0, 0, 0, 0, 1, 1])
+        assert found["balanced"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+        assert found["top1"] == pytest.approx(4 / 6)
+
+    def test_classes_of_one_size_make_it_top1(self):
+        logits = jnp.asarray(np.random.default_rng(0).normal(size=(30, 3)), jnp.float32)
+        found = evaluate(logits, list(range(3)) * 10)
+        assert found["balanced"] == pytest.approx(found["top1"])
+
+    @pytest.mark.parametrize("devices", [1, 4])
+    def test_a_run_records_it_and_evaluate_finds_the_same(
+        self, config, devices, tmp_path, capsys
+    ):
+        config.eval.metrics = (*config.eval.metrics, "balanced")
+        config.parallel.data, config.num_epochs = devices, 1
+        row = run(config, tmp_path)
+        found = load(tmp_path).evaluate()
+        assert row["test/balanced"] == pytest.approx(found["balanced"])
+        classes = [one["top1"] for one in found["classes"]]
+        assert found["balanced"] == pytest.approx(np.mean(classes))
+        assert f" balanced {row['test/balanced']:.4f} | " in capsys.readouterr().out

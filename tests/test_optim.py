@@ -1,10 +1,13 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from alexnet_jax.config import default_config
+from alexnet_jax.config import default_config, validate
+from alexnet_jax.errors import InputError
 from alexnet_jax.optim import (
     after_epoch,
     create_optimizer,
@@ -187,6 +190,50 @@ class TestSgd2012:
         rates = [0.01] * 3
         made = self.run(rates, decay=0.5, layer="scale")
         assert made == pytest.approx(self.by_hand(rates), abs=1e-6)
+
+
+class TestAdamW:
+    def test_updates_are_optaxs(self):
+        optim = default_config().optim
+        optim.update(name="adamw", weight_decay=0.1, b1=0.8, b2=0.95, eps=1e-6)
+        rates = create_schedule(optim, 0.03, steps_per_epoch=10, num_epochs=8)
+        ours = create_optimizer(optim, rates)
+        theirs = optax.adamw(0.03, b1=0.8, b2=0.95, eps=1e-6, weight_decay=0.1)
+        params = {"fc": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}}
+        states = [tx.init(params) for tx in (ours, theirs)]
+        for step in range(4):
+            key = jax.random.key(step)
+            grads = {"kernel": jax.random.normal(key, (2, 3)), "bias": jnp.ones(3)}
+            made = []
+            for index, tx in enumerate((ours, theirs)):
+                mode = "strict" if tx is ours else "standard"
+                with jax.numpy_dtype_promotion(mode):
+                    found = tx.update({"fc": grads}, states[index], params)
+                updates, states[index] = found
+                made.append(updates)
+            jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *made)
+            params = optax.apply_updates(params, made[0])
+
+    def test_a_resumed_run_is_the_uninterrupted_one(self, config, tmp_path):
+        config.optim.name, config.optim.momentum = "adamw", 0.0
+        config.optim.learning_rate, config.optim.weight_decay = 1e-3, 0.01
+        config.num_epochs = 1
+        train_and_evaluate(config, tmp_path / "whole")
+        for config.num_train_steps in (2, 4):
+            train_and_evaluate(config, tmp_path / "parts")
+        whole, parts = (
+            checkpoint_of(tmp_path / name, 4) for name in ("whole", "parts")
+        )
+        jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+    @pytest.mark.parametrize(
+        ("name", "key", "value"), [("adamw", "momentum", 0.9), ("sgd", "b1", 0.8)]
+    )
+    def test_another_optimizers_settings(self, name, key, value):
+        config = default_config()
+        config.optim.update({"name": name, key: value})
+        with pytest.raises(InputError, match=f"optim.{key} is not read .* got {value}"):
+            validate(config)
 
 
 class TestGroups:

@@ -1,5 +1,6 @@
 """The collectives of a training step, read from the compiled program."""
 
+import contextlib
 import math
 import re
 from collections import Counter
@@ -10,8 +11,8 @@ import jax
 from rich.table import Table
 
 from alexnet_jax.inspection.lowering import abstract_state, lower_step
-from alexnet_jax.inspection.tables import make_table, shape_text
-from alexnet_jax.parallel import Parallel
+from alexnet_jax.inspection.tables import Summary, make_table, shape_text
+from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.parallel.mesh import MeshParallel
 
 _KINDS = (
@@ -176,6 +177,29 @@ def describe_collectives(
         device_state_bytes=sum(jax.tree.leaves(device_bytes)),
         state_bytes=sum(leaf.size * 4 for leaf in jax.tree.leaves(state)),
     )
+
+
+def simulate_collectives(
+    summary: Summary, data: int, model: int, device_batch_size: int
+) -> StepCollectives:
+    """Compiles a training step for CPU devices, which stand for any others.
+
+    Args:
+      summary: The network with its input.
+      data: Devices that share the batch.
+      model: Devices that hold a tower each.
+      device_batch_size: Images per device.
+
+    Raises:
+      InputError: The network does not fit such devices.
+    """
+    with contextlib.suppress(RuntimeError):  # the devices exist already
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", data * model)
+    batch_size = data * device_batch_size
+    parallel = create_parallel(data, model, batch_size, summary.name)
+    shape = (batch_size, *summary.input_shape[1:])
+    return describe_collectives(parallel, summary.name, shape, summary.num_classes)
 
 
 def bytes_by_device(tree: Any) -> dict[jax.Device, int]:

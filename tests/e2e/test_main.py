@@ -1,0 +1,152 @@
+"""The command line, as a user has it: a process of its own."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DIGITS = "--config=experiments/digits.py"
+# LeNet at 28×28 in 15 steps an epoch.
+SMALL = (
+    "--config.model.name=lenet5",
+    "--config.data.image_size=28",
+    "--config.batch_size=100",
+    "--config.num_epochs=1",
+)
+
+
+def main(*arguments, **environment):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+    environment.pop("FASHION_MNIST_DIR", None)
+    if "XDG_CACHE_HOME" in environment:
+        del environment["JAX_COMPILATION_CACHE_DIR"]
+    return subprocess.run(
+        [sys.executable, "-m", "alexnet_jax.main", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "--config is missing; try --config=experiments/digits.py"),
+        (["--config=nope.py"], "there is no 'nope.py'"),
+        (["--config", "nope.py", "--config.seed=1"], "there is no 'nope.py'"),
+        (["--config=tests/__init__.py"], "defines no get_config(variant='')"),
+        (["--config=experiments/fashion.py:big"], "variant must be one of ('d2l',"),
+        ([DIGITS, "--config.batchsize=4"], 'Did you mean "batch_size"'),
+        ([DIGITS, "--config.optim.speed=4"], "--config has no key speed"),
+        ([DIGITS, "--config.batch_size=few"], "--config.batch_size=few: invalid"),
+        ([DIGITS, "--config.batch_size=1.5"], "--config.batch_size=1.5: invalid"),
+        ([DIGITS, "--nosuch=1"], "Unknown command line flag 'nosuch'"),
+        (["--config.seed=1", DIGITS], "before a value for --config"),
+        ([DIGITS, "stray"], "unexpected argument 'stray'"),
+        ([DIGITS, "--seeds=1,one"], "--seeds must be distinct integers"),
+        ([DIGITS, "--config.batch_size=0"], "batch_size must be an integer of at le"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments, expected, data_dir):
+    process = main(*arguments, TFDS_DATA_DIR=str(data_dir))
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ") and expected in line
+    assert process.stdout == ""
+
+
+def test_no_network_and_no_files(tmp_path):
+    """Within seconds: a closed port stands for the network."""
+    process = main(
+        "--config=experiments/fashion.py",
+        f"--workdir={tmp_path}/run",
+        TFDS_DATA_DIR=str(tmp_path),
+        http_proxy="http://127.0.0.1:9",
+    )
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert "train-images-idx3-ubyte.gz" in line and "make quickstart" in line
+
+
+def test_help_names_the_keys_that_people_change():
+    process = main("--help")
+    for key in ("data.manual_dir", "num_epochs", "batch_size", "optim.learning_rate"):
+        assert f"--config.{key}" in process.stdout
+    assert "Traceback" not in process.stderr
+
+
+def test_a_run_and_the_same_command_again(data_dir, tmp_path):
+    command = (DIGITS, *SMALL, f"--workdir={tmp_path}/run")
+    first = main(
+        *command,
+        TFDS_DATA_DIR=str(data_dir),
+        XDG_CACHE_HOME=str(tmp_path),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    )
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    compiled = {path.name.split("-")[0] for path in tmp_path.glob("alexnet_jax/*")}
+    assert {"jit_init", "jit_train_step", "jit_eval_step"} <= compiled
+    assert "finished  test top-1 " in first.stdout
+    *_, longer, over = first.stdout.splitlines()
+    assert over == "to start over: the same command with another --workdir"
+    again = main(*command, TFDS_DATA_DIR=str(data_dir))
+    assert again.returncode == 0
+    assert "finished  before, at step 15" in again.stdout and longer in again.stdout
+    # The printed command trains longer.
+    label = "to train longer: python -m alexnet_jax.main "
+    assert longer.startswith(label)
+    words = longer.removeprefix(label).split()
+    assert "--config.num_epochs=2" in words
+    process = main(*words, TFDS_DATA_DIR=str(data_dir))
+    assert "resuming  at step 15 of 30" in process.stdout
+    assert process.returncode == 0, process.stderr
+
+
+def test_a_closed_pipe_ends_a_run_quietly(data_dir, tmp_path):
+    """As in `python -m alexnet_jax.main ... | head -1`."""
+    flags = shlex.join([DIGITS, *SMALL, f"--workdir={tmp_path}/run"])
+    command = (
+        f"{sys.executable} -m alexnet_jax.main {flags} | head -1; echo ${{PIPESTATUS}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "device    1 × cpu\n141\n" and done.stderr == ""
+
+
+def test_several_devices(data_dir, tmp_path):
+    process = main(
+        *(DIGITS, *SMALL, f"--workdir={tmp_path}/run"),
+        TFDS_DATA_DIR=str(data_dir),
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )
+    assert process.returncode == 0, process.stderr
+    assert "device    4 × cpu" in process.stdout and process.stderr == ""
+
+
+def test_seeds(data_dir, tmp_path):
+    process = main(
+        *(DIGITS, *SMALL, f"--workdir={tmp_path}/run", "--seeds=3,5"),
+        TFDS_DATA_DIR=str(data_dir),
+    )
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "seed-3",
+        "seed-5",
+    ]
+    assert "2 seeds   last test top-1 0." in process.stdout
+    assert (
+        "2 seeds   best test top-1 0." in process.stdout and " ± 0." in process.stdout
+    )
