@@ -3,17 +3,17 @@
   python -m alexnet_jax.main --config=experiments/ablations.py[:VARIANT]
   python -m benchmarks.ablations       every variant, three seeds each, and their table
 
-Each variant is `baseline` (configuration 145) with one ablation of the model. In
+Each variant is `baseline` (configuration 145) with one field of the model changed. In
 points of top-1 / top-5 error on ImageNet, ten views, against configuration 145:
 
 `no_lrn`: no response normalization, +1.37 / +1.15 (run 148; the paper: 1.4 / 1.2).
 `pool_2x2`: pools that do not overlap, +0.39 / +0.30 (run 147; 0.4 / 0.3).
 `one_tower`: half the maps, +1.70 / +1.23 (run 145-half, ImageNet 2010; 1.7 / 1.2).
-`no_links`: towers that meet in fc8 alone, +1.16 / +1.12 (run 150; not in the paper).
-`tanh`: in ReLU's place. On CIFAR-10 and another network the paper's figure 1 has ReLU
-  at 25 % training error after a sixth of the epochs.
+`no_links`: towers that meet in fc8 only, +1.16 / +1.12 (run 150; not in the paper).
+`tanh`: instead of ReLU. In the paper's figure 1, on CIFAR-10 and with another network,
+  ReLU reaches 25 % training error in a sixth of the epochs.
 `no_dropout`: the paper says that it overfits, and gives no figure.
-`batch_norm`, `average_pool`: what later and earlier networks had; no figure.
+`batch_norm`, `average_pool`: as in later and in earlier networks; no figure.
 
 Full width, batch 128, ten epochs, the rate lowered after epochs 7 and 9: made for a
 GPU, and not yet run. At a quarter of the width, 128×128 pixels, batch 32 and one epoch

@@ -1,6 +1,6 @@
 """Half-width AlexNet on scikit-learn's digits at 224×224: nothing to download.
 
-`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. Some
+`make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. About
 80 s on two CPU cores; 0.9461 ± 0.0034 test accuracy over 3 seeds (2026-11-21, jax
 0.10.2, flax 0.12.8; results/digits).
 """

@@ -12,14 +12,14 @@
 `half`: half the width, SGD at 0.01, momentum 0.9, weight decay 5e-4.
   Published: about 0.90 after 10 epochs. With `--config.model.init=lecun` 0.9159, at
   best 0.9203 after 8 (likewise; results/fashion-half).
-`augmented`: `half`, each image enlarged to 256×256, of which training sees 224×224 from
-  anywhere, every other one mirrored, and the test the center; with
-  `--config.eval.views=10` the mean over ten views. Not yet run at this size. At half
+`augmented`: `half`, each image resized to 256×256; training sees random 224×224 crops,
+  every other one mirrored, and the test the center; with `--config.eval.views=10` the
+  mean over ten views. Not yet run at this size. At half
   the width, 112 of 128 pixels, batch 64, three epochs and a cosine: 0.8650 ± 0.0015
   (ten views 0.8679), where images as they are give 0.8944 ± 0.0006, mirrors alone
   0.8894 ± 0.0025 and crops alone 0.8756 ± 0.0030 (CPU, two seeds, 2026-11-22, jax
   0.10.2, flax 0.12.8; results/augment-*).
-`smoke`: `half` with 20 steps of 32 images, to see that all works.
+`smoke`: `half` with 20 steps of 32 images, to check that everything works.
 """
 
 from ml_collections import ConfigDict

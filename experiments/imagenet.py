@@ -2,7 +2,7 @@
 
   python -m alexnet_jax.main --config=experiments/imagenet.py[:VARIANT]
 
-All but `smoke` want --config.data.manual_dir=DIR, which holds ILSVRC2012_img_train.tar
+All but `smoke` need --config.data.manual_dir=DIR, which holds ILSVRC2012_img_train.tar
 and ILSVRC2012_img_val.tar, or what `python -m alexnet_jax.data.prepare
 imagenet2012_256` made of them. The mean image and the colors are Krizhevsky's
 published figures, unless `python -m alexnet_jax.data.statistics imagenet2012_256` was
@@ -10,11 +10,11 @@ run before. Published are errors on the 50,000 validation images, in percent: to
 top-5.
 
 `paper` (the default): as the text has it. The rate is divided by 10, three times, when
-  the validation error stops improving; how long to wait is not said. Of biases the text
-  says nothing: they learn at twice the rate, as in its code.
+  the validation error stops improving; how long to wait is not said. The text says
+  nothing of biases: they learn at twice the rate, as in its code.
   Published: 40.7 / 18.2, ten views. Not yet run.
 `2012`: configuration 145, which is what was run: its network, its rates by epoch, one
-  place and one mirroring for 32 images at a time, no color noise from epoch 67 on.
+  crop and one mirroring for 32 images at a time, no color noise from epoch 67 on.
   Published: 40.66 / 18.21, ten views. Not yet run.
 `caffe`: bvlc_alexnet, from warped images, blue first, 450,000 steps of 256.
   Published: 42.9 / 19.8, center (at step 360,000). Not yet run.
@@ -23,9 +23,9 @@ top-5.
   Published: 43.48 / 20.93, center. Not yet run.
 `one_weird_trick`: cuda-convnet2's network on one GPU, in four steps of the rate.
   Published: 40.42 / 18.15, ten views; 42.55 / 19.81, center. Not yet run.
-`smoke`: a small network on drawn shapes, which needs no ImageNet and goes the same way:
-  JPEG files in class folders, prepared, streamed, augmented, seen from ten views. It
-  writes to runs/imagenet-smoke alone.
+`smoke`: a small network on drawn shapes, which needs no ImageNet and uses the same
+  pipeline: JPEG files in class folders, prepared, streamed, augmented, evaluated on ten
+  views. It writes to runs/imagenet-smoke only.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
   python -m alexnet_jax.main --config=experiments/initialization.py[:VARIANT]
 
-The network, the data, the rate and the order of the images are the same; only the first
+The network, the data, the rate and the order of the images are the same; only initial
 weights and biases differ: `paper` (the default; N(0, 0.01) everywhere, biases 1 in
 conv2, conv4, conv5, fc6 and fc7), `2012` (what was run: N(0, 0.03) in conv3 to conv5),
 `caffe` (0.005 in fc6 and fc7, biases 0.1) and `caffenet` (0.005 and 1). Ten minutes

@@ -1,4 +1,4 @@
-"""LeNet-5 on Fashion-MNIST at 28×28: what AlexNet is measured against.
+"""LeNet-5 on Fashion-MNIST at 28×28: what AlexNet is compared with.
 
   python -m alexnet_jax.main --config=experiments/lenet.py
 

@@ -2,9 +2,9 @@
 
   python -m alexnet_jax.main --config=experiments/speedrun.py[:VARIANT] --seeds=0,1,2
 
-The network and its images are `fashion.py`'s; first weights, batch and schedule are
-free. `time_s` of the last row of `metrics.jsonl` counts from after the compilation and
-holds every evaluation; only the end is evaluated and saved.
+The network and its images are `fashion.py`'s; initialization, batch and schedule are
+free. `time_s` of the last row of `metrics.jsonl` begins after the compilation and
+includes every evaluation; only the end is evaluated and saved.
 
 `gpu` (the default): `alexnet_d2l` to a mean of 0.91, the fewest seconds. Not yet run.
 `cpu`: `alexnet_half` to 0.90, the fewest epochs: 0.9062 after 2; with

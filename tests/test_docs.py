@@ -1,0 +1,89 @@
+"""README, CONTRIBUTING, CHANGELOG and docs name what exists, and quote what is true."""
+
+import importlib.util
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from alexnet_jax import main
+from alexnet_jax.inspection.tables import summarize
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pages
+def test_files_and_modules_exist(page):
+    if page.name == "CHANGELOG.md":
+        return  # it names what is gone
+    text = page.read_text()
+    folders = "alexnet_jax|benchmarks|experiments|examples|results|tests"
+    for path in re.findall(rf"(?<![\w/])((?:{folders})/[\w./-]*\w)", text):
+        assert (ROOT / path).exists(), path
+    # In docs/performance.md: paths within the package.
+    for path in re.findall(r"`((?:layers|models|data)/[\w/]*\.py)", text):
+        assert (ROOT / "alexnet_jax" / path).exists(), path
+    for name in re.findall(r"-m ((?:alexnet_jax|benchmarks|tests)\.[a-z][\w.]*)", text):
+        assert importlib.util.find_spec(name), name
+    for name in re.findall(r"`(alexnet_jax\.[a-z][\w.]*)`", text):
+        parent, _, attribute = name.rpartition(".")
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:  # `parent` is a module, not a package
+            found = None
+        assert found or hasattr(importlib.import_module(parent), attribute), name
+
+
+@pages
+def test_flags_have_hyphens(page):
+    flags = re.findall(r"(?<![\w.-])--([a-z]\w*(?:[_-]\w+)*)", page.read_text())
+    # XLA's flags and pytest's are theirs.
+    assert not [flag for flag in flags if "_" in flag and not flag.startswith("xla_")]
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 170
+
+
+def test_readme_shows_a_network_to_the_letter():
+    source = (ROOT / "alexnet_jax" / "models" / "krizhevsky.py").read_text()
+    paper = source.partition("class AlexNetPaper")[2]
+    setup = re.search(r"^    def setup.*?^        \)$", paper, re.M | re.S)
+    assert textwrap.dedent(setup[0]) in (ROOT / "README.md").read_text()
+
+
+def test_readme_counts_the_networks_parameters():
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [\d-]+ \| [^|]+ \| ([\d,]+) \|", text, re.M)
+    assert len(rows) >= 14
+    for name, params in rows:
+        assert params == f"{summarize(name).params:,}", name
+
+
+def test_running_quotes_the_help():
+    text = (ROOT / "docs" / "running.md").read_text()
+    assert f"```\n{main.__doc__}```" in text
