@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from absl import logging
@@ -86,7 +86,9 @@ def add_data_arguments(parser: Parser) -> None:
 
 
 @contextlib.contextmanager
-def one_line_errors(interrupted: str = "interrupted") -> Iterator[None]:
+def one_line_errors(
+    interrupted: str = "interrupted", before_exit: Callable[[int], None] | None = None
+) -> Iterator[None]:
     """Ends the process with one line on stderr where Python would print a traceback.
 
     The exit status is 1 after an error, 130 after Ctrl-C, and 141 if whoever reads
@@ -95,7 +97,16 @@ def one_line_errors(interrupted: str = "interrupted") -> Iterator[None]:
 
     Args:
       interrupted: What to say after Ctrl-C.
+      before_exit: Takes the exit status, last of all.
     """
+
+    def leave(status: int, message: str = "") -> NoReturn:
+        if message:
+            print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        if before_exit:
+            before_exit(status)
+        sys.exit(status)
+
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log each of their steps
     try:
         try:
@@ -107,24 +118,14 @@ def one_line_errors(interrupted: str = "interrupted") -> Iterator[None]:
     except BrokenPipeError:
         # Python flushes stdout once more at exit; this time it must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _exit(128 + signal.SIGPIPE)
+        leave(128 + signal.SIGPIPE)
     except (InputError, RunError, OSError) as error:
-        _exit(1, _text(error))
+        leave(1, _text(error))
     except KeyboardInterrupt:
-        _exit(128 + signal.SIGINT, interrupted)
+        leave(128 + signal.SIGINT, interrupted)
 
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)
-
-
-def _exit(status: int, message: str = "") -> NoReturn:
-    if message:
-        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    if "alexnet_jax.parallel.multihost" in sys.modules:
-        from alexnet_jax.parallel.multihost import abort_process
-
-        abort_process(status)  # other processes of this job would wait for it
-    sys.exit(status)

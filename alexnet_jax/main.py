@@ -196,6 +196,14 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
     return shlex.join(words)
 
 
+def _abort(status: int) -> None:
+    """Ends this process at once, if others of the same job would wait for it."""
+    if "alexnet_jax.parallel.multihost" in sys.modules:
+        from alexnet_jax.parallel.multihost import abort_process
+
+        abort_process(status)
+
+
 if __name__ == "__main__":
-    with cli.one_line_errors("interrupted; run the same command to continue"):
+    with cli.one_line_errors("interrupted; run the same command to continue", _abort):
         app.run(main, flags_parser=_parse_flags)
