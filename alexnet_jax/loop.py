@@ -84,11 +84,6 @@ class Trainer:
           InputError: The images are too small for the network or too few for a batch,
             or the network puts out something else than `num_classes` logits.
         """
-        if config.batch_size > train.num_examples:
-            raise InputError(
-                f"batch_size must be at most {train.num_examples}, the training images "
-                f"of {config.data.name}; got {config.batch_size}"
-            )
         self.steps_per_epoch = len(train)
         self.num_steps = config.num_epochs * self.steps_per_epoch
         if config.num_train_steps is not None:
@@ -97,14 +92,7 @@ class Trainer:
         self._train, self._test = train, test
         size = config.data.image_size
         self._input_shape = (1, size, size, train.image_shape[-1])
-        *_, (last, shape) = model.layer_shapes(self._input_shape)
-        if shape != (1, model.num_classes):
-            raise InputError(
-                f"{type(model).__name__} must put out (batch, {model.num_classes}), a "
-                f"logit for each of its num_classes; its last layer, {last}, puts out "
-                f"{('batch', *shape[1:])}"
-            )
-        check_metrics(config.eval.metrics)
+        _check(config, model, train, self._input_shape)
         # The optimizer is the one reader of `lr`.
         schedule = create_schedule(
             config.optim, model.lr, self.steps_per_epoch, config.num_epochs
@@ -375,6 +363,24 @@ class _Fit:
         if is_primary() and self.bar.due():
             loss = means(state.epoch_sums)["loss"]
             self.bar.show(step, loss, self._meter.images_per_s(self._epoch_mark))
+
+
+def _check(
+    config: ConfigDict, model: Classifier, train: Split, input_shape: tuple[int, ...]
+) -> None:
+    if config.batch_size > train.num_examples:
+        raise InputError(
+            f"batch_size must be at most {train.num_examples}, the training images of "
+            f"{config.data.name}; got {config.batch_size}"
+        )
+    *_, (last, shape) = model.layer_shapes(input_shape)
+    if shape != (1, model.num_classes):
+        raise InputError(
+            f"{type(model).__name__} must put out (batch, {model.num_classes}), a "
+            f"logit for each of its num_classes; its last layer, {last}, puts out "
+            f"{('batch', *shape[1:])}"
+        )
+    check_metrics(config.eval.metrics)
 
 
 def _release_freed_memory() -> None:
