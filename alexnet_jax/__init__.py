@@ -7,10 +7,11 @@
     print(aj.summarize("alexnet_paper"))  # its layers, in numbers
 
     config = aj.default_config()
-    config.data.name, config.model.name = "digits", "alexnet_half"
-    aj.train_and_evaluate(config, "runs/digits")
+    config.data.name, config.model.name = "digits", "lenet5"
+    config.data.image_size = 28
+    aj.train_and_evaluate(config, "runs/mine")
 
-    trained = aj.load("runs/digits")
+    trained = aj.load("runs/mine")
     trained.evaluate()["top1"]
 
 `from alexnet_jax import d2l` has the book's names. Everything is imported at first use:

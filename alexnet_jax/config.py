@@ -283,21 +283,21 @@ def _validate_optimizer(optim: ConfigDict) -> None:
             )
 
 
-def _validate_schedule(config: ConfigDict, eval_every_epochs: int) -> None:
-    epochs, steps = config.decay_epochs, config.decay_steps
-    if config.schedule == "step" and bool(epochs) == bool(steps):
+def _validate_schedule(optim: ConfigDict, eval_every_epochs: int) -> None:
+    epochs, steps = optim.decay_epochs, optim.decay_steps
+    if optim.schedule == "step" and bool(epochs) == bool(steps):
         raise InputError(
             "optim.decay_epochs must name the epochs after which optim.schedule "
             "'step' lowers the rate, such as '(30, 60)', or optim.decay_steps the "
             f"steps; got {epochs!r} and {steps!r}"
         )
     for key in ("decay_epochs", "decay_steps"):
-        if config.schedule != "step" and config[key]:
+        if optim.schedule != "step" and optim[key]:
             raise InputError(
                 f"optim.{key} is read by optim.schedule 'step' only; "
-                f"got {config[key]!r} with {config.schedule!r}"
+                f"got {optim[key]!r} with {optim.schedule!r}"
             )
-    if config.schedule == "plateau" and eval_every_epochs != 1:
+    if optim.schedule == "plateau" and eval_every_epochs != 1:
         raise InputError(
             "eval.every_epochs must be 1 with optim.schedule 'plateau', which looks at "
             f"the test error of every epoch; got {eval_every_epochs}"

@@ -82,7 +82,8 @@ class Trainer:
 
         Raises:
           InputError: The images are too small for the network or too few for a batch,
-            or the network puts out something else than `num_classes` logits.
+            the network returns something else than `num_classes` logits, or a
+            metric or the channels of the images do not fit.
         """
         self.steps_per_epoch = len(train)
         self.num_steps = config.num_epochs * self.steps_per_epoch
@@ -154,7 +155,12 @@ class Trainer:
         """
         state = self.draw()
         fresh = {"params": state.params, "model_state": state.model_state}
-        check_same_arrays(weights, fresh, "checkpoint.init_from")
+        check_same_arrays(
+            weights,
+            fresh,
+            "checkpoint.init_from",
+            "choose a run of the same network, classes and channels",
+        )
         return state.replace(**weights)
 
     def evaluate(self, state: TrainState) -> Row:
@@ -376,8 +382,8 @@ def _check(
     *_, (last, shape) = model.layer_shapes(input_shape)
     if shape != (1, model.num_classes):
         raise InputError(
-            f"{type(model).__name__} must put out (batch, {model.num_classes}), a "
-            f"logit for each of its num_classes; its last layer, {last}, puts out "
+            f"{type(model).__name__} must return (batch, {model.num_classes}), a "
+            f"logit for each of its num_classes; its last layer, {last}, returns "
             f"{('batch', *shape[1:])}"
         )
     check_metrics(config.eval.metrics)

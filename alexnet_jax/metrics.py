@@ -84,13 +84,15 @@ class Metric(NamedTuple):
     """What an evaluation measures.
 
     Attributes:
-      title: How the terminal calls it.
+      title: What the terminal and reports call it.
+      unit: `%` for a fraction that people are shown in percent, or `nats`.
       per_example: `(logits (B, K) float32, label (B,) int32)` → `(B,)` or `(B, ...)
         float32`, summed on the devices over all true examples.
       finish: `(sum, number of examples)`, NumPy arrays in float64 → the metric.
     """
 
     title: str
+    unit: str
     per_example: Callable[[jax.Array, jax.Array], jax.Array]
     finish: Callable[[np.ndarray, float], float]
 
@@ -123,11 +125,11 @@ def _mean_of_classes(total: np.ndarray, count: float) -> float:
 # By name; records hold them as `test/NAME`. Of equal logits that of the lower label
 # comes first.
 METRICS: dict[str, Metric] = {
-    "loss": Metric("loss", cross_entropy, _mean),
-    "top1": Metric("top-1", _top1, _mean),
-    "top5": Metric("top-5", _top5, _mean),
+    "loss": Metric("loss", "nats", cross_entropy, _mean),
+    "top1": Metric("top-1", "%", _top1, _mean),
+    "top5": Metric("top-5", "%", _top5, _mean),
     # The mean over the classes of their top-1: all classes count the same.
-    "balanced": Metric("balanced", _by_class, _mean_of_classes),
+    "balanced": Metric("balanced", "%", _by_class, _mean_of_classes),
 }
 
 

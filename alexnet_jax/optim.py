@@ -252,13 +252,14 @@ def _clip_over(norm: float, axis: str) -> optax.GradientTransformation:
     """Returns `optax.clip_by_global_norm` for devices that hold a tower each."""
 
     def clip(updates: Any, params: Any = None) -> Any:
-        own = shared = jnp.zeros(())
+        sharded = replicated = jnp.zeros(())
         for path, leaf in jax.tree.leaves_with_path(updates):
             square = jnp.square(leaf).sum()
-            own, shared = (
-                (own + square, shared) if is_sharded(path) else (own, shared + square)
-            )
-        whole = jnp.sqrt(jax.lax.psum(own, axis) + shared)
+            if is_sharded(path):
+                sharded += square
+            else:
+                replicated += square
+        whole = jnp.sqrt(jax.lax.psum(sharded, axis) + replicated)
         factor = jnp.where(whole < norm, 1.0, norm / whole)
         return jax.tree.map(lambda leaf: leaf * factor, updates)
 

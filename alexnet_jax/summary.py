@@ -71,6 +71,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             f"NAME: at most {_MAX_SIDE_BY_SIDE} networks fit side by side; got "
             f"{len(options.names)}; --list shows all"
         )
+    if options.picture and (options.data or options.model):
+        parser.error("--picture and --parallel exclude each other; give one of them")
     return options
 
 

@@ -12,13 +12,13 @@ from alexnet_jax.data import Data, create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.loop import Trainer
-from alexnet_jax.metrics import shown_metrics, shows_top5
+from alexnet_jax.metrics import METRICS, shown_metrics, shows_top5
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.folder import (
-    RemoteFolder,
-    RunFolder,
+    Folder,
     named_disk_errors,
     open_folder,
 )
@@ -50,10 +50,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
 
     Example:
       >>> config = default_config()
-      >>> config.data.name, config.model.name = "digits", "alexnet_half"
-      >>> result = train_and_evaluate(config, "runs/digits")
-      >>> result["test/top1"] > 0.9
-      True
+      >>> config.data.name, config.model.name = "digits", "lenet5"
+      >>> config.data.image_size, config.num_epochs = 28, 1
+      >>> result = train_and_evaluate(config, "runs/mine")
+      device ...
+      >>> list(result)
+      ['step', 'test/loss', 'test/top1', 'best/top1', 'best/epoch']
     """
     validate(config)
     multihost.start(config)
@@ -76,9 +78,13 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     folder = multihost.agree(lambda: stack.enter_context(open_folder(workdir, config)))
     data = multihost.agree(lambda: _open_data(config, parallel))
     stack.enter_context(closing(data))
-    trainer = multihost.agree(
-        lambda: Trainer(config, model, data.train, data.test, parallel)
-    )
+
+    def create_trainer() -> Trainer:
+        trainer = Trainer(config, model, data.train, data.test, parallel)
+        folder.open_checkpoints()  # not before all else is known to be right
+        return trainer
+
+    trainer = multihost.agree(create_trainer)
 
     stack.enter_context(named_disk_errors(workdir))
     stack.enter_context(multihost.named_process_errors())
@@ -92,6 +98,7 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     state = trainer.put(multihost.from_primary(state))
     _announce(config, parallel, state, data, workdir)
     _fit(trainer, state, folder, stop)
+    folder.close()  # a run has finished when its last checkpoint is on disk
     return _report(config, workdir, folder.rows)
 
 
@@ -113,7 +120,7 @@ def _open_data(config: ConfigDict, parallel: Parallel) -> Data:
 
 
 def _start(
-    trainer: Trainer, folder: RunFolder | RemoteFolder, data: Data, step: int
+    trainer: Trainer, folder: Folder, data: Data, step: int
 ) -> TrainState | None:
     """Returns the state to train from, or None if the run has ended.
 
@@ -123,7 +130,7 @@ def _start(
     folder.keep_spec(data, step, ended=ended)
     if ended:
         return None
-    if isinstance(folder, RemoteFolder):
+    if isinstance(folder.checkpoints, RemoteCheckpoints):
         return trainer.draw()
     if step:
         print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
@@ -140,7 +147,7 @@ def _start(
 def _fit(
     trainer: Trainer,
     state: TrainState,
-    folder: RunFolder | RemoteFolder,
+    folder: Folder,
     stop: StopSignal,
 ) -> None:
     """Trains to the end and draws the curves."""
@@ -202,7 +209,7 @@ def _report_finished(config: ConfigDict, workdir: Path, step: int) -> Row:
     if not multihost.is_primary():
         return {}
     result = _result(config, workdir, read_rows(workdir / "metrics.jsonl"))
-    print(f"finished  before, at step {step:,}: {_describe(config, result)}")
+    print(f"finished  earlier, at step {step:,}: {_describe(config, result)}")
     print(f"workdir   {workdir}, left as it is")
     return result
 
@@ -226,7 +233,7 @@ def _result(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
 
 def _describe(config: ConfigDict, result: Row) -> str:
     shown = shown_metrics(result, config.model.num_classes)
-    del shown["loss"]
-    metrics = ", ".join(f"{title} {value}" for title, value in shown.items())
+    losses = {metric.title for metric in METRICS.values() if metric.unit == "nats"}
+    metrics = ", ".join(f"{k} {v}" for k, v in shown.items() if k not in losses)
     best = f"best {result['best/top1']:.4f} at epoch {result['best/epoch']:.4g}"
     return f"test {metrics}, {best}"

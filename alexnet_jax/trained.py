@@ -14,7 +14,13 @@ from flax import traverse_util
 from alexnet_jax.data import DataSpec, Split, create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
-from alexnet_jax.metrics import add_sums, confusion, finish_metrics, metric_sums
+from alexnet_jax.metrics import (
+    add_sums,
+    check_metrics,
+    confusion,
+    finish_metrics,
+    metric_sums,
+)
 from alexnet_jax.models import create_configured
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.read import read_config
@@ -70,7 +76,7 @@ def load(workdir: str | Path, views: int | None = None) -> "TrainedModel":
       InputError: No intact checkpoint of a network is there.
 
     Example:
-      >>> model = load("runs/digits")
+      >>> model = load("runs/mine")
       >>> images = model.open_split("test").batch(0)["image"]  # (N, 8, 8, 1) uint8
       >>> predictions = model.predict(images)
       >>> predictions.probabilities.shape[1] == len(predictions.class_names)
@@ -109,6 +115,7 @@ class TrainedModel:
         self.step = int(folder.name)
         self.workdir = folder.parents[1]
         self.config = config = read_config(self.workdir)
+        check_metrics(config.eval.metrics)
         self.spec = DataSpec.load(self.workdir)
         self.model = create_configured(config).clone(training=False)
         size = config.data.image_size
@@ -138,7 +145,12 @@ class TrainedModel:
             state = dict(self.model.init(keys, jnp.zeros(self.input_shape)))
             return {"params": state.pop("params"), "model_state": state}
 
-        check_same_arrays(self.weights, jax.eval_shape(init), f"checkpoint {folder}")
+        check_same_arrays(
+            self.weights,
+            jax.eval_shape(init),
+            f"checkpoint {folder}",
+            "restore the run's own config.json",
+        )
         for path, array in traverse_util.flatten_dict(self.weights["params"]).items():
             if not np.isfinite(array).all():
                 raise InputError(
@@ -208,7 +220,7 @@ class TrainedModel:
     def features(
         self, images: np.ndarray, layers: str | Sequence[str] = ("conv*", "fc*")
     ) -> dict[str, np.ndarray]:
-        """Returns what layers put out, of the image's center alone.
+        """Returns the outputs of layers, for the center view of each image.
 
         Args:
           images: As in `predict`.
@@ -291,8 +303,8 @@ class TrainedModel:
             batch = split.batch(step)
             kept = np.flatnonzero(batch["mask"])[:left]
             if len(kept):
-                image = batch["image"][kept]
-                yield LabeledLogits(image, batch["label"][kept], self.logits(image))
+                logits = self.logits(batch["image"])[kept]  # of one shape for all
+                yield LabeledLogits(batch["image"][kept], batch["label"][kept], logits)
             left -= len(kept)
             if left <= 0:
                 return

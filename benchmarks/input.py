@@ -64,12 +64,12 @@ def ours(folder: Path, workers: int) -> Iterator[Any]:
     from alexnet_jax.config import default_config
     from alexnet_jax.data import create_data
 
-    config = default_config().data
-    config.name, config.manual_dir = "image_folder", str(folder)
-    config.data_dir, config.workers = str(folder / "prepared"), workers
+    data = default_config().data
+    data.name, data.manual_dir = "image_folder", str(folder)
+    data.data_dir, data.workers = str(folder / "prepared"), workers
     with contextlib.redirect_stdout(sys.stderr):
         train = create_data(
-            config, batch_size=BATCH_SIZE, eval_batch_size=BATCH_SIZE, seed=0
+            data, batch_size=BATCH_SIZE, eval_batch_size=BATCH_SIZE, seed=0
         ).train
     step = 0
     while True:

@@ -63,9 +63,9 @@ def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
     """Returns a layout's median step time, its collectives and memory."""
     model = create_model(options.model)
     size, batch_size = options.image_size, options.batch_size
-    config = default_config().optim
-    config.momentum = 0.9
-    tx = create_optimizer(config, create_schedule(config, 0.01, 1, 1))
+    optim = default_config().optim
+    optim.momentum = 0.9
+    tx = create_optimizer(optim, create_schedule(optim, 0.01, 1, 1))
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (batch_size, size, size, 1), np.uint8)
     step = make_train_step(

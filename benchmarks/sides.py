@@ -96,9 +96,9 @@ def jax_step(
     from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
     size = SIZES[model]
-    config = default_config().optim
-    config.momentum = 0.9
-    tx = create_optimizer(config, create_schedule(config, 0.01, 1, 1))
+    optim = default_config().optim
+    optim.momentum = 0.9
+    tx = create_optimizer(optim, create_schedule(optim, 0.01, 1, 1))
     network = create_model(model)
     state = create_state(network, tx, (1, size, size, 1), jax.random.key(0))
     generator = np.random.default_rng(0)

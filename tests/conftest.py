@@ -1,4 +1,4 @@
-"""Four CPU devices, strict promotion, warnings as errors; small data sets."""
+"""Eight CPU devices, strict promotion, warnings as errors; small data sets."""
 
 import os
 from pathlib import Path

@@ -84,6 +84,32 @@ class TestLoad:
         last = model.features(image[-1:], ["fc4"])["fc4"]
         np.testing.assert_allclose(found[-1:], last, rtol=1e-4, atol=1e-6)
 
+    def test_a_split_is_predicted_by_its_mask(self, model, batches):
+        """Whatever is masked, and with one compilation for all batches."""
+
+        class Masked:
+            num_examples = 10
+
+            def __len__(self):
+                return len(batches)
+
+            def batch(self, step):
+                return batches.batch(step) | {"mask": np.array([1, 0, 1, 1], bool)}
+
+        compiled = model._forward._cache_size()
+        found = list(model.predict_split(Masked()))
+        assert model._forward._cache_size() <= compiled + 1
+        assert [len(one.label) for one in found] == [3, 3, 3]
+        for step, one in enumerate(found):
+            batch = batches.batch(step)
+            kept = [0, 2, 3]
+            np.testing.assert_array_equal(one.label, batch["label"][kept])
+            np.testing.assert_array_equal(one.image, batch["image"][kept])
+            expected = model.logits(batch["image"])[kept]
+            np.testing.assert_array_equal(one.logits, expected)
+        (first,) = model.predict_split(Masked(), examples=2)
+        np.testing.assert_array_equal(first.label, found[0].label[:2])
+
     def test_evaluate(self, model):
         found = model.evaluate()
         assert found["examples"] == 297 and 0 < found["top1"] < 1

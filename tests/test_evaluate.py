@@ -98,7 +98,9 @@ def change_config(workdir, **changes):
 def test_another_model(copy, refused):
     record = json.loads((copy / "config.json").read_text())["config"]
     change_config(copy, model=record["model"] | {"num_classes": 12})
-    refused([copy], "is of another model: params/fc5/bias is (10,) there, (12,) here")
+    refused([copy], "another model: params/fc5/bias is (10,) in the checkpoint, (12,)")
+        [copy], "is of another model: params/fc5/bias is (10,) in the checkpoint, (12"
+    )
 
 
 def test_another_version(copy, refused):
@@ -144,6 +146,13 @@ def test_weights_that_are_not_finite(copy, monkeypatch, refused):
 def test_wrong_arguments(trained, refused):
     refused([trained, "--split=validation"], "argument --split: invalid choice")
     refused([], "the following arguments are required: CHECKPOINT")
+
+
+def test_a_metric_of_another_version(copy, refused):
+    record = json.loads((copy / "config.json").read_text())["config"]
+    metrics = {"metrics": ["loss", "top1", "f1"]}
+    change_config(copy, eval=record["eval"] | metrics)
+    refused([copy], "eval.metrics must name metrics of ")
 
 
 def test_ten_views(trained, capsys):

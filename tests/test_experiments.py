@@ -36,6 +36,7 @@ def test_it_is_valid_and_has_a_network(name, variant):
     assert shape == (1, config.model.num_classes)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
     config = EXPERIMENTS[name].get_config(TRAINED.get(name, ""))

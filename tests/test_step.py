@@ -22,7 +22,7 @@ from tests.helpers import AUGMENTED, UserNet, compare
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
 SIZE = 28
-GREY = measure([np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)])
+GRAY = measure([np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)])
 
 
 class LinearNet(Classifier):
@@ -56,7 +56,7 @@ def setup(
     if leaves:
         settings = default_config().augment
         settings.update(leaves)
-        prepare = create_pipeline("unit", lambda: GREY, size, settings)
+        prepare = create_pipeline("unit", lambda: GRAY, size, settings)
         augment, views = prepare.augmented, prepare.views
     train_step = make_train_step(
         model,
@@ -129,7 +129,7 @@ def test_ten_views_average_probabilities(padded):
     settings = default_config().augment
     settings.canvas = 32
     image = jnp.asarray(padded["image"])
-    view = create_pipeline("unit", lambda: GREY, SIZE, settings).views(image)
+    view = create_pipeline("unit", lambda: GRAY, SIZE, settings).views(image)
     apply = jax.jit(model.clone(training=False).apply)
     logits = np.stack([apply({"params": params}, view(index)) for index in range(10)])
     probability = np.asarray(jax.nn.softmax(logits)).mean(0)
@@ -145,8 +145,9 @@ def test_ten_views_average_probabilities(padded):
     assert 0 < sums["top5"] < 16
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_groups_and_normalisation_on_several_devices(dtype, padded):
+def test_groups_and_normalization_on_several_devices(dtype, padded):
     """In bfloat16 the devices' gradients are rounded before they are summed."""
     model = create_model("alexnet_2012", width=1 / 16, dropout_rate=0.0)
     model = model.clone(initializer="torch")

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from alexnet_jax import loop as trainer
-from alexnet_jax import models, train
+from alexnet_jax import loop, models, train
 from alexnet_jax.data import Batches, DataSpec
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.optim import OPTIMIZERS
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.records import read_rows
@@ -106,7 +105,7 @@ def test_the_newest_and_the_best_are_kept(config, tmp_path, monkeypatch):
     def evaluate(self, state):
         return {"test/loss": 1.0, "test/top1": next(accuracies)}
 
-    monkeypatch.setattr(trainer.Trainer, "evaluate", evaluate)
+    monkeypatch.setattr(loop.Trainer, "evaluate", evaluate)
     config.checkpoint.every_steps = 6
     for config.num_epochs in (3, 5):  # the best is known after a restart, too
         result = train_and_evaluate(config, tmp_path)
@@ -165,7 +164,7 @@ def test_a_finished_run_is_left_as_it_is(config, tmp_path, capsys):
     after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     assert before == after
     out = capsys.readouterr().out
-    assert f"finished  before, at step 8: test top-1 {result['test/top1']:.4f}" in out
+    assert f"finished  earlier, at step 8: test top-1 {result['test/top1']:.4f}" in out
 
 
 def test_a_finished_run_whose_metrics_are_gone(config, tmp_path):
@@ -174,6 +173,37 @@ def test_a_finished_run_whose_metrics_are_gone(config, tmp_path):
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(InputError, match="its metrics.jsonl holds no result"):
         train_and_evaluate(config, tmp_path)
+
+
+def test_a_run_is_finished_when_its_last_checkpoint_is_written(
+    config, tmp_path, monkeypatch, capsys
+):
+    def fail(self, step, *args):
+        raise OSError("No space left")
+
+    monkeypatch.setattr(Checkpoints, "_write", fail)
+    config.num_train_steps = 1
+    with pytest.raises(RunError, match="checkpoint: .*No space left"):
+        train_and_evaluate(config, tmp_path)
+    assert "epoch 0.25/2" in (out := capsys.readouterr().out)
+    assert "finished" not in out
+
+
+def test_input_that_cannot_be_used_leaves_no_checkpoints(config, tmp_path):
+    config.data.name = "didgits"
+    with pytest.raises(InputError, match="data.name must be one of"):
+        train_and_evaluate(config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_run_goes_on_with_other_metrics(config, tmp_path):
+    config.num_train_steps = 4
+    train_and_evaluate(config, tmp_path)
+    config.num_train_steps, config.eval.metrics = 8, ("loss", "top1", "balanced")
+    result = train_and_evaluate(config, tmp_path)
+    assert "test/balanced" in result
+    first, second = metrics_of(tmp_path, "test/top5", "test/balanced")
+    assert first[1] is None and second[0] is None
 
 
 def test_rows_past_the_restored_step_are_dropped(config, tmp_path):
@@ -332,6 +362,7 @@ class Recorder:
         return self._config.to_dict()
 
 
+@pytest.mark.heavy
 def test_every_key_is_read(config, shapes_dir, tmp_path, monkeypatch):
     """A key that nothing reads is a lie; what `validate` reads does not count."""
     from alexnet_jax.config import flatten_config
@@ -366,7 +397,7 @@ def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
     kept = DataSpec.load(tmp_path)
     other = dataclasses.replace(kept.statistics, mean=kept.statistics.mean + 1)
     dataclasses.replace(kept, measure=lambda: other).save(tmp_path)
-    train_and_evaluate(config, tmp_path)  # has ended: nothing is fed
+    train_and_evaluate(config, tmp_path)  # has ended: nothing is read
     config.num_train_steps = 2
     with pytest.raises(InputError, match=r"data.data_dir: .*digits.* measured again "):
         train_and_evaluate(config, tmp_path)

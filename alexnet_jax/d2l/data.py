@@ -54,11 +54,17 @@ class DataModule:
 
     def train_dataloader(self) -> Iterable[Pair]:
         """Returns the batches to train on, shuffled again by each iteration."""
-        raise InputError(f"{type(self).__name__} defines no train_dataloader()")
+        raise InputError(
+            f"data: {type(self).__name__} defines no train_dataloader(); define "
+            "one that returns an iterable of pairs (X, y)"
+        )
 
     def val_dataloader(self) -> Iterable[Pair]:
         """Returns the batches to validate on."""
-        raise InputError(f"{type(self).__name__} defines no val_dataloader()")
+        raise InputError(
+            f"data: {type(self).__name__} defines no val_dataloader(); define one that "
+            "returns an iterable of pairs (X, y)"
+        )
 
     def text_labels(self, indices: Iterable[int]) -> list[str]:
         """Returns the names of labels."""

@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="stop at a broken image, or report it and leave it out (default: fail)",
     )
     options = parser.parse_args(argv)
-    config = default_config().data
-    config.update(vars(options))
-    builder = open_data_set(config)
+    data = default_config().data
+    data.update(vars(options))
+    builder = open_data_set(data)
     splits = builder.info.splits
     counts = ", ".join(f"{splits[name].num_examples:,} {name}" for name in splits)
     print(

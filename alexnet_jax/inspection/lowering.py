@@ -18,9 +18,9 @@ from alexnet_jax.step import create_state, make_train_step
 
 
 def _optimizer() -> optax.GradientTransformation:
-    config = default_config().optim
-    config.momentum = 0.9
-    return create_optimizer(config, create_schedule(config, 0.01, 1, 1))
+    optim = default_config().optim
+    optim.momentum = 0.9
+    return create_optimizer(optim, create_schedule(optim, 0.01, 1, 1))
 
 
 def abstract_state(name: str, input_shape: tuple[int, ...], num_classes: int) -> Any:

@@ -57,7 +57,8 @@ def look_at_layers(
     found = found or _bad_parameter(after) or "the loss, with dropout"
     raise RunError(
         f"loss: step {int(after.first_bad)} has a loss or an update that is not "
-        f"finite; the first to go wrong is {found}"
+        f"finite; the first to go wrong is {found}; lower optim.learning_rate or "
+        "set optim.warmup_steps"
     )
 
 

@@ -120,7 +120,7 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:.2f}"
 
 
-def _share(part: int, whole: int) -> str:
+def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if part else ""
 
 
@@ -144,9 +144,9 @@ def layer_table(summary: Summary) -> Table:
             shape_text(layer.output_shape[1:]),
             "-" if layer.receptive_field is None else str(layer.receptive_field),
             f"{layer.params:,}" if layer.params else "",
-            _share(layer.params, summary.params),
+            _percent(layer.params, summary.params),
             f"{layer.macs:,}" if layer.macs else "",
-            _share(layer.macs, summary.macs),
+            _percent(layer.macs, summary.macs),
             _megabytes(layer.activation_bytes),
         )
     table.add_section()

@@ -21,8 +21,8 @@ class Stage(NamedTuple):
 
     Attributes:
       name: The layer's name.
-      reads: Its input: its `own` tower's maps or those of `both`; `replicated`, if both
-        towers compute the whole of it.
+      reads: Its input: its tower's maps (`local`) or those of `both`; `replicated`, if
+        both towers compute the whole of it.
       output: The stage's output: height, width and maps of all towers.
       extras: Layers that follow, such as normalization and pooling.
       halo: Whether its normalization reads maps of the other tower.
@@ -50,7 +50,7 @@ def stages(summary: Summary) -> list[Stage]:
     found: list[Stage] = []
     for row in summary.layers:
         if row.params:
-            reads = readers.get(row.name, "own")
+            reads = readers.get(row.name, "local")
             found.append(Stage(row.name, reads, (), [], row.name in halos))
         if row.kind != "flatten":
             found[-1] = found[-1]._replace(output=row.output_shape[1:])
@@ -135,7 +135,7 @@ def _draw_stage(axes: Any, place: int, stage: Stage) -> None:
             zorder=3,
         )
     if replicated:
-        axes.text(place, 0.5, "computed\nalike", ha="center", va="center", fontsize=8)
+        axes.text(place, 0.5, "replicated", ha="center", va="center", fontsize=8)
     if stage.halo:
         axes.annotate(
             "",
@@ -157,12 +157,12 @@ def _draw_arrows(axes: Any, place: int, stage: Stage, sent: int) -> None:
             (left, 1 - height),
             arrowprops={"arrowstyle": "->", "color": color, "linewidth": 1.2},
         )
-        if stage.reads != "own":
+        if stage.reads != "local":
             axes.annotate(
                 "",
                 (right, height + (0.12 if height == 0 else -0.12)),
                 (left, 1 - height + (-0.12 if height == 0 else 0.12)),
                 arrowprops={"arrowstyle": "->", "color": color, "linewidth": 2.4},
             )
-    if stage.reads != "own":
+    if stage.reads != "local":
         axes.text(place - 0.5, 1.5, f"{sent:,}", ha="center", fontsize=9, weight="bold")

@@ -64,10 +64,10 @@ class Conv(nn.Conv):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to `(B, H', W', features)`."""
         groups = self.feature_group_count
-        for what, channels in (("in", x.shape[-1]), ("out", self.features)):
+        for what, channels in (("input", x.shape[-1]), ("output", self.features)):
             if channels % groups:
                 raise InputError(
-                    f"{self.name}: channels {what} must be a multiple of its {groups} "
+                    f"{self.name}: {what} channels must be a multiple of its {groups} "
                     f"groups; got {channels}"
                 )
         return super().__call__(x)

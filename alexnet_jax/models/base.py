@@ -18,7 +18,7 @@ from alexnet_jax.layers.towers import one_tower
 
 
 class Reference(NamedTuple):
-    """Where a network comes from, and at what it was made to look.
+    """Where a network comes from, and the input that it was made for.
 
     Attributes:
       source: Author and year, or file.
@@ -34,7 +34,7 @@ class Reference(NamedTuple):
 
 
 def layer_name(layer: Callable) -> str:
-    """Returns a layer's own name, such as `conv1`, else what it is called."""
+    """Returns a layer's own name, such as `conv1`, else its class's or function's."""
     kind = getattr(layer, "__name__", type(layer).__name__)
     return getattr(layer, "name", None) or kind
 
@@ -79,7 +79,7 @@ class Classifier(nn.Module):
         return self.net(x)
 
     def layer_outputs(self, x: jax.Array) -> Iterator[tuple[Callable, jax.Array]]:
-        """Yields each layer and what it makes of what the ones before made of `x`."""
+        """Yields each layer and its output, from images `x` on."""
         for layer in self.net.layers:
             x = layer(x)
             yield layer, x
@@ -120,7 +120,7 @@ class Classifier(nn.Module):
           input_shape: `(B, H, W, C)`.
 
         Raises:
-          InputError: A layer would have nothing left to put out.
+          InputError: The images are too small: a layer has no output.
         """
         rows: list[tuple[str, tuple[int, ...]]] = []
 
@@ -129,9 +129,9 @@ class Classifier(nn.Module):
                 rows.append((type(layer).__name__, output.shape))
                 if 0 in output.shape:
                     raise InputError(
-                        f"image_size {input_shape[1]} is too small for "
+                        f"data.image_size {input_shape[1]} is too small for "
                         f"{type(self).__name__}: layer {len(rows)}, "
-                        f"{layer_name(layer)}, has no output left"
+                        f"{layer_name(layer)}, has no output; use larger images"
                     )
 
         # Not `self.init`: the initialization has no part in the shapes.
@@ -190,7 +190,7 @@ class AlexNetBase(Classifier):
 
         Args:
           name: Its parameters' name.
-          features: Maps to put out, before `width`.
+          features: Output maps, before `width`.
           size: Height and width of the kernel.
           stride: In pixels.
           pad: Zeros on each side, or `CEIL`.
@@ -212,7 +212,7 @@ class AlexNetBase(Classifier):
 
         Args:
           name: Its parameters' name.
-          units: To put out; before `width` in all but the network's last.
+          units: Outputs; before `width` in all but the network's last layer.
         """
         return Dense(units, name=name, parent=None)
 

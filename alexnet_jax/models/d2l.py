@@ -1,7 +1,7 @@
 """The AlexNets of the textbooks: one tower, no normalization, images in [0, 1].
 
 A table has a line a block: `conv(name, maps, kernel size, ...)`, `dense(name, units)`,
-and functions. The comment is the shape of the maps that the block puts out.
+and functions. The comment is the shape of the block's output.
 """
 
 from typing import ClassVar
@@ -101,7 +101,7 @@ class AlexNetKeras(AlexNetBase):
         loss takes logits.
 
     Attributes:
-      softmax: Whether to put out probabilities. For use, not for training.
+      softmax: Whether to return probabilities. For prediction, not for training.
 
     Source: Dataplexa, "DL Lesson 38", a Keras `Sequential`.
     """

@@ -2,11 +2,12 @@
 
 One device, and several that share a batch and hold the whole network each: `pmap`.
 Several that hold a tower each, or that belong to several processes: `mesh`, by
-`jax.shard_map`, on which `pmap` itself has rested since jax 0.8. The state has the same
+`jax.shard_map`, on which `pmap` itself is built since jax 0.8. The state has the same
 layout everywhere, so a checkpoint does not know which devices wrote it.
 
 A new device layout is a class with the methods of `Parallel`, which `create_parallel`
-picks. The loop, the job and the tools that look at steps import this room.
+picks. `optim`, `step`, `loop`, `train`, `run/`, `inspection/`, `d2l/` and commands
+import this room.
 """
 
 from collections.abc import Callable

@@ -14,9 +14,9 @@ from alexnet_jax.parallel.sharding import DATA, MODEL, Batch, is_sharded, with_a
 
 @dataclass(frozen=True)
 class MeshParallel:
-    """Rows of devices that share a batch; the devices of a row hold a tower each.
+    """Groups of devices that share a batch; each group holds one network.
 
-    A row of one device holds the whole network.
+    The devices of a group hold a tower each; a group of one device holds all towers.
 
     Attributes:
       mesh: Devices of one kind, over the axes `data` and `model`.
@@ -29,10 +29,10 @@ class MeshParallel:
         return DATA if self.mesh.shape[DATA] > 1 else None
 
     def describe(self) -> str:
-        rows, towers = self.mesh.devices.shape
-        words = f"{rows * towers} × {self.mesh.devices.flat[0].device_kind}"
+        groups, towers = self.mesh.devices.shape
+        words = f"{groups * towers} × {self.mesh.devices.flat[0].device_kind}"
         if towers > 1:
-            words += f": {towers} towers × {rows} batch shards"
+            words += f": {towers} towers × {groups} batch shards"
         if jax.process_count() > 1:
             words += f", in {jax.process_count()} processes"
         return words
@@ -96,18 +96,18 @@ class MeshParallel:
 
     @property
     def batch_sharding(self) -> NamedSharding:
-        """How a batch lies: a part on all devices of a row."""
+        """The sharding of a batch: a part on all devices of a group."""
         return NamedSharding(self.mesh, PartitionSpec(DATA))
 
     def local_slice(self, batch_size: int) -> slice:
         process = jax.process_index()
-        rows = [
-            row
-            for row, devices in enumerate(self.mesh.devices)
+        groups = [
+            group
+            for group, devices in enumerate(self.mesh.devices)
             if any(device.process_index == process for device in devices)
         ]
         each = batch_size // len(self.mesh.devices)
-        return slice(rows[0] * each, (rows[-1] + 1) * each)
+        return slice(groups[0] * each, (groups[-1] + 1) * each)
 
     def shard_batch(self, batch: Batch) -> Any:
         return jax.tree.map(

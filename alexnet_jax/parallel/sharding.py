@@ -1,4 +1,4 @@
-"""How arrays lie on devices: the axes' names, and which arrays towers divide."""
+"""Sharding: the names of the devices' axes, and which arrays towers divide."""
 
 from collections.abc import Sequence
 from typing import Any

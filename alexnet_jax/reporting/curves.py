@@ -35,7 +35,7 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
     for place, seeds in enumerate(runs.values()):
         colors = ("C0", "C1") if len(runs) == 1 else (f"C{place % 10}",) * 2
         for axes, name in zip(panels, ("loss", "top1"), strict=True):
-            _draw_run(axes, seeds, name, unit, colors, alone=len(runs) == 1)
+            _draw_run(axes, seeds, name, unit, colors, is_only=len(runs) == 1)
     for axes in panels:
         axes.set_xlabel(unit)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
@@ -60,7 +60,7 @@ def _draw_run(
     name: str,
     unit: str,
     colors: tuple[str, str],
-    alone: bool,
+    is_only: bool,
 ) -> None:
     """Draws one metric of a run, between evaluations and at them."""
     evaluated = [[row for row in rows if is_evaluation(row)] for rows in seeds]
@@ -69,8 +69,8 @@ def _draw_run(
     thin: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "color": of_train}
     _draw_mean(axes, windows, f"train/{name}", unit, spread=0.0, **thin)
     marked: dict[str, Any] = {"marker": "o", "markersize": 4.0}
-    if alone or not any(windows):
-        style: dict[str, Any] = {"linestyle": "-" if alone else "--", **marked}
+    if is_only or not any(windows):
+        style: dict[str, Any] = {"linestyle": "-" if is_only else "--", **marked}
         _draw_mean(axes, evaluated, f"train/{name}", unit, color=of_train, **style)
     marked["marker"] = "s"
     _draw_mean(axes, evaluated, f"test/{name}", unit, color=of_test, **marked)

@@ -11,6 +11,7 @@ from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.tables import Summary, layer_table
+from alexnet_jax.metrics import METRICS, Metric, shown_metrics
 from alexnet_jax.models import create_configured
 from alexnet_jax.reporting.curves import draw_curves
 from alexnet_jax.reporting.html import (
@@ -69,10 +70,11 @@ def write_report(
 
 
 def _results(runs: Sequence[Run]) -> str:
+    metrics = _shown_metrics(runs)
+
     def cells(run: Run) -> list[str]:
         config = run.record.get("config", {})
         rows = [rows[-1] for rows in run.rows]
-        losses = [row["test/loss"] for row in run.finals]
         seconds = [row["time_s"] for row in rows if "time_s" in row]
         return [
             run.name,
@@ -81,16 +83,34 @@ def _results(runs: Sequence[Run]) -> str:
             f"{max(row['epoch'] for row in rows):.4g}",
             f"{max(row['step'] for row in rows):,}",
             str(len(rows)),
-            percent([row["test/top1"] for row in run.finals]),
+            *(_final(run, f"test/{name}", metrics[name].unit) for name in metrics),
             percent(run.bests),
-            f"{sum(losses) / len(losses):.4f}" if losses else "-",
             f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "-",
         ]
 
     columns = ["run", "network", "data", "epochs", "steps", "seeds"]
-    columns += ["test top-1, %", "best, %", "test loss", "minutes"]
+    columns += [f"test {metric.title}, {metric.unit}" for metric in metrics.values()]
+    columns += ["best top-1, %", "minutes"]
     caption = "Final results; for several seeds, mean ± standard deviation"
-    return table(caption, columns, [cells(run) for run in runs], range(3, 10))
+    numbers = range(3, len(columns))
+    return table(caption, columns, [cells(run) for run in runs], numbers)
+
+
+def _shown_metrics(runs: Sequence[Run]) -> dict[str, Metric]:
+    """Returns the metrics that any of the runs ends with, by name."""
+    titles: set[str] = set()
+    for run in runs:
+        model = run.record.get("config", {}).get("model", {})
+        for row in run.finals:
+            titles |= shown_metrics(row, model.get("num_classes", 10)).keys()
+    return {name: metric for name, metric in METRICS.items() if metric.title in titles}
+
+
+def _final(run: Run, key: str, unit: str) -> str:
+    values = [row[key] for row in run.finals if key in row]
+    if unit == "%":
+        return percent(values)
+    return f"{sum(values) / len(values):.4f}" if values else "-"
 
 
 def _curves(runs: Sequence[Run]) -> Image:

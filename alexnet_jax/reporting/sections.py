@@ -66,10 +66,10 @@ def prediction_sections(
       split: A split of its data set.
       examples: Number of examples to predict, from the first on.
     """
-    answers = list(network.predict_split(split, examples))
-    image = np.concatenate([one.image for one in answers])
-    label = np.concatenate([one.label for one in answers])
-    logits = np.concatenate([one.logits for one in answers])
+    found = list(network.predict_split(split, examples))
+    image = np.concatenate([one.image for one in found])
+    label = np.concatenate([one.label for one in found])
+    logits = np.concatenate([one.logits for one in found])
     probability = probabilities(logits).max(axis=1)
     predicted = logits.argmax(axis=1)
     is_correct = predicted == label
@@ -120,8 +120,8 @@ def prediction_sections(
         f"P: predicted class with its probability; T: true class. The first "
         f"{len(shown)} test images; correct predictions are green, wrong ones red.",
     )
-    found = network.features(image[:1], "conv*")
-    maps = {name: layer[0] for name, layer in found.items()}
+    features = network.features(image[:1], "conv*")
+    maps = {name: layer[0] for name, layer in features.items()}
     yield Section(
         "Feature maps",
         "features",

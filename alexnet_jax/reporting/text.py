@@ -26,9 +26,9 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
     )
     for name, metric in METRICS.items():
         if name in found:
-            text = f"{100 * found[name]:.2f} %"
-            if name == "loss":
-                text = f"{found[name]:.4f} nats"
+            text = f"{found[name]:.4f} {metric.unit}"
+            if metric.unit == "%":
+                text = f"{100 * found[name]:.2f} %"
             yield f"{metric.title:<11} {text}"
     yield ""
     yield f"{'class':<{width}}  images  top-1, %  most often confused with (images)"

@@ -154,7 +154,12 @@ class Checkpoints:
         """
         stored = self._manager.restore(step, args=ocp.args.StandardRestore())
         expected = serialization.to_state_dict(shapes)
-        check_same_arrays(stored, expected, f"checkpoint {self._folder / str(step)}")
+        check_same_arrays(
+            stored,
+            expected,
+            f"checkpoint {self._folder / str(step)}",
+            "choose another --workdir, or the model that wrote it",
+        )
         return serialization.from_state_dict(shapes, stored)
 
 

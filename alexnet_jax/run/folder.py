@@ -5,6 +5,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from ml_collections import ConfigDict
 
@@ -17,26 +18,31 @@ from alexnet_jax.run.checksums import quarantine_damaged, step_folders
 from alexnet_jax.run.records import Records, Row
 
 
-class RunFolder:
-    """A run's folder, in which only this process writes.
+class Folder(Protocol):
+    """A run's folder, as a process of the run has it.
 
     Attributes:
       path: The folder, absolute.
       config: The run's.
-      checkpoints: The run's.
+      checkpoints: The run's, once they are open.
+      rows: All rows of the run's records, once these are open.
     """
 
-    def __init__(self, path: Path, config: ConfigDict) -> None:
-        self.path, self.config = path, config
-        folder = path / "checkpoints"
-        quarantine_damaged(folder)
-        self.checkpoints = Checkpoints(folder, config.checkpoint.keep)
-        self._records: Records | None = None
+    path: Path
+    config: ConfigDict
+    checkpoints: Checkpoints | RemoteCheckpoints
 
     @property
     def rows(self) -> list[Row]:
-        """All rows of the run's records, once these are open."""
-        return self._records.rows if self._records else []
+        """All rows of the run's records."""
+
+    def open_checkpoints(self) -> None:
+        """Opens the checkpoints; moves damaged ones aside.
+
+        Raises:
+          InputError: None is intact.
+          RunError: The folder cannot be written.
+        """
 
     def keep_spec(self, data: Data, step: int, *, ended: bool) -> None:
         """Keeps the input specification, which predictions need.
@@ -49,6 +55,44 @@ class RunFolder:
         Raises:
           InputError: The run began with other data, or with other statistics of it.
         """
+
+    def start_records(self, step: int) -> float:
+        """Opens the records; drops rows past `step`.
+
+        Returns:
+          The seconds that the run took before.
+        """
+
+    def write(self, row: Row) -> None:
+        """Appends a row to the records, once these are open."""
+
+    def close(self) -> None:
+        """Waits until all is written; a second call does nothing.
+
+        Raises:
+          RunError: A checkpoint could not be written.
+        """
+
+
+class RunFolder:
+    """The folder in the primary process: only this process writes to it."""
+
+    def __init__(self, path: Path, config: ConfigDict) -> None:
+        self.path, self.config = path, config
+        self.checkpoints: Checkpoints | RemoteCheckpoints = RemoteCheckpoints()
+        self._records: Records | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        return self._records.rows if self._records else []
+
+    def open_checkpoints(self) -> None:
+        folder = self.path / "checkpoints"
+        with named_disk_errors(self.path):
+            quarantine_damaged(folder)
+            self.checkpoints = Checkpoints(folder, self.config.checkpoint.keep)
+
+    def keep_spec(self, data: Data, step: int, *, ended: bool) -> None:
         kept = None
         if step:
             with contextlib.suppress(InputError):
@@ -63,75 +107,57 @@ class RunFolder:
             )
 
     def start_records(self, step: int) -> float:
-        """Opens the records; drops rows past `step`.
-
-        Returns:
-          The seconds that the run took before.
-        """
         self._records = Records(self.path, self.config, step)
         return self.rows[-1]["time_s"] if self.rows else 0.0
 
     def write(self, row: Row) -> None:
-        """Appends a row to the records, once these are open."""
         assert self._records is not None
         self._records.write(row)
 
     def close(self) -> None:
-        """Waits until all is written; a second call does nothing.
-
-        Raises:
-          RunError: A checkpoint could not be written.
-        """
         if self._records:
             self._records.close()
         self.checkpoints.close()
 
 
 class RemoteFolder:
-    """What processes other than the primary have in place of a run's folder."""
+    """The folder in any other process, which neither reads nor writes it."""
 
     def __init__(self, path: Path, config: ConfigDict) -> None:
         self.path, self.config = path, config
-        self.checkpoints = RemoteCheckpoints()
+        self.checkpoints: Checkpoints | RemoteCheckpoints = RemoteCheckpoints()
         self.rows: list[Row] = []
 
-    def keep_spec(self, data: Data, step: int, *, ended: bool) -> None:
-        """Does nothing."""
+    def open_checkpoints(self) -> None: ...
+
+    def keep_spec(self, data: Data, step: int, *, ended: bool) -> None: ...
 
     def start_records(self, step: int) -> float:
-        """Does nothing; returns 0 s."""
         return 0.0
 
-    def write(self, row: Row) -> None:
-        """Does nothing."""
+    def write(self, row: Row) -> None: ...
 
-    def close(self) -> None:
-        """Does nothing."""
+    def close(self) -> None: ...
 
 
 @contextlib.contextmanager
-def open_folder(path: Path, config: ConfigDict) -> Iterator[RunFolder | RemoteFolder]:
-    """Opens a run's folder; made if missing.
-
-    It is locked, and damaged checkpoints are moved aside. In other processes than the
-    primary nothing is opened.
+def open_folder(path: Path, config: ConfigDict) -> Iterator[Folder]:
+    """Opens and locks a run's folder; made if missing. Only the primary does so.
 
     Args:
       path: Absolute.
       config: The run's.
 
     Raises:
-      InputError: The folder cannot be written, another run is writing to it, it holds
-        another config's run, or none of its checkpoints is intact.
+      InputError: The folder cannot be written, another run is writing to it, or it
+        holds another config's run.
     """
     if not is_primary():
         yield RemoteFolder(path, config)
         return
     with workdir_lock(path):
         check_same_run(path, config, bool(step_folders(path / "checkpoints")))
-        with named_disk_errors(path):
-            folder = RunFolder(path, config)
-        with contextlib.closing(folder):
+        with contextlib.closing(RunFolder(path, config)) as folder:
             yield folder
 
 
@@ -212,7 +238,6 @@ def check_same_run(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> N
     stretched = config.optim.schedule in ("cosine", "one_weird_trick")
     if stretched and epochs[0] != epochs[1]:
         print(
-            f"note      the run was to be {epochs[0]} epochs long and is now "
-            f"{epochs[1]}: from here on its learning rates are those of the new "
-            f"{config.optim.schedule}"
+            f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
+            f"the learning rates follow the new {config.optim.schedule}"
         )

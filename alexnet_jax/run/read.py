@@ -142,7 +142,7 @@ def read_runs(workdirs: Sequence[Path]) -> list[Run]:
     """Reads several runs and names each by the part of its path that is distinct."""
     paths = [path.expanduser().absolute() for path in workdirs]
     if len(set(paths)) < len(paths):
-        raise InputError("WORKDIR: the same folder is given twice")
+        raise InputError("WORKDIR: the same folder is given twice; give each once")
     # A seed's folder is not named after its run.
     depth = 2 if any(path.name.startswith("seed-") for path in paths) else 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):

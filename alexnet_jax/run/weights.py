@@ -20,14 +20,20 @@ def single_process_options() -> ocp.options.MultiprocessingOptions:
     return ocp.options.MultiprocessingOptions(
         primary_host=process,
         active_processes={process},
-        barrier_sync_key_prefix=f"alone{process}",
+        barrier_sync_key_prefix=f"process{process}",
     )
 
 
 def check_same_arrays(
-    stored: Mapping[str, Any], expected: Mapping[str, Any], what: str
+    stored: Mapping[str, Any], expected: Mapping[str, Any], what: str, remedy: str
 ) -> None:
-    """Checks that two trees hold arrays of the same names and shapes.
+    """Checks that a checkpoint's arrays have a network's names and shapes.
+
+    Args:
+      stored: The checkpoint's tree.
+      expected: The network's tree.
+      what: What an error calls the checkpoint.
+      remedy: What an error says to do.
 
     Raises:
       InputError: They do not; the arrays that differ are named.
@@ -37,16 +43,15 @@ def check_same_arrays(
         for tree in (stored, expected)
     )
     differing = [
-        f"{name} is {there.get(name, 'missing')} there, "
-        f"{here.get(name, 'missing')} here"
+        f"{name} is {there.get(name, 'missing')} in the checkpoint, "
+        f"{here.get(name, 'missing')} in the model"
         for name in sorted(there.keys() | here.keys())
         if there.get(name) != here.get(name)
     ]
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
-            f"{what} is of another model: {'; '.join(differing[:3])}{more}; choose "
-            "another --workdir, or the model that wrote it"
+            f"{what} is of another model: {'; '.join(differing[:3])}{more}; {remedy}"
         )
 
 

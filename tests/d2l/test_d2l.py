@@ -86,6 +86,7 @@ class TestData:
         assert titles == digits.text_labels(batch[1][:8])
         assert digits.visualize(batch, labels=["a", "b"])[0].get_title() == "a"
 
+    @pytest.mark.heavy
     def test_fashion_mnist_has_d2ls_labels(self, fashion_files, tmp_path):
         data = d2l.FashionMNIST(
             batch_size=128,

@@ -83,6 +83,7 @@ def fashion_dir(fashion_files, tmp_path_factory):
     return folder
 
 
+@pytest.mark.heavy
 class TestWithFiles:
     def test_every_image_is_there(self, fashion_files, fashion_dir):
         data = load(fashion_dir)

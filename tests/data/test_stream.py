@@ -108,7 +108,7 @@ class TestBatches:
             assert_same(batch, memory.batch(step))
 
     def test_images_are_those_of_the_files(self, zoo, load):
-        for fit in jpeg.FITS:
+        for fit in ("crop", "warp"):
             test = load(fit=fit).test
             found = {
                 image.tobytes(): label
@@ -256,6 +256,7 @@ def test_statistics(load, tmp_path):
     assert train.statistics().mean_image.shape == (24, 24, 3)
 
 
+@pytest.mark.heavy
 def test_a_run_is_trained_stopped_and_resumed(config, zoo, tmp_path):
     config.data.name, config.data.manual_dir = "image_folder", str(zoo[0])
     config.data.data_dir, config.data.stored_size = str(zoo[1]), 28

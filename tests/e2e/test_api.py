@@ -1,5 +1,6 @@
 """The public API in fresh processes: every name, in whatever order."""
 
+import os
 import subprocess
 import sys
 
@@ -52,3 +53,26 @@ def test_importing_it_loads_no_jax():
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert set(done.stdout.split()) <= {"alexnet_jax", *sys.stdlib_module_names}
+
+
+def test_the_examples_that_train_and_load(data_dir, tmp_path):
+    code = "\n".join(
+        [
+            "import doctest, alexnet_jax.train, alexnet_jax.trained",
+            "from alexnet_jax.config import default_config",
+            "from alexnet_jax.train import train_and_evaluate",
+            "from alexnet_jax.trained import load",
+            "flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS",
+            "for subject in (train_and_evaluate, load):",
+            "    doctest.run_docstring_examples(subject, globals(), optionflags=flags)",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"TFDS_DATA_DIR": str(data_dir), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (tmp_path / "runs" / "mine" / "config.json").exists()

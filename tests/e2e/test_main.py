@@ -98,7 +98,7 @@ def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     assert over == "to start over: the same command with another --workdir"
     again = main(*command, TFDS_DATA_DIR=str(data_dir))
     assert again.returncode == 0
-    assert "finished  before, at step 15" in again.stdout and longer in again.stdout
+    assert "finished  earlier, at step 15" in again.stdout and longer in again.stdout
     # The printed command trains longer.
     label = "to train longer: python -m alexnet_jax.main "
     assert longer.startswith(label)

@@ -32,7 +32,16 @@ def test_every_network_has_its_numbers():
     assert TABLE.keys() == MODELS.keys() == GOLDEN["networks"].keys()
 
 
-@pytest.mark.parametrize("name", TABLE)
+FULL_WIDTH = [name for name in TABLE if TABLE[name].golden.width == 1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.heavy] * (name in FULL_WIDTH))
+        for name in TABLE
+    ],
+)
 def test_networks(name):
     """As they are defined, without Winograd's algorithm."""
     # Images of large contrast cancel, and float32 shows it; in float64 all gradients
@@ -41,6 +50,7 @@ def test_networks(name):
     compare_network(name, near, precision="highest")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["alexnet_d2l", "alexnet_torchvision"])
 def test_networks_as_they_run(name):
     compare_network(name, 1e-4, precision="default")
@@ -88,7 +98,7 @@ def compare_network(name, near, precision):
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_normalisation(name):
+def test_normalization(name):
     convention, size, alpha, k = NORMS[name]
     layer = LocalResponseNorm(convention, size=size, alpha=alpha)
     assert layer.constant == k

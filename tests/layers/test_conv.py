@@ -20,6 +20,7 @@ def test_ceil_padding(size, window, stride, after, count):
 
 
 class TestConv:
+    @pytest.mark.heavy
     def test_ceil_is_valid_on_the_canvas_of_227(self):
         image = noise(2, 224, 224, 3)
         ceil = Conv(8, (11, 11), strides=4, padding=CEIL, name="conv1")

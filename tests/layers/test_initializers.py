@@ -83,6 +83,7 @@ def test_ungrouped_mixes_the_papers_with_pytorchs():
         check_uniform(params[name], name)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("scheme", "variance"),
     [

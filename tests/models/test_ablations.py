@@ -146,6 +146,7 @@ PLAIN = {"normalization": "none", "pooling": "average", "activation": "tanh"}
 CUT = {"normalization": "batch", "pooling": "2x2", "links": False}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("fields", "layouts"),
     [(PLAIN, [(1, 2)]), (CUT, [(2, 2)])],
@@ -199,6 +200,7 @@ def test_batch_norm_trains_in_bfloat16():
     assert (state.batch_stats["norm1"]["mean"] != 0).all() and not state.first_bad
 
 
+@pytest.mark.heavy
 def test_batch_norm_uses_the_batch_in_training_and_what_it_ran_up_after():
     model = create_model("alexnet_paper", width=1 / 16, normalization="batch")
     image = 100 * jax.random.normal(jax.random.key(2), (4, 67, 67, 1))
@@ -232,7 +234,12 @@ def test_batch_norm_uses_the_batch_in_training_and_what_it_ran_up_after():
         ("alexnet_2012", "activation", "relu6", "must be one of .*; got 'relu6'$"),
         ("alexnet_2012_one_gpu", "links", False, "must be True .* one tower; got F"),
         ("alexnet_d2l", "pooling", "2x2", "must be 'author' with .*: alexnet_paper, "),
-        ("lenet5", "links", False, "must be True with lenet5, .* got False; those "),
+        (
+            "lenet5",
+            "links",
+            False,
+            "must be True with lenet5, .* got False; networks with ",
+        ),
     ],
 )
 def test_ablations_that_cannot_be(name, field, value, line, config):

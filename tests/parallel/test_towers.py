@@ -44,7 +44,14 @@ def padded():
     }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(layout, marks=[pytest.mark.heavy] * (layout != (1, 2)))
+        for layout in LAYOUTS[1:]
+    ],
+    ids=str,
+)
 def test_loss_and_every_gradient(layout, padded):
     one, train_one, eval_one = setup_towers("alexnet_2012", 1, 1, padded)
     many, train_many, eval_many = setup_towers("alexnet_2012", *layout, padded)
@@ -52,6 +59,7 @@ def test_loss_and_every_gradient(layout, padded):
     compare(eval_one(one), eval_many(many))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", [name for name in TOWERED if name != "alexnet_2012"])
 def test_every_network_with_towers(name, padded):
     """Caffe's normalisation crosses from one device to the other."""
@@ -85,6 +93,7 @@ def test_gathers_stand_before_what_reads_both_towers(name, links):
             assert reads.name == layer.reader
 
 
+@pytest.mark.heavy
 def test_clipping_sees_the_gradient_of_both_towers(padded):
     config = default_config().optim
     config.name, config.momentum, config.weight_decay = "sgd_2012", 0.9, 5e-4
@@ -98,6 +107,7 @@ def test_clipping_sees_the_gradient_of_both_towers(padded):
     compare(*states)
 
 
+@pytest.mark.heavy
 def test_dropout_is_reproducible_and_differs_between_the_towers(padded):
     tx = optax.sgd(0.01, momentum=0.9)
     runs = []
@@ -111,6 +121,7 @@ def test_dropout_is_reproducible_and_differs_between_the_towers(padded):
     assert a.any() and b.any() and not np.array_equal(a, b)
 
 
+@pytest.mark.heavy
 def test_tower_a_up_to_pool2_does_not_see_tower_b():
     """The Jacobian on two devices: of each tower's maps by the other's parameters."""
     parallel = create_parallel(1, 2, 1, "alexnet_2012")
@@ -164,6 +175,7 @@ def towers(config):
     return config
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
     """Written by 2×2; opened by one, by pmap on four, and by one pair: the same."""
     run(towers, tmp_path, "run", (2, 2), 2)
@@ -181,6 +193,7 @@ def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
         assert result["test/loss"] == pytest.approx(results[0]["test/loss"], rel=1e-5)
 
 
+@pytest.mark.heavy
 def test_nothing_is_said_but_what_2012_said():
     parallel = create_parallel(2, 2, 16, "alexnet_paper")
     step = describe_collectives(parallel, "alexnet_paper", (16, 224, 224, 3), 1000)

@@ -55,12 +55,12 @@ def files_of_newest(workdir):
     return sorted(path for path in newest.rglob("*") if path.is_file())
 
 
-class TestSeals:
+class TestChecksums:
     def test_a_checkpoint_is_intact_as_written(self, run):
         for folder in step_folders(run / "checkpoints").values():
             assert find_fault(folder) is None
-            sealed = json.loads((folder / CHECKSUMS).read_text())["sha256"]
-            assert len(sealed) >= 8 and CHECKSUMS not in sealed
+            sums = json.loads((folder / CHECKSUMS).read_text())["sha256"]
+            assert len(sums) >= 8 and CHECKSUMS not in sums
 
     @pytest.mark.parametrize(
         "kind", [kind for kind in KINDS if "file" in kind or "bit" in kind]
@@ -125,7 +125,7 @@ def test_a_checkpoint_of_another_shape_names_the_arrays(run, config):
     (run / "config.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="of another model: ") as error:
         train_and_evaluate(config, run)
-    assert "fc5/bias is (10,) there, (12,) here" in str(error.value)
+    assert "fc5/bias is (10,) in the checkpoint, (12,) in the model" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -253,7 +253,7 @@ def test_lengthening_a_cosine_says_so(config, tmp_path, capsys):
     config.num_epochs = 2
     train_and_evaluate(config, tmp_path)
     out = capsys.readouterr().out
-    assert "note      the run was to be 1 epochs long and is now 2" in out
+    assert "note      num_epochs was 1, is 2: from this step on" in out
 
 
 class TestNotFinite:

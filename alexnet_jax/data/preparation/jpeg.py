@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-FITS = ("crop", "warp")
-
 # Large images are decoded at half or a quarter of their size, but at no less than twice
 # the wanted size: the filter below can hardly tell the difference.
 _SPARE = 2

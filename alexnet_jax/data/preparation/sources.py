@@ -81,7 +81,8 @@ class Files:
             except OSError as error:
                 raise InputError(
                     f"data.manual_dir: {file.path} cannot be read "
-                    f"({error.strerror or error})"
+                    f"({error.strerror or error}); repair or remove it, and run the "
+                    "same command again"
                 ) from error
             yield file.name, file.label, content
 

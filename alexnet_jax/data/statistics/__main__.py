@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("name", metavar="NAME", help=f"one of {', '.join(DATA_SETS)}")
     add("--data-dir", metavar="DIR", help="folder of the prepared data sets")
     add("--manual-dir", metavar="DIR", help="folder of the original files")
-    config = default_config().data
-    config.update(vars(parser.parse_args(argv)))
+    settings = default_config().data
+    settings.update(vars(parser.parse_args(argv)))
     data = create_data(
-        config, batch_size=_BATCH_SIZE, eval_batch_size=_BATCH_SIZE, seed=0
+        settings, batch_size=_BATCH_SIZE, eval_batch_size=_BATCH_SIZE, seed=0
     )
     start = time.perf_counter()
     statistics = measure(_images(data.train))
@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         statistics.save(data.folder / FILE_NAME)
     except OSError as error:
         raise InputError(
-            f"{data.folder} cannot be written ({error.strerror or error})"
+            f"--data-dir: {data.folder} cannot be written ({error.strerror or error}); "
+            "make room, or choose another --data-dir"
         ) from error
     print(describe(statistics))
     print(f"{'measured':12}{data.train.num_examples:,} images in {seconds:.1f} s")

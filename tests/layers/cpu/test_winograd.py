@@ -26,7 +26,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.heavy] * case.startswith("conv"))
+        for case in CASES
+    ],
+)
 def test_agrees_with_xla(monkeypatch, case):
     """Value and gradients, 2 images of 5 at a time: the last part is padded."""
     monkeypatch.setattr(winograd, "_parts", lambda *_: 3)
