@@ -129,7 +129,7 @@ class Classifier(nn.Module):
                 rows.append((type(layer).__name__, output.shape))
                 if 0 in output.shape:
                     raise InputError(
-                        f"data.image_size {input_shape[1]} is too small for "
+                        f"image_size {input_shape[1]} is too small for "
                         f"{type(self).__name__}: layer {len(rows)}, "
                         f"{layer_name(layer)}, has no output; use larger images"
                     )

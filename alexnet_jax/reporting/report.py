@@ -11,7 +11,7 @@ from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.tables import Summary, layer_table
-from alexnet_jax.metrics import METRICS, Metric, shown_metrics
+from alexnet_jax.metrics import METRICS, shown_metrics
 from alexnet_jax.models import create_configured
 from alexnet_jax.reporting.curves import draw_curves
 from alexnet_jax.reporting.html import (
@@ -70,7 +70,9 @@ def write_report(
 
 
 def _results(runs: Sequence[Run]) -> str:
-    metrics = _shown_metrics(runs)
+    shown = _shown_metrics(runs)
+    fractions = [name for name in shown if METRICS[name].unit == "%"]
+    losses = [name for name in shown if METRICS[name].unit == "nats"]
 
     def cells(run: Run) -> list[str]:
         config = run.record.get("config", {})
@@ -83,30 +85,34 @@ def _results(runs: Sequence[Run]) -> str:
             f"{max(row['epoch'] for row in rows):.4g}",
             f"{max(row['step'] for row in rows):,}",
             str(len(rows)),
-            *(_final(run, f"test/{name}", metrics[name].unit) for name in metrics),
+            *(_final(run, name, "%") for name in fractions),
             percent(run.bests),
+            *(_final(run, name, "nats") for name in losses),
             f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "-",
         ]
 
     columns = ["run", "network", "data", "epochs", "steps", "seeds"]
-    columns += [f"test {metric.title}, {metric.unit}" for metric in metrics.values()]
-    columns += ["best top-1, %", "minutes"]
+    columns += [f"test {METRICS[name].title}, %" for name in fractions]
+    columns += ["best top-1, %"]
+    columns += [f"test {METRICS[name].title}, nats" for name in losses]
+    columns += ["minutes"]
     caption = "Final results; for several seeds, mean ± standard deviation"
     numbers = range(3, len(columns))
     return table(caption, columns, [cells(run) for run in runs], numbers)
 
 
-def _shown_metrics(runs: Sequence[Run]) -> dict[str, Metric]:
-    """Returns the metrics that any of the runs ends with, by name."""
+def _shown_metrics(runs: Sequence[Run]) -> list[str]:
+    """Returns the names of the metrics that any of the runs ends with."""
     titles: set[str] = set()
     for run in runs:
         model = run.record.get("config", {}).get("model", {})
         for row in run.finals:
             titles |= shown_metrics(row, model.get("num_classes", 10)).keys()
-    return {name: metric for name, metric in METRICS.items() if metric.title in titles}
+    return [name for name, metric in METRICS.items() if metric.title in titles]
 
 
-def _final(run: Run, key: str, unit: str) -> str:
+def _final(run: Run, name: str, unit: str) -> str:
+    key = f"test/{name}"
     values = [row[key] for row in run.finals if key in row]
     if unit == "%":
         return percent(values)

@@ -200,7 +200,7 @@ class TestBadInput:
                 self.net = nn.Sequential([nn.Conv(7, (3, 3))])
 
         with pytest.raises(
-            InputError, match="Wrong must put out .batch, 10.*Conv, puts"
+            InputError, match="Wrong must return .batch, 10.*Conv, returns"
         ):
             d2l.Trainer(max_epochs=1).fit(Wrong(), digits)
 

@@ -13,8 +13,13 @@ def test_the_picture_is_drawn_from_the_network(tmp_path):
     assert path.stat().st_size > 10_000
     drawn = stages(summarize("caffenet"))
     assert [(stage.name, stage.reads) for stage in drawn] == [
-        *[("conv1", "own"), ("conv2", "own"), ("conv3", "both"), ("conv4", "own")],
-        *[("conv5", "own"), ("fc6", "both"), ("fc7", "both"), ("fc8", "replicated")],
+        *[
+            ("conv1", "local"),
+            ("conv2", "local"),
+            ("conv3", "both"),
+            ("conv4", "local"),
+        ],
+        *[("conv5", "local"), ("fc6", "both"), ("fc7", "both"), ("fc8", "replicated")],
     ]
     assert [stage.name for stage in drawn if stage.halo] == ["conv1", "conv2"]
     assert not any(stage.halo for stage in stages(summarize("alexnet_2012")))

@@ -80,10 +80,10 @@ class TestConv:
         np.testing.assert_allclose(conv.apply(variables, x), both, atol=1e-5)
 
     @pytest.mark.parametrize(
-        ("channels", "features", "what"), [(5, 4, "in"), (4, 5, "out")]
+        ("channels", "features", "what"), [(5, 4, "input"), (4, 5, "output")]
     )
     def test_groups_that_do_not_divide(self, channels, features, what):
         conv = Conv(features, (3, 3), feature_group_count=2, name="conv2")
-        line = f"conv2: channels {what} must be a multiple of its 2 groups; got 5"
+        line = f"conv2: {what} channels must be a multiple of its 2 groups; got 5"
         with pytest.raises(InputError, match=line):
             conv.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
