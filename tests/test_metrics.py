@@ -142,7 +142,7 @@ class TestBalanced:
         found = evaluate(logits, list(range(3)) * 10)
         assert found["balanced"] == pytest.approx(found["top1"])
 
-    @pytest.mark.parametrize("devices", [1, 4])
+    @pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.heavy)])
     def test_a_run_records_it_and_evaluate_finds_the_same(
         self, config, devices, tmp_path, capsys
     ):

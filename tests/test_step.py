@@ -91,6 +91,7 @@ def padded():
     return {"image": image, "label": label, "mask": np.arange(16) < 3}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("devices", [2, 4])
 @pytest.mark.parametrize("full", [True, False])
 def test_gradients_on_several_devices(devices, full, padded):
@@ -103,6 +104,7 @@ def test_gradients_on_several_devices(devices, full, padded):
     compare(eval_one(one, padded), eval_many(many, padded))
 
 
+@pytest.mark.heavy
 def test_devices_draw_the_same_crops_and_colors(padded):
     """Chunks that share a crop lie across the devices' shares."""
     padded["mask"][:] = True
@@ -213,6 +215,7 @@ def test_evaluation_counts_every_example_once(batches):
         )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("devices", [1, 4])
 def test_batch_norm_trains(devices, padded):
     state, train, evaluate = setup(UserNet(), devices, rate=0.01)

@@ -37,7 +37,7 @@ def user_net(config, monkeypatch):
     return config
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.heavy)])
 def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     """Interrupted inside an epoch and again in the next."""
     user_net.parallel.data = devices
@@ -61,6 +61,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     assert result["test/top1"] > (0.5 if devices == 1 else 0.3)
 
 
+@pytest.mark.heavy
 def test_losses_of_one_and_four_devices_agree(config, tmp_path):
     for devices in (1, 4):
         config.parallel.data = devices
@@ -71,6 +72,7 @@ def test_losses_of_one_and_four_devices_agree(config, tmp_path):
     np.testing.assert_allclose(one, four, rtol=1e-4)
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_of_four_devices_opens_on_one(config, tmp_path):
     for devices, epochs in ((4, 1), (1, 2)):
         config.parallel.data, config.num_epochs = devices, epochs
@@ -99,6 +101,7 @@ def test_events_come_at_their_intervals(config, tmp_path):
     assert saved(tmp_path) == [5, 8, 10, 12]
 
 
+@pytest.mark.heavy
 def test_the_newest_and_the_best_are_kept(config, tmp_path, monkeypatch):
     accuracies = iter([0.5, 0.9, 0.6, 0.7, 0.1])
 
@@ -232,6 +235,7 @@ def test_another_configs_run_is_not_gone_on_with(config, tmp_path):
         train_and_evaluate(config, tmp_path)
 
 
+@pytest.mark.heavy
 def test_what_only_lengthens_places_or_reports_may_change(config, tmp_path):
     config.num_epochs = 1
     train_and_evaluate(config, tmp_path)
@@ -244,7 +248,9 @@ def test_what_only_lengthens_places_or_reports_may_change(config, tmp_path):
     assert train_and_evaluate(config, tmp_path)["step"] == 6
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
+)
 def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     config.num_epochs = 2
     train_and_evaluate(config, tmp_path / "whole")
@@ -268,7 +274,9 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
+)
 def test_a_signal_waits_for_the_last_checkpoint(number, config, tmp_path, monkeypatch):
     write = Checkpoints._write
 
@@ -282,6 +290,7 @@ def test_a_signal_waits_for_the_last_checkpoint(number, config, tmp_path, monkey
     assert saved(tmp_path) == [4, 8]
 
 
+@pytest.mark.heavy
 def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
     config.num_train_steps = 1
     config.optim.momentum = 0.0

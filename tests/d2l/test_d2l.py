@@ -127,6 +127,7 @@ class TestTrainer:
         assert trainer.picture == Path("user-net.png") and trainer.picture.exists()
         assert "curves    user-net.png" in out and "epoch 4/4 | train loss" in out
 
+    @pytest.mark.heavy
     def test_the_curves_points_are_of_half_epochs(self, digits):
         """Two halves weigh as much as the whole."""
         trainer = d2l.Trainer(max_epochs=1)
@@ -145,6 +146,7 @@ class TestTrainer:
         assert trainer.train_batch_idx == 45
         assert trainer.board.data["val_acc"][-1][1] > 0.8
 
+    @pytest.mark.heavy
     def test_the_same_key_gives_the_same_network(self, digits):
         states = []
         for seed in (1, 1, 2):
@@ -154,6 +156,7 @@ class TestTrainer:
         same = [np.array_equal(a, b) for a, b in zip(*states[:2], strict=True)]
         assert all(same) and not np.array_equal(states[0][-1], states[2][-1])
 
+    @pytest.mark.heavy
     def test_several_gpus_share_a_batch(self, digits, monkeypatch):
         monkeypatch.setattr("alexnet_jax.d2l.trainer.gpus", jax.devices)
         curves = []
@@ -164,6 +167,7 @@ class TestTrainer:
             curves.append(trainer.board.data["val_loss"])
         np.testing.assert_allclose(*curves, rtol=1e-4)
 
+    @pytest.mark.heavy
     def test_the_gradient_is_clipped(self, digits):
         def change(clip):
             trainer = d2l.Trainer(max_epochs=1, gradient_clip_val=clip, max_steps=1)

@@ -54,6 +54,7 @@ def check_normal(kernel, deviation, name):
     assert 3.0 < np.abs(kernel).max() / deviation < 7.0, name  # has tails
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", AUTHORS)
 def test_authors_deviations_and_biases(scheme):
     params = draw("alexnet_paper", scheme)
@@ -117,6 +118,7 @@ def test_author_is_the_default(name):
     assert jax.tree.all(jax.tree.map(np.array_equal, by_author, by_name))
 
 
+@pytest.mark.heavy
 def test_layers_do_not_share_draws():
     params = draw("alexnet_half", "torch")
     corner = (slice(8), slice(8))

@@ -124,6 +124,7 @@ def test_every_network_takes_them_together(name):
     assert ("flatten" in kinds) is links
 
 
+@pytest.mark.heavy
 def test_without_links_towers_meet_in_fc8_alone():
     model = create_model("alexnet_2012", training=False, width=1 / 8, links=False)
     model = model.clone(initializer="torch")
@@ -178,6 +179,7 @@ def test_any_devices_make_the_same_step(fields, layouts):
     compare(eval_one(one), eval_many(many))
 
 
+@pytest.mark.heavy
 def test_batch_norm_trains_in_bfloat16():
     """Its statistics stay float32. (JAX's usual promotion: linen mixes the two.)"""
     model = create_model("alexnet_2012", width=1 / 16, normalization="batch")

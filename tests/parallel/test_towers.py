@@ -44,14 +44,8 @@ def padded():
     }
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        pytest.param(layout, marks=[pytest.mark.heavy] * (layout != (1, 2)))
-        for layout in LAYOUTS[1:]
-    ],
-    ids=str,
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
 def test_loss_and_every_gradient(layout, padded):
     one, train_one, eval_one = setup_towers("alexnet_2012", 1, 1, padded)
     many, train_many, eval_many = setup_towers("alexnet_2012", *layout, padded)

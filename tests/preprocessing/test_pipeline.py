@@ -159,6 +159,7 @@ class TestCrops:
         np.testing.assert_allclose(part, whole[16:48], atol=1e-6)
         assert not np.allclose(draw(made, image, key=1), whole)
 
+    @pytest.mark.heavy
     def test_shared_crops(self):
         leaves = {"canvas": 12, "crop": "random", "mirror": True, "shared": 32}
         image = coordinates(320)
@@ -249,6 +250,7 @@ class TestMeans:
         mean = np.random.default_rng(1).random((12, 12, 3)) * 200
         return dataclasses.replace(KRIZHEVSKY, mean_image=mean)
 
+    @pytest.mark.heavy
     def test_2012_takes_the_central_window_from_whatever_crop(self):
         image, found = coordinates(20), self.statistics()
         leaves = {"canvas": 12, "crop": "random", "mirror": True}

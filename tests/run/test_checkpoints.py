@@ -82,6 +82,7 @@ class TestChecksums:
         assert find_fault(run / "checkpoints" / "8") == "its folder is empty"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_one_before_a_damaged_one_is_used(run, kind, config, tmp_path, capsys):
     whole = go_on(config, tmp_path / "whole")
@@ -245,6 +246,7 @@ def test_a_clock_that_went_back(config, tmp_path, monkeypatch):
     assert rows == sorted(rows)
 
 
+@pytest.mark.heavy
 def test_lengthening_a_cosine_says_so(config, tmp_path, capsys):
     config.optim.schedule = "cosine"
     config.num_epochs = 1
@@ -278,6 +280,7 @@ class TestNotFinite:
         assert list(step_folders(run / "checkpoints")) == [4, 8]
         assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [4, 8]
 
+    @pytest.mark.heavy
     def test_the_spoilt_parameter_is_named(self, run, config):
         config.debug.nans = True
         with pytest.raises(RunError, match="step 9 .* wrong is the update of conv1/"):

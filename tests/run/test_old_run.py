@@ -46,6 +46,7 @@ def test_it_is_evaluated(workdir, capsys):
         assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.mark.heavy
 def test_it_is_reported(workdir, capsys):
     report.main([str(workdir), "--examples=20"])
     assert "report.html" in capsys.readouterr().out

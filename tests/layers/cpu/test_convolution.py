@@ -21,6 +21,7 @@ def test_one_convolution_a_group_on_the_cpu_and_one_in_all_elsewhere():
     assert counts == {"cpu": 2, "cuda": 1}
 
 
+@pytest.mark.heavy
 def test_precision_turns_winograd_off():
     x = noise(1, 9, 9, 16)
     conv = Conv(16, (3, 3))
@@ -31,6 +32,7 @@ def test_precision_turns_winograd_off():
         assert count_convolutions(conv, variables, x) == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("shape", "settings"),
     [
@@ -54,6 +56,7 @@ def test_it_leaves_the_rest_to_xla(shape, settings):
     assert count_convolutions(conv, variables, x) == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [11, 14])
 @pytest.mark.parametrize(("kernel", "stride"), [(11, 4), (8, 4), (3, 2), (5, 1)])
 def test_space_to_depth(size, kernel, stride):

@@ -11,6 +11,7 @@ from alexnet_jax.layers.pooling import max_pool, max_pool_2x2, max_pool_ceil
 from tests.helpers import noise
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pool", [max_pool, max_pool_2x2])
 def test_the_gradient_survives_what_xla_fuses(pool):
     """After ReLU and BatchNorm, which XLA computes twice, to other last bits.

@@ -26,10 +26,13 @@ CASES = {
 }
 
 
+QUICK = ["smaller than a tile", "padding on one side"]
+
+
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=[pytest.mark.heavy] * case.startswith("conv"))
+        pytest.param(case, marks=[pytest.mark.heavy] * (case not in QUICK))
         for case in CASES
     ],
 )
@@ -58,6 +61,7 @@ def test_parts_fit_the_workspace():
     assert counts == [1, 2, 3, 1]
 
 
+@pytest.mark.heavy
 def test_a_part_leaves_its_workspace_to_the_next(monkeypatch):
     conv, x = Conv(32, (3, 3)), noise(8, 24, 24, 32)
     variables = conv.init(jax.random.key(1), x)
@@ -87,6 +91,7 @@ def test_the_step_needs_the_fewest_multiplications(outputs, size, step):
     assert winograd._best_step(outputs, size) == step
 
 
+@pytest.mark.heavy
 def test_several_images_at_a_time_are_one_by_one():
     x = noise(3, 9, 9, 16)
     conv = Conv(16, (3, 3))
