@@ -114,6 +114,7 @@ class TestLabelSmoothing:
     def test_none_is_plain_cross_entropy(self):
         assert create_loss(default_config().optim) is cross_entropy
 
+    @pytest.mark.heavy
     def test_a_run_trains_with_it(self, config, tmp_path):
         """At rate 0 the network stays: only the training loss differs."""
         config.optim.learning_rate, config.num_epochs = 0.0, 1

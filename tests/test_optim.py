@@ -214,6 +214,7 @@ class TestAdamW:
             jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *made)
             params = optax.apply_updates(params, made[0])
 
+    @pytest.mark.heavy
     def test_a_resumed_run_is_the_uninterrupted_one(self, config, tmp_path):
         config.optim.name, config.optim.momentum = "adamw", 0.0
         config.optim.learning_rate, config.optim.weight_decay = 1e-3, 0.01

@@ -286,6 +286,7 @@ class TestNotFinite:
         with pytest.raises(RunError, match="step 9 .* wrong is the update of conv1/"):
             train_and_evaluate(config, run)
 
+    @pytest.mark.heavy
     def test_the_first_bad_layer_is_named(self, config, tmp_path, monkeypatch):
         class Broken(models.LeNet):
             def init(self, *args, **kwargs):

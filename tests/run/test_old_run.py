@@ -29,6 +29,7 @@ def workdir(tmp_path, data_dir, monkeypatch):
     return shutil.copytree(SOURCE, tmp_path / "old")
 
 
+@pytest.mark.heavy
 def test_it_is_resumed_to_the_end_that_it_would_have_had(workdir):
     config = read_config(workdir)
     config.num_train_steps, config.parallel.data = None, 1
