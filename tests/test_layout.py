@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "alexnet_jax"
 
@@ -63,10 +65,25 @@ def test_preparation_is_the_data_rooms_own():
 
 
 def test_who_knows_a_runs_folder():
-    commands = {"main", "predict", "evaluate", "report", "checkpoint", "summary"}
-    allowed = {"train", "loop", "trained", "reporting", "d2l", *commands}
+    allowed = {"train", "loop", "trained", "reporting", "d2l", *COMMANDS}
     for name in importers("alexnet_jax.run"):
         assert name.split(".")[1] in allowed, name
+
+
+COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint"}
+# Who may import a room, as its `__init__` says; `layers/` and `data/` have laws above.
+IMPORTERS = {
+    "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"},
+    "preprocessing": {"step", "loop", "trained", "inspection", "d2l"},
+    "inspection": {"reporting", "train", "loop", "trained"},
+    "reporting": {"train"},
+}
+
+
+@pytest.mark.parametrize("room", IMPORTERS)
+def test_who_may_import_a_room(room):
+    for name in importers(f"alexnet_jax.{room}"):
+        assert name.split(".")[1] in IMPORTERS[room] | COMMANDS, name
 
 
 def test_a_room_says_what_it_is_for_and_the_top_stays_small():
