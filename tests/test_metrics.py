@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alexnet_jax import metrics
 from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import (
@@ -86,6 +89,18 @@ def test_parts_add_up():
         mask = jnp.ones(len(label[part]), bool)
         total = add_sums(total, metric_sums(METRICS, logits[part], label[part], mask))
     assert finish_metrics(total) == pytest.approx(evaluate(logits, label), rel=1e-6)
+
+
+def test_the_metric_of_the_docs(monkeypatch):
+    """What docs/extending.md says of a new metric is all that it takes."""
+    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    code = text.partition("## A metric")[2].partition("```python\n")[2]
+    monkeypatch.setattr("alexnet_jax.metrics.METRICS", dict(METRICS))
+    exec(code.partition("```")[0], vars(metrics))
+    logits = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    found = evaluate(logits, [0, 1, 1], names=("loss", "error"))
+    assert found["error"] == pytest.approx(1 / 3)
+    assert shown_metrics({"test/error": 1 / 3}, 10) == {"error": "0.3333"}
 
 
 def test_a_metric_that_is_not_there():

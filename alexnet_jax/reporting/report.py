@@ -72,7 +72,7 @@ def write_report(
 def _results(runs: Sequence[Run]) -> str:
     shown = _shown_metrics(runs)
     fractions = [name for name in shown if METRICS[name].unit == "%"]
-    losses = [name for name in shown if METRICS[name].unit == "nats"]
+    others = [name for name in shown if METRICS[name].unit != "%"]
 
     def cells(run: Run) -> list[str]:
         config = run.record.get("config", {})
@@ -85,16 +85,16 @@ def _results(runs: Sequence[Run]) -> str:
             f"{max(row['epoch'] for row in rows):.4g}",
             f"{max(row['step'] for row in rows):,}",
             str(len(rows)),
-            *(_final(run, name, "%") for name in fractions),
+            *(_final(run, name) for name in fractions),
             percent(run.bests),
-            *(_final(run, name, "nats") for name in losses),
+            *(_final(run, name) for name in others),
             f"{sum(seconds) / len(seconds) / 60:.1f}" if seconds else "-",
         ]
 
     columns = ["run", "network", "data", "epochs", "steps", "seeds"]
     columns += [f"test {METRICS[name].title}, %" for name in fractions]
     columns += ["best top-1, %"]
-    columns += [f"test {METRICS[name].title}, nats" for name in losses]
+    columns += [f"test {METRICS[name].title}, {METRICS[name].unit}" for name in others]
     columns += ["minutes"]
     caption = "Final results; for several seeds, mean ± standard deviation"
     numbers = range(3, len(columns))
@@ -111,10 +111,10 @@ def _shown_metrics(runs: Sequence[Run]) -> list[str]:
     return [name for name, metric in METRICS.items() if metric.title in titles]
 
 
-def _final(run: Run, name: str, unit: str) -> str:
+def _final(run: Run, name: str) -> str:
     key = f"test/{name}"
     values = [row[key] for row in run.finals if key in row]
-    if unit == "%":
+    if METRICS[name].unit == "%":
         return percent(values)
     return f"{sum(values) / len(values):.4f}" if values else "-"
 
