@@ -12,6 +12,7 @@ from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.tables import summarize
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import Classifier, create_model
+from tests.helpers import UserNet
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -27,22 +28,6 @@ def test_receptive_fields():
     assert fields("lenet5") == [5, 14, 32, 32, 32]
     # The 5×5 normalization of its own map adds four units of two strides' jump.
     assert fields("alexnet_2012")[2] == 99 + 4 * 8
-
-
-class UserNet(Classifier):
-    """A user's network: unnamed layers, a lambda, BatchNorm, dropout."""
-
-    def setup(self):
-        self.net = nn.Sequential(
-            [
-                nn.Conv(4, (3, 3), strides=2),
-                nn.BatchNorm(use_running_average=not self.training, momentum=0.9),
-                lambda x: nn.relu(x),
-                flatten,
-                nn.Dropout(0.2, deterministic=not self.training),
-                nn.Dense(self.num_classes),
-            ]
-        )
 
 
 def test_a_users_own_network():
