@@ -39,7 +39,7 @@ results: install ## Write the tables of README and docs/results.md from results/
 test: install ## Run the quick tests, two at a time, in 4 minutes
 	$(PYTEST) -m "not e2e and not heavy and not slow"
 
-test-all: install ## Run all tests but the slow ones, in 12 minutes
+test-all: install ## Run all tests but the slow ones, in 15 minutes
 	$(PYTEST)
 
 test-slow: install ## Run the tests that take minutes
