@@ -119,6 +119,10 @@ def test_a_picture_of_the_towers(printed, tmp_path):
             ["lenet5", "--parallel.data=2", "--json"],
             "--picture and --parallel take one",
         ),
+        (
+            ["alexnet_2012", "--picture=a.png", "--parallel.model=2"],
+            "--picture and --parallel exclude each other; give one of them",
+        ),
     ],
 )
 def test_mistakes_are_answered_with_a_line(argv, line, error_line):

@@ -212,6 +212,24 @@ class TestBadInput:
         with pytest.raises(InputError, match="data: list has no train_dataloader"):
             d2l.Trainer(max_epochs=1).fit(UserNet(), [1, 2])
 
+    def test_a_data_module_that_defines_none(self, digits):
+        class Half(d2l.DataModule):
+            def train_dataloader(self):
+                return digits.train_dataloader()
+
+        for data, name in ((d2l.DataModule(), "train"), (Half(), "val")):
+            message = f"data: .* defines no {name}_dataloader.*; define one that"
+            with pytest.raises(InputError, match=message):
+                d2l.Trainer(max_epochs=1).fit(UserNet(), data)
+
+    def test_a_loader_that_is_empty(self, digits):
+        class Empty(OwnData):
+            def val_dataloader(self):
+                return []
+
+        with pytest.raises(InputError, match="data: the loader is empty; it must give"):
+            d2l.Trainer(max_epochs=1).fit(UserNet(), Empty(digits))
+
     def test_images_that_are_not_square(self):
         class Wide(OwnData):
             def train_dataloader(self):
