@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_every_name_has_a_type_and_a_docstring():
             declared.add(node.target.id)
     assert declared == set(aj.__all__) <= set(dir(aj))
     for name in declared - {"__version__"}:
-        assert "\n    Example:\n      >>> " in getattr(aj, name).__doc__, name
+        assert "\nExample:\n  >>> " in inspect.getdoc(getattr(aj, name)), name
 
 
 @pytest.mark.parametrize(
