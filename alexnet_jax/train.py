@@ -17,11 +17,7 @@ from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
-from alexnet_jax.run.folder import (
-    Folder,
-    named_disk_errors,
-    open_folder,
-)
+from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.records import Row, is_evaluation, read_rows
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
@@ -90,15 +86,14 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     stack.enter_context(multihost.named_process_errors())
     # Signals wait until the last checkpoint is written, not only the last step.
     stop = stack.enter_context(noted_signals())
-    stack.enter_context(closing(folder))
     step = multihost.largest(folder.checkpoints.latest_step() or 0)
     state = multihost.agree(lambda: _start(trainer, folder, data, step))
     if state is None:
         return _report_finished(config, workdir, step)
     state = trainer.put(multihost.from_primary(state))
     _announce(config, parallel, state, data, workdir)
-    _fit(trainer, state, folder, stop)
-    folder.close()  # a run has finished when its last checkpoint is on disk
+    with closing(folder):  # a run has finished when its last checkpoint is on disk
+        _fit(trainer, state, folder, stop)
     return _report(config, workdir, folder.rows)
 
 
@@ -144,12 +139,7 @@ def _start(
     return trainer.draw()
 
 
-def _fit(
-    trainer: Trainer,
-    state: TrainState,
-    folder: Folder,
-    stop: StopSignal,
-) -> None:
+def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) -> None:
     """Trains to the end and draws the curves."""
     seconds = folder.start_records(int(state.step))
     try:

@@ -239,26 +239,33 @@ class TrainedModel:
                 raise InputError(
                     f"layers must name layers of {self.layer_names}; got {pattern!r}"
                 )
-        wanted = [
+        wanted = tuple(
             index
             for index, name in enumerate(self.layer_names)
             if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-        ]
-
-        def trace(model: Any, x: jax.Array) -> list[jax.Array]:
-            made = [output for _, output in model.layer_outputs(x)]
-            return [made[index] for index in wanted]
-
-        @jax.jit
-        def compute(params: Any, model_state: Any, image: jax.Array) -> Any:
-            variables = {"params": params, **model_state}
-            return self.model.apply(variables, self._preprocess(image), method=trace)
-
+        )
         found = self._in_batches(
-            lambda part: compute(**self._variables, image=part), images
+            lambda part: self._outputs(**self._variables, image=part, wanted=wanted),
+            images,
         )
         names = [self.layer_names[index] for index in wanted]
         return dict(zip(names, found, strict=True))
+
+    @cached_property
+    def _outputs(self) -> Callable[..., Any]:
+        """The compiled function of layers' outputs; one, so that calls share it."""
+
+        def outputs(
+            params: Any, model_state: Any, image: jax.Array, wanted: tuple[int, ...]
+        ) -> Any:
+            def trace(model: Any, x: jax.Array) -> list[jax.Array]:
+                made = [output for _, output in model.layer_outputs(x)]
+                return [made[index] for index in wanted]
+
+            variables = {"params": params, **model_state}
+            return self.model.apply(variables, self._preprocess(image), method=trace)
+
+        return jax.jit(outputs, static_argnames="wanted")
 
     def open_split(
         self, name: str, data_dir: str | None = None, manual_dir: str | None = None

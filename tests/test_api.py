@@ -77,6 +77,9 @@ class TestLoad:
         }
         np.testing.assert_allclose(found["fc5"], model.logits(image[:5]), rtol=1e-5)
         assert list(model.features(image[:1], "fc5")) == ["fc5"]
+        compiled = model._outputs._cache_size()
+        model.features(image[1:2], ["fc5"])  # the same layers, the same shape
+        assert model._outputs._cache_size() == compiled
         assert model.layer_names[:3] == ["conv1", "sigmoid1", "pool1"]
 
     def test_features_of_many_images_come_in_batches(self, model, image):
