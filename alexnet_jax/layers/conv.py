@@ -22,7 +22,7 @@ def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     Source: cuda-convnet `layer.py`, pooling and convolution alike; Caffe's pooling.
     """
     count = 1 - (size - window) // -stride
-    return 0, max((count - 1) * stride + window - size, 0)
+    return 0, (count - 1) * stride + window - size
 
 
 def convolution(
@@ -44,7 +44,9 @@ def convolution(
     if padding == CEIL:
         padding = tuple(
             ceil_padding(*axis)
-            for axis in zip(lhs.shape[1:3], rhs.shape[:2], window_strides, strict=True)
+            for axis in zip(
+                lhs.shape[1:-1], rhs.shape[:-2], window_strides, strict=True
+            )
         )
     return conv_general_dilated(lhs, rhs, window_strides, padding, **settings)
 

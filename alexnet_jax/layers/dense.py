@@ -1,5 +1,6 @@
 """Dense layers: linen's, and those of towers that do not see each other."""
 
+import math
 from dataclasses import field
 from typing import Any
 
@@ -12,7 +13,7 @@ from alexnet_jax.layers.cpu.dense import dot_general
 
 def flatten(x: jax.Array) -> jax.Array:
     """`(B, H, W, C)` → `(B, H * W * C)`, channels fastest."""
-    return x.reshape((x.shape[0], -1))
+    return x.reshape((x.shape[0], math.prod(x.shape[1:])))  # -1 needs an image
 
 
 class Dense(nn.Dense):
@@ -40,11 +41,13 @@ class TowerDense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, ..., C)` to `(B, features)`."""
-        grouped = x.reshape((x.shape[0], -1, self.groups, x.shape[-1] // self.groups))
-        _, places, groups, channels = grouped.shape
+        places, channels = math.prod(x.shape[1:-1]), x.shape[-1] // self.groups
+        grouped = x.reshape((x.shape[0], places, self.groups, channels))
         shape = places * channels, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        by_group = kernel.reshape((places, channels, groups, self.features // groups))
+        by_group = kernel.reshape(
+            (places, channels, self.groups, self.features // self.groups)
+        )
         y = jnp.einsum("bpgc,pcgf->bgf", grouped, by_group)
         return y.reshape((x.shape[0], self.features)) + bias[None]

@@ -14,25 +14,27 @@ from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.pooling import strided_max_pool
 
 
-def max_pool(x: jax.Array) -> jax.Array:
+def max_pool(x: jax.Array, *, then_relu: bool = False) -> jax.Array:
     """Overlapping max-pooling: 3×3 windows at stride 2, no padding.
 
     Args:
       x: `(B, H, W, C)`.
+      then_relu: Whether ReLU follows.
 
     Returns:
       `(B, (H - 3) // 2 + 1, (W - 3) // 2 + 1, C)`.
 
     Source: Krizhevsky et al. 2012, §3.4.
     """
-    return strided_max_pool(x, 3, ((0, 0), (0, 0)))
+    return strided_max_pool(x, 3, ((0, 0), (0, 0)), then_relu)
 
 
-def max_pool_ceil(x: jax.Array) -> jax.Array:
+def max_pool_ceil(x: jax.Array, *, then_relu: bool = False) -> jax.Array:
     """Max-pooling as `max_pool`, but the last windows may hang over the end.
 
     Args:
       x: `(B, H, W, C)`.
+      then_relu: Whether ReLU follows.
 
     Returns:
       `(B, ceil((H - 3) / 2) + 1, ceil((W - 3) / 2) + 1, C)`: the same as `max_pool`'s
@@ -40,21 +42,22 @@ def max_pool_ceil(x: jax.Array) -> jax.Array:
 
     Source: Caffe `pooling_layer.cpp`; cuda-convnet `layer.py`.
     """
-    return strided_max_pool(x, 3, _overhang(x, 3))
+    return strided_max_pool(x, 3, _overhang(x, 3), then_relu)
 
 
-def max_pool_2x2(x: jax.Array) -> jax.Array:
+def max_pool_2x2(x: jax.Array, *, then_relu: bool = False) -> jax.Array:
     """Max-pooling whose windows do not overlap: 2×2 at stride 2, the last over the end.
 
     Args:
       x: `(B, H, W, C)`.
+      then_relu: Whether ReLU follows.
 
     Returns:
       `(B, ceil(H / 2), ceil(W / 2), C)`.
 
     Source: cuda-convnet layers-147.cfg, `layer.py`.
     """
-    return strided_max_pool(x, 2, _overhang(x, 2))
+    return strided_max_pool(x, 2, _overhang(x, 2), then_relu)
 
 
 MAX_POOLS = (max_pool, max_pool_ceil, max_pool_2x2)

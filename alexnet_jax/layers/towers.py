@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.dense import Dense, TowerDense, flatten
 from alexnet_jax.layers.normalization import LocalResponseNorm
 
@@ -50,23 +51,16 @@ def _gather(x: jax.Array, axis: str) -> jax.Array:
     return lax.all_gather(x, axis, axis=x.ndim - 1, tiled=True)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gather_replicated(x: jax.Array, axis: str) -> jax.Array:
-    return _gather(x, axis)
+    gather = partial(_gather, axis=axis)
 
+    def backward(_: None, gradient: jax.Array) -> tuple[jax.Array]:
+        width = gradient.shape[-1] // lax.axis_size(axis)
+        first = lax.axis_index(axis) * width
+        last = gradient.ndim - 1
+        return (lax.dynamic_slice_in_dim(gradient, first, width, axis=last),)
 
-def _forward(x: jax.Array, axis: str) -> tuple[jax.Array, None]:
-    return _gather_replicated(x, axis), None
-
-
-def _backward(axis: str, _: None, gradient: jax.Array) -> tuple[jax.Array]:
-    width = gradient.shape[-1] // lax.axis_size(axis)
-    first = lax.axis_index(axis) * width
-    last = gradient.ndim - 1
-    return (lax.dynamic_slice_in_dim(gradient, first, width, axis=last),)
-
-
-_gather_replicated.defvjp(_forward, _backward)
+    return with_gradient(gather, lambda x: (gather(x), None), backward)(x)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -13,7 +14,7 @@ from alexnet_jax.inspection.layers import describe
 from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.step import create_state, make_train_step
-from tests.helpers import shapes_of
+from tests.helpers import assert_close, compare, init_keys, noise, shapes_of
 from tests.models.table import TABLE
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
@@ -196,3 +197,60 @@ def test_other_channels(name, channels, parameters):
     size = TABLE[name].input_shape[0]
     shapes = shapes_of(create_model(name), (1, size, size, channels))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == parameters
+
+
+def small_network(name):
+    """A narrow network without dropout, its variables, and two small images."""
+    size, fields = (28, {}) if name == "lenet5" else (67, {"width": 1 / 16})
+    model = create_model(name, training=False, num_classes=3, **fields)
+    images = noise(2, size, size, TABLE[name].input_shape[-1])
+    return model, model.init(init_keys(), images), images
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_forward_mode_agrees_with_reverse_mode(name):
+    model, variables, images = small_network(name)
+    direction = jax.tree.map(lambda a: 0.1 * noise(*a.shape), (variables, images))
+
+    def loss(variables, images):
+        return jax.nn.logsumexp(model.apply(variables, images), axis=-1).sum()
+
+    def derivatives(at, direction):
+        _, change = jax.jvp(loss, at, direction)
+        gradients = jax.grad(loss, (0, 1))(*at)
+        products = jax.tree.map(jnp.vdot, gradients, direction)
+        return change, sum(jax.tree.leaves(products))
+
+    got, wanted = jax.jit(derivatives)((variables, images), direction)
+    np.testing.assert_allclose(got, wanted, rtol=1e-3)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", TABLE)
+def test_the_hessian_is_the_same_in_both_orders(name):
+    model, variables, images = small_network(name)
+    direction = jax.tree.map(lambda a: 0.1 * noise(*a.shape), variables)
+
+    def loss(variables):
+        return jax.nn.logsumexp(model.apply(variables, images), axis=-1).sum()
+
+    def products(variables, direction):
+        _, forward_over_reverse = jax.jvp(jax.grad(loss), (variables,), (direction,))
+        reverse_over_forward = jax.grad(
+            lambda variables: jax.jvp(loss, (variables,), (direction,))[1]
+        )(variables)
+        return forward_over_reverse, reverse_over_forward
+
+    compare(*jax.jit(products)(variables, direction), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_batches_of_no_size_yet_and_of_none(name):
+    """A program exported once serves every batch; an empty batch has no logits."""
+    model, variables, images = small_network(name)
+    (batch,) = jax.export.symbolic_shape("batch")
+    any_images = jax.ShapeDtypeStruct((batch, *images.shape[1:]), jnp.float32)
+    exported = jax.export.export(jax.jit(model.apply))(variables, any_images)
+    logits = jax.jit(model.apply)(variables, images)
+    assert_close(exported.call(variables, images), logits, share=1e-4)
+    assert jax.jit(model.apply)(variables, images[:0]).shape == (0, 3)

@@ -6,8 +6,8 @@ Three rules turn it into large matrix products (docs/performance.md has the figu
 * A strided one is a dense one over blocks of pixels (`space_to_depth`).
 * A dense one of 3×3 or 5×5 in float32 uses Winograd's algorithm (`winograd`), with a
   quarter or a sixth of the multiplications. It agrees with XLA's to about 1e-5 of
-  the largest value; where that is too little, `jax.default_matmul_precision("highest")`
-  (or `JAX_DEFAULT_MATMUL_PRECISION=highest`) turns it off.
+  the largest value. `jax.default_matmul_precision("highest")` turns it off,
+  `switch.plain_forms` all three.
 """
 
 from functools import partial
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers.cpu import Padding
+from alexnet_jax.layers.cpu.switch import takes_plain_forms
 from alexnet_jax.layers.cpu.winograd import is_profitable, winograd
 
 
@@ -67,7 +68,14 @@ def conv_general_dilated(
         return jnp.concatenate([one_group(*part) for part in parts], axis=-1)
 
     default = partial(by_xla, groups=feature_group_count)
+    if takes_plain_forms() or not _has_images(lhs):
+        return default(lhs, rhs)
     return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=default)
+
+
+def _has_images(x: jax.Array) -> bool:
+    """Whether it is images, one at least, of sizes that are numbers when traced."""
+    return x.ndim == 4 and all(isinstance(n, int) and n > 0 for n in x.shape)
 
 
 def _may_rearrange(

@@ -6,10 +6,11 @@ from typing import Any
 import jax
 from jax import lax
 
+from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
+from alexnet_jax.layers.cpu.switch import takes_plain_forms
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def dot_general(
     x: jax.Array, kernel: jax.Array, dimension_numbers: Any, precision: Any = None
 ) -> jax.Array:
@@ -19,26 +20,19 @@ def dot_general(
     the new kernel is written into its place: 172 MB a step for d2l's fc6 and fc7.
     Without the copies a step is 9 to 10 % quicker on two cores.
     """
-    return lax.dot_general(x, kernel, dimension_numbers, precision)
-
-
-def _forward(
-    x: jax.Array, kernel: jax.Array, *settings: Any
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return dot_general(x, kernel, *settings), (x, kernel)
-
-
-def _backward(
-    dimension_numbers: Any,
-    precision: Any,
-    kept: tuple[jax.Array, jax.Array],
-    gradient: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    settings = {"dimension_numbers": dimension_numbers, "precision": precision}
-    gradients = pullback(partial(lax.dot_general, **settings))
-    return lax.platform_dependent(
-        *kept, gradient, cpu=opaque(gradients), default=gradients
+    product: Any = partial(
+        lax.dot_general, dimension_numbers=dimension_numbers, precision=precision
     )
+    if takes_plain_forms():
+        return product(x, kernel)
 
+    def forward(*args: jax.Array) -> tuple[jax.Array, Any]:
+        return product(*args), args
 
-dot_general.defvjp(_forward, _backward)
+    def backward(kept: Any, gradient: jax.Array) -> Any:
+        gradients = pullback(product)
+        return lax.platform_dependent(
+            *kept, gradient, cpu=opaque(gradients), default=gradients
+        )
+
+    return with_gradient(product, forward, backward)(x, kernel)

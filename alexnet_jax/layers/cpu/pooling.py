@@ -11,82 +11,89 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers.cpu import Padding
+from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
+from alexnet_jax.layers.cpu.switch import takes_plain_forms
 
 
-def _plain_max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
-    return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def strided_max_pool(x: jax.Array, window: int, padding: Padding) -> jax.Array:
+def strided_max_pool(
+    x: jax.Array, window: int, padding: Padding, then_relu: bool = False
+) -> jax.Array:
     """Max-pooling at stride 2, with a gradient on a CPU that is quick and takes little.
 
     XLA's gradient puts back one unit at a time. Here all windows look at once through
-    their nine places, and the first place with the maximum gets the gradient, as with
-    XLA: a quarter of the time on two cores. They look on the way forward, so that a
-    byte a window is kept and not `x`: 0.07 GB less for d2l's step, 0.14 for
-    torchvision's. Places are compared with each other, never with the output: XLA may
-    compute `x` a second time, to other last bits.
+    their nine places, and the place that XLA selects gets the gradient: a quarter of
+    the time on two cores. They look on the way forward, so that a byte a window is kept
+    and not `x`: 0.07 GB less for d2l's step, 0.14 for torchvision's. Places are
+    compared with each other, never with the output: XLA may compute `x` a second time,
+    to other last bits.
 
     Args:
       x: `(B, H, W, C)`.
       window: Height and width of the windows.
       padding: Before and after height and width, in pixels; never the maximum.
+      then_relu: Whether ReLU follows. The gradient is that of ReLU and then pooling.
     """
-    return _plain_max_pool(x, window, padding)
+    settings: Any = {"window": window, "padding": padding}
 
+    def pool(x: jax.Array) -> jax.Array:
+        y = nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+        return nn.relu(y) if then_relu else y
 
-def _forward(
-    x: jax.Array, window: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = _plain_max_pool(x, window, padding)
-    first = lax.platform_dependent(
-        x,
-        cpu=opaque(partial(_argmax, window=window, padding=padding)),
-        default=lambda x: jnp.zeros(y.shape, jnp.int8),
-    )
-    return y, (x, first)  # XLA drops the one that its platform does not want
+    if takes_plain_forms():
+        return pool(x)
 
+    def forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        y = pool(x)
+        select = partial(_select, positive=then_relu, **settings)
+        selected = lax.platform_dependent(
+            x, cpu=opaque(select), default=lambda x: jnp.zeros_like(y, jnp.int8)
+        )
+        return y, (x, selected)  # XLA drops the one that its platform does not want
 
-def _backward(
-    window: int,
-    padding: Padding,
-    kept: tuple[jax.Array, jax.Array],
-    gradient: jax.Array,
-) -> tuple[jax.Array]:
-    def by_xla(x: jax.Array, first: jax.Array, gradient: jax.Array) -> jax.Array:
-        pool = partial(_plain_max_pool, window=window, padding=padding)
+    def by_xla(x: jax.Array, selected: jax.Array, gradient: jax.Array) -> jax.Array:
         return pullback(pool)(x, gradient)[0]
 
-    def by_places(x: jax.Array, first: jax.Array, gradient: jax.Array) -> jax.Array:
-        put_back = partial(_unpool, size=x.shape[1:3], window=window, padding=padding)
-        return opaque(put_back)(first, gradient)
+    def by_places(x: jax.Array, selected: jax.Array, gradient: jax.Array) -> jax.Array:
+        put_back = partial(_unpool, size=x.shape[1:3], **settings)
+        return opaque(put_back)(selected, gradient)
 
-    return (lax.platform_dependent(*kept, gradient, cpu=by_places, default=by_xla),)
+    def backward(kept: Any, gradient: jax.Array) -> tuple[jax.Array]:
+        forms = {"cpu": by_places, "default": by_xla}
+        return (lax.platform_dependent(*kept, gradient, **forms),)
+
+    return with_gradient(pool, forward, backward)(x)
 
 
-strided_max_pool.defvjp(_forward, _backward)
+def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.Array:
+    """Returns the number of the place in each window that gets the gradient, `int8`.
 
+    As XLA's `select_and_scatter`: a place is given up for one that it is not at least
+    as large as. So the first of the largest stays, and NaN never does.
 
-def _argmax(x: jax.Array, window: int, padding: Padding) -> jax.Array:
-    """Returns the number of the first place with a window's maximum, `int8`."""
+    Args:
+      x: `(B, H, W, C)`.
+      window: As in `strided_max_pool`.
+      padding: As in `strided_max_pool`.
+      positive: Whether windows whose selected unit is not positive get -1.
+    """
     lowest = jnp.asarray(-jnp.inf, x.dtype)
     extended = lax.pad(x, lowest, [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
     batch, height, width, channels = extended.shape
     rows, columns = ((size - window) // 2 for size in (height, width))
     shape = batch, rows + 1, columns + 1, channels
-    largest, first = jnp.full(shape, lowest), jnp.zeros(shape, jnp.int8)
-    for number, (i, j) in enumerate(_places(window)):
+    value, number = jnp.full(shape, lowest), jnp.zeros(shape, jnp.int8)
+    for index, (i, j) in enumerate(_places(window)):
         limits = batch, i + 2 * rows + 1, j + 2 * columns + 1, channels
         place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
-        first = jnp.where(place > largest, jnp.int8(number), first)
-        largest = jnp.maximum(place, largest)
-    return first
+        stays = value >= place
+        value = jnp.where(stays, value, place)
+        number = jnp.where(stays, number, jnp.int8(index))
+    return jnp.where(value > 0, number, jnp.int8(-1)) if positive else number
 
 
 def _unpool(
-    first: jax.Array,
+    selected: jax.Array,
     gradient: jax.Array,
     size: tuple[int, ...],
     window: int,
@@ -102,7 +109,7 @@ def _unpool(
             (start, length - start - span, 1)
             for start, length, span in zip(corner, lengths, spans, strict=True)
         ]
-        here = jnp.where(first == number, gradient, zero)
+        here = jnp.where(selected == number, gradient, zero)
         total += lax.pad(here, zero, [(0, 0, 0), *edges, (0, 0, 0)])
     (top, _), (left, _) = padding
     return total[:, top : top + size[0], left : left + size[1]]

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 from jax import lax
 
+from alexnet_jax.layers.cpu.switch import takes_plain_forms
+
 
 def join_relu_and_pool(
     layers: Sequence[Callable], pools: Sequence[Callable]
@@ -27,15 +29,20 @@ def join_relu_and_pool(
 
 
 def max_pool_of_relu(x: jax.Array, pool: Callable) -> jax.Array:
-    """`pool(nn.relu(x))` for a max-pool; on a CPU `relu(pool(x))`.
+    """`pool(nn.relu(x))` for a max-pool; on a CPU the maxima are taken first.
 
     The two are the same, and so are their gradients; but ReLU's gradient then looks at
     the pooled maps, a quarter of the units, and those of before need not stay.
 
     Args:
       x: `(B, H, W, C)`.
-      pool: A function that takes maxima over windows.
+      pool: A function that takes maxima over windows; `then_relu` adds ReLU to it.
     """
-    return lax.platform_dependent(
-        x, cpu=lambda x: nn.relu(pool(x)), default=lambda x: pool(nn.relu(x))
-    )
+
+    def plain(x: jax.Array) -> jax.Array:
+        return pool(nn.relu(x))
+
+    if takes_plain_forms():
+        return plain(x)
+    quick = partial(pool, then_relu=True)
+    return lax.platform_dependent(x, cpu=quick, default=plain)

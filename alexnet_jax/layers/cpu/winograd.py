@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,18 @@ import numpy as np
 from jax import lax
 
 from alexnet_jax.layers.cpu import Padding
+from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
 
-# Where polynomials are evaluated, besides infinity: few digits, so that little is lost.
-# A tile of 8×8 needs all; larger ones would round too much.
-_POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
+# Where polynomials are evaluated, besides infinity, for a tile of one more place than
+# points. Found by search: of sets in steps of 1/16, those that round float32 least.
+_POINTS = {
+    4: (0, 1, -1),
+    5: (0, 1 / 2, -1, 3 / 2),
+    6: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2),
+    7: (0, 7 / 16, -13 / 16, 1, -23 / 16, 33 / 16),
+    8: (0, 1 / 2, -1 / 2, 1, -1, 2, -2),
+}
 # Held at a time between two products, in bytes. Parts of a batch cost a little time.
 _WORKSPACE = 200_000_000
 # With fewer the products are too thin to win.
@@ -39,6 +47,9 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     outputs of a 3×3 kernel that is 36 multiplications instead of 144, of a 5×5 kernel
     64 instead of 400. The gradient takes the same steps in reverse; where a batch is
     processed in parts, it cuts the tiles again.
+
+    It rounds more than XLA's form (docs/performance.md has a table), and NaN or
+    infinity in a pixel reaches all outputs of its tiles, not of its windows alone.
 
     In place of XLA's own for d2l's five layers, a training step of 128 images takes
     2.4 to 2.9 s instead of 7.2 on two cores.
@@ -68,7 +79,6 @@ def winograd(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     return jnp.concatenate([_part(piece, values, size, padding) for piece in pieces])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _part(x: jax.Array, values: jax.Array, size: int, padding: Padding) -> jax.Array:
     """`_convolve`, which keeps only its arguments for the gradient.
 
@@ -76,26 +86,15 @@ def _part(x: jax.Array, values: jax.Array, size: int, padding: Padding) -> jax.A
     loop would start from zeros and run everything but products on one core: a step is 2
     to 5 % quicker without, and d2l's plan 0.07 GB smaller.
     """
-    return opaque(partial(_convolve, size=size, padding=padding))(x, values)
+    convolve = partial(_convolve, size=size, padding=padding)
 
+    def forward(*args: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        return opaque(convolve)(*args), args
 
-def _part_forward(
-    x: jax.Array, values: jax.Array, size: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _part(x, values, size, padding), (x, values)
+    def backward(kept: tuple[jax.Array, ...], gradient: jax.Array) -> Any:
+        return opaque(pullback(convolve))(*kept, gradient)
 
-
-def _part_backward(
-    size: int,
-    padding: Padding,
-    kept: tuple[jax.Array, jax.Array],
-    gradient: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    gradients = pullback(partial(_convolve, size=size, padding=padding))
-    return opaque(gradients)(*kept, gradient)
-
-
-_part.defvjp(_part_forward, _part_backward)
+    return with_gradient(opaque(convolve), forward, backward)(x, values)
 
 
 def _convolve(
@@ -145,7 +144,7 @@ def _best_step(outputs: Sequence[int], size: int) -> int:
         return math.prod(-(-count // step) * (step + size - 1) for count in outputs)
 
     # A tile spans two steps at most.
-    return min(range(size - 1, len(_POINTS) + 3 - size), key=multiplications)
+    return min(range(size - 1, max(_POINTS) + 2 - size), key=multiplications)
 
 
 def _transforms(step: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -162,7 +161,7 @@ def _transforms(step: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     Returns:
       `(n², n²)`, `(n², k²)` and `(m², n²) float32`, for m outputs and n = m + k - 1.
     """
-    points = np.array(_POINTS[: step + size - 2])
+    points = np.array(_POINTS[step + size - 1], np.float64)
 
     def evaluate(count: int) -> np.ndarray:
         at_infinity = np.eye(count)[-1:]

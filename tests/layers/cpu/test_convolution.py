@@ -1,11 +1,12 @@
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
-from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.conv import CEIL, Conv
 from alexnet_jax.layers.cpu.convolution import space_to_depth
 from tests.helpers import assert_close, count_convolutions, noise
 
@@ -73,3 +74,50 @@ def test_space_to_depth(size, kernel, stride):
     wanted = convolve(x, weights, stride, padding)
     image, blocks, rest = space_to_depth(x, weights, stride, padding)
     assert_close(convolve(image, blocks, 1, rest), wanted, share=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("axes", [1, 3])
+def test_other_numbers_of_axes(axes, groups):
+    x = noise(2, *[6] * axes, 4)
+    settings = {"features": 6, "kernel_size": (3,) * axes, "strides": (2,) * axes}
+    settings["feature_group_count"] = groups
+    variables = nn.Conv(**settings).init(jax.random.key(1), x)
+    wanted = nn.Conv(**settings).apply(variables, x)
+    np.testing.assert_array_equal(Conv(**settings).apply(variables, x), wanted)
+    rounded_up = Conv(**settings | {"kernel_size": (4,) * axes, "padding": CEIL})
+    y, _ = rounded_up.init_with_output(jax.random.key(1), x)
+    assert y.shape == (2, *[2] * axes, 6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": (11, 11), "strides": 4, "padding": CEIL},
+        {"kernel_size": (3, 3), "strides": 2},
+        {"kernel_size": (5, 5), "feature_group_count": 2},
+    ],
+)
+def test_no_image(settings):
+    conv, x = Conv(32, **settings), noise(0, 13, 13, 32)
+    variables = conv.init(jax.random.key(1), x)
+
+    def loss(variables, x):
+        return conv.apply(variables, x).sum()
+
+    assert conv.apply(variables, x).shape[0] == 0
+    to_kernel, to_x = jax.grad(loss, (0, 1))(variables, x)
+    assert not np.any(to_kernel["params"]["kernel"]) and to_x.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "padding", "constraints"),
+    [("b, 13, 13, 32", CEIL, ()), ("b, h, w, 32", 2, ("h >= 5", "w >= 5"))],
+)
+def test_sizes_that_are_no_numbers_yet(shape, padding, constraints):
+    conv, x = Conv(32, (5, 5), strides=2, padding=padding), noise(3, 13, 13, 32)
+    variables = conv.init(jax.random.key(1), x)
+    symbols = jax.export.symbolic_shape(shape, constraints=constraints)
+    image = jax.ShapeDtypeStruct(symbols, jnp.float32)
+    exported = jax.export.export(jax.jit(conv.apply))(variables, image)
+    assert_close(exported.call(variables, x), conv.apply(variables, x), share=1e-4)

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from alexnet_jax.layers.conv import ceil_padding
-from alexnet_jax.layers.pooling import max_pool, max_pool_2x2, max_pool_ceil
+from alexnet_jax.layers.cpu.switch import plain_forms
+from alexnet_jax.layers.pooling import (
+    MAX_POOLS,
+    max_pool,
+    max_pool_2x2,
+    max_pool_ceil,
+)
+from alexnet_jax.layers.sequential import Sequential
 from tests.helpers import noise
 
 
@@ -67,3 +74,24 @@ def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
     near = 1e-6 if dtype == "float32" else 4e-2  # the order of sums
     np.testing.assert_allclose(got, wanted, atol=near)
     np.testing.assert_array_equal(got != 0, wanted != 0)
+
+
+@pytest.mark.parametrize("with_relu", [False, True])
+@pytest.mark.parametrize("pool", MAX_POOLS)
+def test_windows_with_nan_and_infinities(pool, with_relu):
+    """The gradient goes where XLA's goes."""
+    generator = np.random.default_rng(0)
+    shape = 64, 8, 7, 3
+    odd = np.array([np.nan, np.inf, -np.inf], np.float32)
+    x = generator.integers(-2, 3, shape).astype(np.float32)
+    x = np.where(generator.random(shape) < 0.3, generator.choice(odd, shape), x)
+    network = Sequential([nn.relu, pool] if with_relu else [pool])
+
+    def gradient(x):
+        y, backward = jax.vjp(lambda x: network.apply({}, x), x)
+        return backward(jnp.arange(1.0, y.size + 1).reshape(y.shape))[0]
+
+    got = jax.jit(gradient)(x)
+    with plain_forms():
+        wanted = jax.jit(gradient)(x)
+    np.testing.assert_array_equal(got, wanted)
