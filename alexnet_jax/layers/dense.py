@@ -43,8 +43,10 @@ class TowerDense(nn.Module):
         grouped = x.reshape((x.shape[0], -1, self.groups, x.shape[-1] // self.groups))
         _, places, groups, channels = grouped.shape
         shape = places * channels, self.features
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), shape, jnp.float32
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         by_group = kernel.reshape((places, channels, groups, self.features // groups))
         y = jnp.einsum("bpgc,pcgf->bgf", grouped, by_group)
         return y.reshape((x.shape[0], self.features)) + bias[None]

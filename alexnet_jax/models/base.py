@@ -139,7 +139,7 @@ class Classifier(nn.Module):
             lambda key: nn.Module.init(
                 self,
                 {"params": key, "dropout": key},
-                jnp.zeros(input_shape),
+                jnp.zeros(input_shape, jnp.float32),
                 method=trace,
             ),
             jax.random.key(0),
