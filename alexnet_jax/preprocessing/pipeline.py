@@ -120,7 +120,10 @@ class Pipeline:
         chunks = indices // self.settings.shared
         seen = self._crop(image, keys(crop_key, chunks))
         if self.settings.mirror:
-            flags = jax.vmap(jax.random.bernoulli)(keys(mirror_key, chunks))
+            half = jnp.float32(0.5)
+            flags = jax.vmap(jax.random.bernoulli, (0, None))(
+                keys(mirror_key, chunks), half
+            )
             seen = jax.vmap(crops.mirror)(seen, flags)
         color: jax.Array | float = self.settings.color
         if self.settings.color_epochs is not None:
