@@ -285,13 +285,13 @@ def test_imagenets_statistics_are_published(load, monkeypatch, capsys):
 
 
 def test_broken_images_are_not_measured(load, tmp_path, capsys):
-    """In the middle of a batch, the whole of a batch, all of them."""
+    """They may stand anywhere in a batch."""
     folder = write_folder(tmp_path / "zoo")
     names = sorted((folder / "train").glob("*/*"))
-    for path in names[:2] + names[9:11]:
+    for path in names[1:3] + names[9:11]:
         path.write_bytes(path.read_bytes()[:-150])
     place = {"folder": folder, "data_dir": tmp_path / "data"}
-    with pytest.raises(InputError, match="^data.on_broken: image .* is broken; "):
+    with pytest.raises(InputError, match="^data.on_broken: image .* is broken; set"):
         load(**place).train.statistics()
     train = load(on_broken="skip", **place).train
     epoch = [train.batch(step) for step in range(3)]
