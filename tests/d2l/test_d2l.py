@@ -137,7 +137,7 @@ class TestTrainer:
         state = trainer.state
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         logits = model.clone(training=False).apply(variables, images)
-        assert np.mean(np.argmax(logits, -1) == np.asarray(labels)) > 0.8
+        assert (np.asarray(logits).argmax(-1) == np.asarray(labels)).mean() > 0.8
         assert trainer.picture == Path("user-net.png") and trainer.picture.exists()
         assert "curves    user-net.png" in out and "epoch 4/4 | train loss" in out
 
