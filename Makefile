@@ -11,10 +11,10 @@ EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train summary results test test-all test-slow lint format type bench clean
+.PHONY: help install quickstart train summary results test test-x64 test-all test-slow lint format type bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.installed ## Make .venv with all that a run, the tests and the tools need
 
@@ -38,6 +38,9 @@ results: install ## Write the tables of README and docs/results.md from results/
 
 test: install ## Run the quick tests, two at a time, in 4 minutes
 	$(PYTEST) -m "not e2e and not heavy and not slow"
+
+test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
+	JAX_ENABLE_X64=1 $(PYTEST) -m "not e2e and not heavy and not slow"
 
 test-all: install ## Run all tests but the slow ones, in 15 minutes
 	$(PYTEST)

@@ -1,6 +1,7 @@
 """The training loop: steps, evaluation, records and checkpoints, in order."""
 
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import Split
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.nonfinite import check_finite, look_at_layers
 from alexnet_jax.metrics import (
     add_sums,
@@ -214,6 +215,7 @@ class Trainer:
         stop: StopSignal,
         seconds: float = 0.0,
         say: Callable[[str], None] = print,
+        window: Callable[[Row], None] | None = None,
     ) -> TrainState:
         """Trains from a state to `num_steps`.
 
@@ -225,18 +227,23 @@ class Trainer:
           stop: Ends the run after the step in which a signal comes.
           seconds: What the run took before.
           say: Takes the lines that a person reads.
+          window: Takes, before each row, `epoch` and the training metrics over the
+            steps since the last row, where an epoch's row has those of the epoch.
 
         Returns:
           The state at the end.
 
         Raises:
           Stopped: SIGINT or SIGTERM came; the state was saved.
-          RunError: The loss is not finite, or a checkpoint cannot be written.
+          RunError: The loss is not finite, all images of an epoch are broken, or a
+            checkpoint cannot be written.
         """
         start = int(state.step)
         train_step, compile_s = self._compile(state, start)
         say(f"compiled  in {compile_s:.1f} s")
-        fit = _Fit(self, train_step, write, checkpoints, stop, seconds, say, start)
+        fit = _Fit(
+            *(self, train_step, write, checkpoints, stop, seconds, say, window, start)
+        )
         with closing(fit.bar):
             for step in range(start + 1, self.num_steps + 1):
                 due = self._due(step)
@@ -262,11 +269,12 @@ class _Fit:
         stop: StopSignal,
         seconds: float,
         say: Callable[[str], None],
+        window: Callable[[Row], None] | None,
         start: int,
     ) -> None:
         self._trainer, self._config = trainer, trainer._config
         self._train_step, self._write, self._say = train_step, write, say
-        self._checkpoints, self._stop = checkpoints, stop
+        self._checkpoints, self._stop, self._window = checkpoints, stop, window
         # On CPUs steps queued ahead gain nothing; each holds its workspace, and
         # processes lock up if one runs ahead of the other's collectives.
         self._waits = jax.default_backend() == "cpu"
@@ -301,15 +309,28 @@ class _Fit:
         return state, norms
 
     def record(self, state: TrainState, norms: Norms, step: int, due: Due) -> Row:
-        """Writes the row of a step and returns it; an empty one if none is due."""
+        """Writes the row of a step and returns it; an empty one if none is due.
+
+        Raises:
+          RunError: The loss is not finite, or all images of the epoch are broken.
+        """
         if not (due.epoch or due.window):
             return {}
         trainer = self._trainer
         check_finite(state, trainer._model.lr)  # waits for the device
         self._meter.pause()
-        sums = state.epoch_sums if due.epoch else state.window_sums
         row = {"step": step, "epoch": step / trainer.steps_per_epoch}
-        row |= {f"train/{name}": value for name, value in means(sums).items()}
+        recent = row | _train_means(state.window_sums)
+        if self._window and not _is_empty(recent):
+            self._window(recent)
+        row = row | _train_means(state.epoch_sums) if due.epoch else recent
+        if _is_empty(row):
+            if due.epoch:
+                raise RunError(
+                    f"data.on_broken: all training images of the epoch up to step "
+                    f"{step} are broken; prepare the data again"
+                )
+            return {}
         if due.evaluate:
             row |= trainer.evaluate(state)
         found = jax.device_get(norms)
@@ -369,6 +390,15 @@ class _Fit:
         if is_primary() and self.bar.due():
             loss = means(state.epoch_sums)["loss"]
             self.bar.show(step, loss, self._meter.images_per_s(self._epoch_mark))
+
+
+def _train_means(sums: Any) -> Row:
+    return {f"train/{name}": value for name, value in means(sums).items()}
+
+
+def _is_empty(row: Row) -> bool:
+    """Whether a row is of no example; a loss that is not finite has been reported."""
+    return math.isnan(row["train/loss"])
 
 
 def _check(

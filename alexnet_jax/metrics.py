@@ -4,6 +4,7 @@ A new metric is an entry of `METRICS`; a new loss belongs in `create_loss`. Both
 sums over examples: a mean is taken once, on the host, from sums.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,9 @@ def create_loss(optim: ConfigDict) -> Loss:
         return optax.softmax_cross_entropy(logits, target)
 
     return smoothed
+
+
+NO_EXAMPLES = "data.on_broken: no image is left to evaluate on; all of them are broken"
 
 
 def zero_sums() -> Sums:
@@ -102,12 +106,14 @@ def _mean(total: np.ndarray, count: float) -> float:
 
 
 def _top1(logits: jax.Array, label: jax.Array) -> jax.Array:
-    return (logits.argmax(axis=-1) == label).astype(jnp.float32)
+    best = logits.argmax(axis=-1).astype(label.dtype)
+    return (best == label).astype(jnp.float32)
 
 
 def _top5(logits: jax.Array, label: jax.Array) -> jax.Array:
     # With fewer than five classes every label is among them.
     _, best = jax.lax.top_k(logits, min(5, logits.shape[-1]))
+    best = best.astype(label.dtype)
     return (best == label[:, None]).any(axis=-1).astype(jnp.float32)
 
 
@@ -186,8 +192,13 @@ def finish_metrics(total: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
       total: From `add_sums`.
+
+    Raises:
+      InputError: There is no example.
     """
     count = float(total["count"])
+    if not count:
+        raise InputError(NO_EXAMPLES)
     return {
         name: METRICS[name].finish(value, count)
         for name, value in total.items()
@@ -199,10 +210,10 @@ def means(sums: Mapping[str, jax.Array | float]) -> dict[str, float]:
     """Divides training sums by their `count`; waits for the device.
 
     Returns:
-      `loss` (nats) and `top1` (a fraction), Python floats.
+      `loss` (nats) and `top1` (a fraction), Python floats; NaN of no example.
     """
     sums = jax.device_get(sums)
-    count = float(sums["count"])
+    count = float(sums["count"]) or math.nan
     return {name: float(sums[name]) / count for name in sums if name != "count"}
 
 

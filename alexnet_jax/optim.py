@@ -252,7 +252,7 @@ def _clip_over(norm: float, axis: str) -> optax.GradientTransformation:
     """Returns `optax.clip_by_global_norm` for devices that hold a tower each."""
 
     def clip(updates: Any, params: Any = None) -> Any:
-        sharded = replicated = jnp.zeros(())
+        sharded = replicated = jnp.zeros((), jnp.float32)
         for path, leaf in jax.tree.leaves_with_path(updates):
             square = jnp.square(leaf).sum()
             if is_sharded(path):
@@ -312,7 +312,9 @@ def divide_on_plateau(decay_rate: float) -> optax.GradientTransformation:
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         factor = jnp.float32(decay_rate) ** jnp.asarray(state.drops, jnp.float32)
-        return jax.tree.map(lambda leaf: factor * leaf, updates), state
+        return jax.tree.map(
+            lambda leaf: factor.astype(leaf.dtype) * leaf, updates
+        ), state
 
     return optax.GradientTransformation(init, update)
 

@@ -76,7 +76,8 @@ def create_state(
 
     @jax.jit  # so that nothing of the traced forward pass is computed
     def init(key: jax.Array) -> dict[str, Any]:
-        return model.init({"params": key, "dropout": key}, jnp.zeros(input_shape))
+        image = jnp.zeros(input_shape, jnp.float32)
+        return model.init({"params": key, "dropout": key}, image)
 
     model_state = init(key)
     params = model_state.pop("params")
@@ -171,7 +172,8 @@ def make_train_step(
             sums = training_sums(
                 loss, logits.astype(jnp.float32), batch["label"], batch["mask"]
             )
-            return sums["loss"] / count, (sums, model_state)
+            # Of no example, all of which may be broken, the gradient is zero.
+            return sums["loss"] / jnp.maximum(count, 1.0), (sums, model_state)
 
         grads, (sums, model_state) = jax.grad(loss_fn, has_aux=True)(state.params)
         grads, sums = all_sum((grads, sums))
@@ -303,6 +305,7 @@ def _log_mean_probability(
     One view after the other, in the memory of one.
     """
     log_probability = jax.lax.map(
-        lambda index: jax.nn.log_softmax(logits_of(view(index))), jnp.arange(NUM_VIEWS)
+        lambda index: jax.nn.log_softmax(logits_of(view(index))),
+        jnp.arange(NUM_VIEWS, dtype=jnp.int32),
     )
     return jax.nn.logsumexp(log_probability, axis=0) - math.log(NUM_VIEWS)

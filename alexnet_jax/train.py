@@ -111,6 +111,9 @@ def _open_data(config: ConfigDict, parallel: Parallel) -> Data:
             f"model.num_classes must be at least {needed}, the classes of "
             f"{config.data.name}; got {config.model.num_classes}"
         )
+    # Measuring may take a pass over the images; then the others read what is kept.
+    with multihost.primary_first():
+        _ = data.spec.statistics
     return data
 
 

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from alexnet_jax.data import DataSpec, Split, create_data
+from alexnet_jax.data import DataSpec, Split, create_data, true_examples
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.metrics import (
+    NO_EXAMPLES,
     add_sums,
     check_metrics,
     confusion,
@@ -142,7 +143,8 @@ class TrainedModel:
     def _check(self, folder: Path) -> None:
         def init() -> dict[str, Any]:
             keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-            state = dict(self.model.init(keys, jnp.zeros(self.input_shape)))
+            image = jnp.zeros(self.input_shape, jnp.float32)
+            state = dict(self.model.init(keys, image))
             return {"params": state.pop("params"), "model_state": state}
 
         check_same_arrays(
@@ -304,17 +306,24 @@ class TrainedModel:
     def predict_split(
         self, split: Split, examples: int | None = None
     ) -> Iterator[LabeledLogits]:
-        """Yields logits of a split's first examples, or all, a batch at a time."""
-        left = split.num_examples if examples is None else examples
+        """Yields logits of a split's first examples, or all, a batch at a time.
+
+        Raises:
+          InputError: All images are broken; or as in `predict`.
+        """
+        total = left = split.num_examples if examples is None else examples
         for step in range(len(split)):
             batch = split.batch(step)
-            kept = np.flatnonzero(batch["mask"])[:left]
-            if len(kept):
-                logits = self.logits(batch["image"])[kept]  # of one shape for all
-                yield LabeledLogits(batch["image"][kept], batch["label"][kept], logits)
-            left -= len(kept)
+            if batch["mask"].any():
+                # Of the whole batch, so that all are of one shape.
+                batch = batch | {"logits": self.logits(batch["image"])}
+                kept = true_examples(batch, left)
+                left -= len(kept["label"])
+                yield LabeledLogits(kept["image"], kept["label"], kept["logits"])
             if left <= 0:
                 return
+        if left == total:
+            raise InputError(NO_EXAMPLES)
 
     def evaluate(
         self,

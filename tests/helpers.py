@@ -26,7 +26,7 @@ TOWERS_SIZE = 67  # of the images of `setup_towers`, in pixels
 
 
 def noise(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jax.random.normal(jax.random.key(seed), shape, jnp.float32)
 
 
 def assert_close(got, wanted, share):
@@ -59,9 +59,8 @@ def init_keys():
 
 
 def shapes_of(model, input_shape):
-    return jax.eval_shape(lambda: model.init(init_keys(), jnp.zeros(input_shape)))[
-        "params"
-    ]
+    image = jax.ShapeDtypeStruct(input_shape, jnp.float32)
+    return jax.eval_shape(lambda x: model.init(init_keys(), x), image)["params"]
 
 
 def activations(model, variables, image):

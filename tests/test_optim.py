@@ -131,7 +131,7 @@ def test_updates_are_pytorchs(momentum, decay):
     config = default_config().optim
     config.momentum, config.weight_decay = momentum, decay
     tx = create_optimizer(config, create_schedule(config, 0.1, 10, 1))
-    params = {"w": jnp.array([1.0, -2.0])}
+    params = {"w": jnp.array([1.0, -2.0], jnp.float32)}
     state = tx.init(params)
     weight, velocity = np.array([1.0, -2.0]), np.zeros(2)
     for step in range(4):

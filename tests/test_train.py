@@ -13,10 +13,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alexnet_jax import loop, models, train
-from alexnet_jax.data import Batches, DataSpec
+from alexnet_jax.data import Batches, Data, DataSpec
+from alexnet_jax.data.statistics import KRIZHEVSKY, measure
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.optim import OPTIMIZERS
 from alexnet_jax.run.checkpoints import Checkpoints
+from alexnet_jax.run.folder import RunFolder
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
@@ -412,3 +414,20 @@ def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
         train_and_evaluate(config, tmp_path)
     kept.save(tmp_path)
     assert train_and_evaluate(config, tmp_path)["step"] == 2
+
+
+def test_a_run_that_began_with_published_statistics(config, tmp_path):
+    """Of data that are measured now: how to go on with what it began with."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    measured = DataSpec("zoo 1.0.0", ("cat",), (8, 8, 3), lambda: measure([images]))
+    kept = dataclasses.replace(measured, measure=lambda: KRIZHEVSKY)
+    kept.save(tmp_path)
+    record = json.loads((tmp_path / "data.json").read_text())
+    assert record["statistics"] == "published for ImageNet (Krizhevsky)"
+    folder = RunFolder(tmp_path, config)
+    data = Data(None, None, measured, tmp_path / "prepared")
+    with pytest.raises(InputError, match=r"published for .* are now measured .* copy "):
+        folder.keep_spec(data, 1, ended=False)
+    folder.keep_spec(dataclasses.replace(data, spec=kept), 1, ended=False)
+    folder.keep_spec(data, 0, ended=False)  # a new run takes what is measured
+    assert "statistics" not in json.loads((tmp_path / "data.json").read_text())

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import pyplot
 
 from alexnet_jax.config import default_config, validate
-from alexnet_jax.data import Batch, Split, create_data
+from alexnet_jax.data import Batch, Split, create_data, true_examples
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
@@ -32,10 +32,9 @@ class _Loader:
     def __iter__(self) -> Iterator[Pair]:
         first = next(self._epochs) * len(self)
         for step in range(first, first + len(self)):
-            batch = self._batches.batch(step)
-            kept = batch["mask"]  # the last batch may be smaller
-            images = self._resize(batch["image"][kept], self._size)
-            yield images, jnp.asarray(batch["label"][kept])
+            batch = true_examples(self._batches.batch(step))  # the last may be smaller
+            images = self._resize(batch["image"], self._size)
+            yield images, jnp.asarray(batch["label"])
 
 
 class DataModule:

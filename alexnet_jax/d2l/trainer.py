@@ -73,8 +73,6 @@ class Trainer:
         self.epoch = self.train_batch_idx = 0
         self.board = ProgressBoard(xlabel="epoch", xlim=(0, max_epochs))
         self.picture: Path | None = None
-        self._half = 1
-        self._first_half: tuple[float, float] | None = None
 
     def fit(self, model: Classifier, data: Any, key: jax.Array | None = None) -> None:
         """Trains the network.
@@ -107,8 +105,7 @@ class Trainer:
         steps = (
             len(train) if self.max_steps is None else min(len(train), self.max_steps)
         )
-        self._half = -(-steps // 2)
-        config.log.every_steps = self._half
+        config.log.every_steps = -(-steps // 2)
         validate(config)
         if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)  # of `jax.random.PRNGKey`
@@ -118,7 +115,13 @@ class Trainer:
         try:
             with noted_signals() as stop:
                 state = trainer.put(trainer.draw())
-                self.state = trainer.fit(state, self._draw, stop=stop, say=say)
+                self.state = trainer.fit(
+                    state,
+                    self._draw,
+                    stop=stop,
+                    say=say,
+                    window=self._draw_loss,
+                )
         except Stopped:
             raise KeyboardInterrupt from None
         self.train_batch_idx = int(self.state.step)
@@ -129,18 +132,12 @@ class Trainer:
             self.board.save(self.picture)
             print(f"curves    {self.picture}")
 
+    def _draw_loss(self, window: Row) -> None:
+        """Draws the mean loss of half an epoch's examples."""
+        self.board.draw(window["epoch"], window["train/loss"], "train_loss")
+
     def _draw(self, row: Row) -> None:
-        """Draws a row of the metrics: of half an epoch, or of a whole one."""
-        loss = row["train/loss"]
-        if not is_evaluation(row):
-            self._first_half = row["step"], loss
-        elif self._first_half is not None:
-            # The row is of the whole epoch; the curve shows its second half.
-            (halfway, first), step = self._first_half, row["step"]
-            done = step - halfway + self._half
-            loss = (done * loss - self._half * first) / (step - halfway)
-            self._first_half = None
-        self.board.draw(row["epoch"], loss, "train_loss")
+        """Draws the test result of a row that has one."""
         if is_evaluation(row):
             self.board.draw(row["epoch"], row["test/loss"], "val_loss")
             self.board.draw(row["epoch"], row["test/top1"], "val_acc")

@@ -13,9 +13,10 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
-from alexnet_jax.data.batches import Batch, Batches, Order, Split
+from alexnet_jax.data.batches import Batch, Batches, Order, Split, true_examples
 from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
 from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data.statistics import KRIZHEVSKY
 from alexnet_jax.data.stream import Reader, Stream
 from alexnet_jax.errors import InputError
 
@@ -28,6 +29,7 @@ __all__ = [
     "Split",
     "create_data",
     "open_data_set",
+    "true_examples",
 ]
 
 # Of the folder of prepared data sets and `config.data`.
@@ -49,6 +51,10 @@ DATA_SETS: dict[str, Loader] = {
     ),
     "shapes": lambda data_dir, data: shapes.load(data_dir, data.on_broken),
 }
+
+
+# The others are measured. By a builder's name.
+_PUBLISHED = dict.fromkeys(("imagenet2012", "imagenet2012_256"), KRIZHEVSKY)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ def create_data(
             return Batches(*decode(builder, name), batch_size, seed)
         order = Order(splits[name].num_examples, batch_size, seed)
         reader = Reader(folder, name, order, data.stored_size, data.fit, slice(None))
-        return Stream(reader, data.workers, data.on_broken)
+        published = _PUBLISHED.get(builder.name)
+        return Stream(reader, data.workers, data.on_broken, published)
 
     train = create_split("train", batch_size, seed)
     test = create_split(evaluated, eval_batch_size, None)

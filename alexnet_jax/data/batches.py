@@ -1,15 +1,34 @@
 """Batches: each is a function of (seed, step)."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from alexnet_jax.data.statistics import Statistics, measure
 
-# image (B, h, w, C) uint8, label (B,) int32, mask (B,) bool, false for padding
+# image (B, h, w, C) uint8, label (B,) int32, mask (B,) bool, false for padding and for
+# broken images, which may stand anywhere
 Batch = dict[str, np.ndarray]
+
+
+def true_examples(batch: Batch, limit: int | None = None) -> Batch:
+    """Returns the examples of a batch that count, in order.
+
+    The one way to read a batch on the host: what does not count may stand anywhere.
+
+    Args:
+      batch: Arrays `(B, ...)` by name, `mask` among them.
+      limit: Examples to return at most; None for all of them.
+
+    Returns:
+      The arrays, of so many examples.
+    """
+    kept = np.flatnonzero(batch["mask"])[:limit]
+    return {name: array[kept] for name, array in batch.items()}
 
 
 @dataclass
@@ -72,7 +91,8 @@ class Split(Protocol):
 
     A batch depends on the seed and the step alone: not on processes, not on workers,
     not on the step that a run resumed at. An epoch holds every example once; the last
-    batch is padded, and the mask of the padding is false.
+    batch is padded. The mask is false for the padding, and for a broken image, which
+    may stand anywhere: `true_examples` leaves both out.
     """
 
     @property
@@ -102,7 +122,7 @@ class Split(Protocol):
 
         Returns:
           `image (B, h, w, C) uint8`, `label (B,) int32`, `mask (B,) bool`, the last
-          false for padding.
+          false for padding and broken images.
         """
 
     def statistics(self) -> Statistics:
@@ -110,6 +130,14 @@ class Split(Protocol):
 
     def close(self) -> None:
         """Stops reading ahead, if anything does; a later batch starts it again."""
+
+
+def all_images(split: Split) -> Iterator[np.ndarray]:
+    """Yields the images of a split's first epoch in batches, `(n, h, w, C) uint8`."""
+    for step in tqdm(range(len(split)), unit="batch", disable=None, leave=False):
+        kept = true_examples(split.batch(step))
+        if len(kept["image"]):
+            yield kept["image"]
 
 
 @dataclass

@@ -55,11 +55,13 @@ class DataSpec:
 
     def save(self, workdir: Path) -> None:
         """Writes `data.json` and `statistics.npz`."""
-        record = {
+        record: dict[str, object] = {
             "data": self.name,
             "class_names": self.class_names,
             "image_shape": self.image_shape,
         }
+        if self.statistics.is_published:  # another data set's, or a resized copy's
+            record["statistics"] = self.statistics.source
         self.statistics.save(workdir / STATISTICS_FILE)
         with atomic_write(workdir / DATA_FILE) as part:
             part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -1,5 +1,6 @@
 """Batches from disk, read by Grain: each is a function of (seed, step)."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -12,16 +13,17 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from alexnet_jax.data.batches import Batch, Order
+from alexnet_jax.data.batches import Batch, Order, all_images
 from alexnet_jax.data.preparation.jpeg import BrokenImage, decode
 from alexnet_jax.data.preparation.sources import open_records, parse
 from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
-from alexnet_jax.data.statistics import Statistics, measured_or_published
+from alexnet_jax.data.statistics import Statistics, load_or_measure, load_stored
 from alexnet_jax.errors import InputError, RunError
 
 Place = tuple[int, tuple[int, int, int]]  # a step, and the part of its batch
 
 _FOREVER = 2**40  # steps
+_MEASURED = 256  # images read at a time to measure them
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -82,12 +84,14 @@ class Stream:
       reader: Reads a batch.
       workers: Processes that read; 0 for threads of this process.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
+      published: The statistics of a data set that need not be measured, ImageNet's.
       broken: The images that were skipped.
     """
 
     reader: Reader
     workers: int
     on_broken: str
+    published: Statistics | None = None
     broken: set[str] = field(default_factory=set, init=False)
     _ahead: Any = field(default=None, init=False, repr=False)
     _next: Place | None = field(default=None, init=False, repr=False)
@@ -137,7 +141,26 @@ class Stream:
         return self._kept[1]
 
     def statistics(self) -> Statistics:
-        return measured_or_published(self.reader.folder)
+        return self._statistics
+
+    @functools.cached_property
+    def _statistics(self) -> Statistics:
+        """Measured by the command; else published; else measured now, and kept."""
+        reader = self.reader
+        if stored := load_stored(reader.folder):
+            return stored
+        if self.published is not None:
+            print(f"figures   {self.published.source}, of {reader.folder}")
+            return self.published
+        order = Order(reader.order.num_examples, _MEASURED)
+        reader = dataclasses.replace(reader, order=order, part=slice(None))
+        whole = Stream(reader, self.workers, self.on_broken)
+        whole.broken = self.broken  # each is named once
+        path = (
+            reader.folder / f"{reader.split}-{reader.size}-{reader.fit}-statistics.npz"
+        )
+        with contextlib.closing(whole):
+            return load_or_measure(path, lambda: all_images(whole))
 
     def close(self) -> None:
         if self._ahead is not None:

@@ -103,7 +103,9 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
 
     def init(key: jax.Array) -> Any:
         keys = {"params": key, "dropout": key}
-        return nn.Module.init(model, keys, jnp.zeros(input_shape), method=trace)
+        return nn.Module.init(
+            model, keys, jnp.zeros(input_shape, jnp.float32), method=trace
+        )
 
     variables = jax.eval_shape(init, jax.random.key(0))
     params = traverse_util.flatten_dict(variables.get("params", {}))

@@ -44,8 +44,10 @@ class TowerDense(nn.Module):
         places, channels = math.prod(x.shape[1:-1]), x.shape[-1] // self.groups
         grouped = x.reshape((x.shape[0], places, self.groups, channels))
         shape = places * channels, self.features
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), shape, jnp.float32
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         by_group = kernel.reshape(
             (places, channels, self.groups, self.features // self.groups)
         )

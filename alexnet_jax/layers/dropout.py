@@ -26,5 +26,6 @@ class MaskDropout(nn.Module):
         """Maps `(...)` to the same shape."""
         if self.deterministic:
             return x * (1.0 - self.rate)
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        share = jnp.float32(1 - self.rate)
+        kept = jax.random.bernoulli(self.make_rng("dropout"), share, x.shape)
         return jnp.where(kept, x, jnp.zeros_like(x))

@@ -74,21 +74,24 @@ def avg_pool_3x3(x: jax.Array) -> jax.Array:
       x: `(B, H, W, C)`.
 
     Returns:
-      `(B, ceil((H - 3) / 2) + 1, ceil((W - 3) / 2) + 1, C)`.
+      `(B, ceil((H - 3) / 2) + 1, ceil((W - 3) / 2) + 1, C)`, of the input's dtype.
     """
 
     def total(x: jax.Array) -> jax.Array:
         zero, edges = np.zeros((), x.dtype), ((0, 0), *_overhang(x, 3), (0, 0))
         return lax.reduce_window(x, zero, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), edges)
 
-    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+    wide = _widen(x)
+    mean = total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
+    return mean.astype(x.dtype)
 
 
 def avg_pool(x: jax.Array) -> jax.Array:
     """Average pooling: 2×2 windows at stride 2. `(B, H, W, C)` → `(B, H/2, W/2, C)`."""
     # `nn.avg_pool` divides by an integer, which strict promotion refuses.
-    total = nn.pooling.pool(x, 0.0, jax.lax.add, (2, 2), (2, 2), padding="VALID")
-    return total / 4.0
+    wide = _widen(x)
+    total = nn.pooling.pool(wide, 0.0, jax.lax.add, (2, 2), (2, 2), padding="VALID")
+    return (total / 4.0).astype(x.dtype)
 
 
 def adaptive_avg_pool(x: jax.Array) -> jax.Array:
@@ -101,10 +104,11 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
       x: `(B, H, W, C)`, H and W at least 1.
 
     Returns:
-      `(B, 6, 6, C)`.
+      `(B, 6, 6, C)`, of the input's dtype.
 
     Source: PyTorch `AdaptiveAvgPool2d`.
     """
+    y = _widen(x)
     for axis in (1, 2):
         size = x.shape[axis]
         if size in (0, 6):  # no pixels: `layer_shapes` raises the error
@@ -112,7 +116,12 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
         cells = np.zeros((6, size), np.float32)
         for cell, row in enumerate(cells):
             row[cell * size // 6 : -(-(cell + 1) * size // 6)] = 1.0
-        shares = jnp.asarray(cells / cells.sum(1, keepdims=True), x.dtype)
-        mean = jnp.tensordot(shares, x, (1, axis), precision=lax.Precision.HIGHEST)
-        x = jnp.moveaxis(mean, 0, axis)
-    return x
+        shares = jnp.asarray(cells / cells.sum(1, keepdims=True), y.dtype)
+        mean = jnp.tensordot(shares, y, (1, axis), precision=lax.Precision.HIGHEST)
+        y = jnp.moveaxis(mean, 0, axis)
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def _widen(x: jax.Array) -> jax.Array:
+    """Returns the input in float32 at least: a mean is rounded once, at its end."""
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)

@@ -1,5 +1,7 @@
 """Layers one after the other."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 
@@ -13,5 +15,17 @@ class Sequential(nn.Sequential):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps an array through all layers."""
         for layer in join_relu_and_pool(self.layers, MAX_POOLS):
-            x = layer(x)
+            x = apply_layer(layer, x)
         return x
+
+
+def apply_layer(layer: Callable, x: jax.Array) -> jax.Array:
+    """Returns a layer's output, in bfloat16 if input and parameters are.
+
+    linen's BatchNorm computes in float32 there, as it should, but by an implicit
+    promotion, which JAX's strict one refuses.
+    """
+    if isinstance(layer, nn.BatchNorm):
+        with jax.numpy_dtype_promotion("standard"):
+            return layer(x)
+    return layer(x)

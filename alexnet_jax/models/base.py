@@ -13,7 +13,7 @@ from alexnet_jax.layers.dense import Dense
 from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.initializers import SCHEMES, initialize
 from alexnet_jax.layers.normalization import LocalResponseNorm
-from alexnet_jax.layers.sequential import Sequential
+from alexnet_jax.layers.sequential import Sequential, apply_layer
 from alexnet_jax.layers.towers import one_tower
 
 
@@ -81,7 +81,7 @@ class Classifier(nn.Module):
     def layer_outputs(self, x: jax.Array) -> Iterator[tuple[Callable, jax.Array]]:
         """Yields each layer and its output, from images `x` on."""
         for layer in self.net.layers:
-            x = layer(x)
+            x = apply_layer(layer, x)
             yield layer, x
 
     @nn.nowrap
@@ -139,7 +139,7 @@ class Classifier(nn.Module):
             lambda key: nn.Module.init(
                 self,
                 {"params": key, "dropout": key},
-                jnp.zeros(input_shape),
+                jnp.zeros(input_shape, jnp.float32),
                 method=trace,
             ),
             jax.random.key(0),

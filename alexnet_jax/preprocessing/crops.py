@@ -26,12 +26,13 @@ def draw_offset(key: jax.Array, margin: int) -> jax.Array:
       `(2,) int32`, row and column, each 0 … margin inclusive: 33×33 offsets of 224
       pixels in 256. Source: cuda-convnet2, `convdata.py` (2012's text has 32×32).
     """
-    return jax.random.randint(key, (2,), 0, margin + 1)
+    return jax.random.randint(key, (2,), 0, margin + 1, jnp.int32)
 
 
 def cut(image: jax.Array, offset: jax.Array, size: int) -> jax.Array:
     """Cuts `(size, size, C)` out of `(h, w, C)`; `offset` is row and column."""
-    start = (offset[0], offset[1], 0)
+    row, column = offset
+    start = (row, column, jnp.zeros_like(row))
     return jax.lax.dynamic_slice(image, start, (size, size, image.shape[-1]))
 
 
@@ -59,16 +60,17 @@ def draw_box(key: jax.Array, height: int, width: int) -> jax.Array:
     """
     area_key, ratio_key, place_key = jax.random.split(key, 3)
     low, high = _AREA
-    area = jax.random.uniform(area_key, (_TRIES,), minval=low, maxval=high)
+    area = jax.random.uniform(area_key, (_TRIES,), jnp.float32, low, high)
     low, high = _LOG_RATIO
-    ratio = jnp.exp(jax.random.uniform(ratio_key, (_TRIES,), minval=low, maxval=high))
+    ratio = jax.random.uniform(ratio_key, (_TRIES,), jnp.float32, low, high)
+    ratio = jnp.exp(ratio)
     area = area * float(height * width)
     sides = jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)], axis=1)
     sides = jnp.round(sides).astype(jnp.int32)
     whole = jnp.array([height, width], jnp.int32)
     fits = ((sides > 0) & (sides <= whole[None])).all(axis=1)
     sides = jnp.where(fits.any(), sides[fits.argmax()], whole)
-    corner = jax.random.randint(place_key, (2,), 0, whole - sides + 1)
+    corner = jax.random.randint(place_key, (2,), 0, whole - sides + 1, jnp.int32)
     return jnp.concatenate([corner, sides])
 
 

@@ -30,12 +30,16 @@ class Scale:
       factor: `()` or `(1, 1, 1, C) float32`.
       moves: Whether the mean image is cropped and mirrored with the image. In 2012 it
         was not: its central window was subtracted from every crop.
+      centered: Whether the mean is the training images', so that these vary about 0.
+        Color noise makes them vary more; as in 2012 they are then divided, which about
+        any other mean would make them darker than test images.
       reversed: Whether blue comes first in what the network sees.
     """
 
     mean: np.ndarray | None
     factor: np.ndarray
     moves: bool = False
+    centered: bool = False
     reversed: bool = False
 
 
@@ -58,7 +62,13 @@ def create_scale(name: str, statistics: Callable[[], Statistics]) -> Scale:
     if name in ("pixels", "caffe"):
         mean = (statistics().mean_image[None] / 255.0).astype(np.float32)
         caffe = name == "caffe"
-        return Scale(mean, np.array(255.0, np.float32), moves=caffe, reversed=caffe)
+        return Scale(
+            mean,
+            np.array(255.0, np.float32),
+            moves=caffe,
+            centered=True,
+            reversed=caffe,
+        )
     mean, deviation = TORCHVISION_MEAN, TORCHVISION_DEVIATION
     if name == "standard":
         found = statistics()
@@ -69,4 +79,4 @@ def create_scale(name: str, statistics: Callable[[], Statistics]) -> Scale:
         array.reshape(1, 1, 1, -1).astype(np.float32)
         for array in (mean / 255.0, 255.0 / deviation)
     )
-    return Scale(mean, factor)
+    return Scale(mean, factor, centered=name == "standard")

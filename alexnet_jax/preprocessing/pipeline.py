@@ -114,13 +114,16 @@ class Pipeline:
         Returns:
           `(B, size, size, C) float32`.
         """
-        indices = first + jnp.arange(len(image))
+        indices = first + jnp.arange(len(image), dtype=jnp.int32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))
         crop_key, mirror_key, color_key = jax.random.split(key, 3)
         chunks = indices // self.settings.shared
         seen = self._crop(image, keys(crop_key, chunks))
         if self.settings.mirror:
-            flags = jax.vmap(jax.random.bernoulli)(keys(mirror_key, chunks))
+            half = jnp.float32(0.5)
+            flags = jax.vmap(jax.random.bernoulli, (0, None))(
+                keys(mirror_key, chunks), half
+            )
             seen = jax.vmap(crops.mirror)(seen, flags)
         color: jax.Array | float = self.settings.color
         if self.settings.color_epochs is not None:
@@ -180,7 +183,8 @@ class Pipeline:
         if self.colors is None:
             return None
         count = self.colors.shape[-1]
-        alpha = jax.vmap(lambda key: jax.random.normal(key, (count,)))(keys)
+        draw = functools.partial(jax.random.normal, shape=(count,), dtype=jnp.float32)
+        alpha = jax.vmap(draw)(keys)
         shift = jnp.matmul(alpha, self.colors.T, precision="highest")
         return (color * shift)[:, None, None, :]
 
@@ -194,13 +198,16 @@ class Pipeline:
 
         Source: cuda-convnet2, `convdata.py`: first the mean is subtracted, then color
         is added; then all is divided, so that training images vary no more than test
-        images.
+        images. "At this point the data already has 0 mean": on another scale there is
+        no division.
         """
         seen = _scaled(seen)
         if self.scale.mean is not None and not self.scale.moves:
             seen = seen - self._center(self._mean(self.canvas))
         if shift is not None:
-            seen = (seen + shift) / (1.0 + color)
+            seen = seen + shift
+            if self.scale.centered:
+                seen = seen / (1.0 + color)
         seen = seen * self.scale.factor
         return seen[..., ::-1] if self.scale.reversed else seen
 

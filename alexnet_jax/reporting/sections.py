@@ -65,6 +65,9 @@ def prediction_sections(
       network: The trained model.
       split: A split of its data set.
       examples: Number of examples to predict, from the first on.
+
+    Raises:
+      InputError: All images are broken.
     """
     found = list(network.predict_split(split, examples))
     image = np.concatenate([one.image for one in found])
@@ -74,8 +77,10 @@ def prediction_sections(
     predicted = logits.argmax(axis=1)
     is_correct = predicted == label
     number = f"{len(label):,}"
-    if len(label) < split.num_examples:
+    if len(label) == examples < split.num_examples:
         number = f"first {number} of {split.num_examples:,}"
+    elif len(label) < split.num_examples:  # the others are broken
+        number = f"{number} readable ones of {split.num_examples:,}"
     of = f"of the {number} test images, by the checkpoint of step {network.step:,}"
     names = [network.class_name(index) for index in range(logits.shape[1])]
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import differences
 from alexnet_jax.data import Data, DataSpec
+from alexnet_jax.data.spec import STATISTICS_FILE
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.parallel.multihost import is_primary
 from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
@@ -100,6 +101,14 @@ class RunFolder:
         if kept is None:
             data.spec.save(self.path)
         elif not ended and not kept.matches(data.spec):
+            ours, theirs = kept.statistics.source, data.spec.statistics.source
+            if kept == data.spec and ours != theirs:
+                raise InputError(
+                    f"data.data_dir: {self.path} was trained with statistics {ours}, "
+                    f"those of {data.folder} are now {theirs}; copy "
+                    f"{self.path / STATISTICS_FILE} there to keep the run's, or choose "
+                    "another --workdir to start over"
+                )
             raise InputError(
                 f"data.data_dir: {data.folder} is not what {self.path} was trained on "
                 f"so far ({kept.name}), or its statistics were measured again since; "

@@ -11,8 +11,9 @@ from alexnet_jax.data.statistics import (
     FILE_NAME,
     KRIZHEVSKY,
     Statistics,
+    load_or_measure,
+    load_stored,
     measure,
-    measured_or_published,
 )
 from alexnet_jax.data.statistics.__main__ import main
 from alexnet_jax.errors import InputError
@@ -70,18 +71,55 @@ def test_krizhevskys_figures():
     np.testing.assert_allclose(product, np.eye(3), atol=1e-7)
 
 
-def test_what_is_kept_is_taken_else_what_was_published(images, tmp_path):
-    assert measured_or_published(tmp_path) is KRIZHEVSKY
+def test_what_the_command_kept(images, tmp_path):
+    assert load_stored(tmp_path) is None
     found = measure([images])
     found.save(tmp_path / FILE_NAME)
-    same(measured_or_published(tmp_path), found)
+    same(load_stored(tmp_path), found)
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     content = (tmp_path / FILE_NAME).read_bytes()
     for damaged in (content[:200], b"", b"no archive"):
         (tmp_path / FILE_NAME).write_bytes(damaged)
         with pytest.raises(InputError, match="statistics: .*npz cannot be read") as e:
-            measured_or_published(tmp_path)
+            load_stored(tmp_path)
         assert "\n" not in str(e.value)
+
+
+def test_they_are_measured_once(images, tmp_path, capsys):
+    path, passes = tmp_path / "here.npz", []
+
+    def parts():
+        passes.append(1)
+        return [images]
+
+    found = load_or_measure(path, parts)
+    assert capsys.readouterr().out == (
+        f"measuring the training images in {tmp_path}, once\n"
+    )
+    same(load_or_measure(path, parts), found)
+    assert len(passes) == 1 and capsys.readouterr().out == ""
+    path.write_bytes(b"damaged")
+    same(load_or_measure(path, parts), found)
+    same(Statistics.load(path), found)
+    assert len(passes) == 2 and [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_folder_that_cannot_be_written(images, tmp_path, capsys):
+    path = tmp_path / "gone" / "here.npz"
+    same(load_or_measure(path, lambda: [images]), measure([images]))
+    assert "cannot be written (No such file or dir" in capsys.readouterr().out
+
+
+def test_nothing_to_measure():
+    with pytest.raises(InputError, match="^data.on_broken: no training image is left"):
+        measure([])
+
+
+def test_they_say_where_they_come_from(images, tmp_path):
+    assert measure([images]).source == "measured on the training images"
+    KRIZHEVSKY.save(tmp_path / "kept.npz")
+    kept = Statistics.load(tmp_path / "kept.npz")
+    assert kept.source == "published for ImageNet (Krizhevsky)"
 
 
 def test_the_command_measures_a_data_set(data_dir, capsys):
@@ -93,7 +131,7 @@ def test_the_command_measures_a_data_set(data_dir, capsys):
     config.name, config.data_dir = "digits", str(data_dir)
     data = create_data(config, batch_size=9, eval_batch_size=9, seed=0)
     assert shown[-1] == f"written     {data.folder / FILE_NAME}"
-    same(measured_or_published(data.folder), data.spec.statistics)
+    same(load_stored(data.folder), data.spec.statistics)
     assert shown[1] == f"mean        {data.spec.statistics.mean[0]:10.4f}"
 
 

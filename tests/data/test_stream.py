@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -247,13 +248,56 @@ def test_too_little_shared_memory(load, monkeypatch):
     load().train.batch(0)  # threads need none
 
 
-def test_statistics(load, tmp_path):
-    folder = write_folder(tmp_path / "zoo", 1, 1)
-    data = load(folder=folder, data_dir=tmp_path)
-    train = data.train
-    assert train.statistics() is KRIZHEVSKY
-    measure([train.batch(0)["image"]]).save(data.folder / FILE_NAME)
-    assert train.statistics().mean_image.shape == (24, 24, 3)
+def equal(one, other):
+    ours, theirs = dataclasses.asdict(one), dataclasses.asdict(other)
+    return ours["mean_image"].shape == theirs["mean_image"].shape and all(
+        np.allclose(ours[name], theirs[name]) for name in ours
+    )
+
+
+def test_statistics_are_measured_once_for_each_size_and_fit(load, tmp_path, capsys):
+    """A data set's own, never another's; of its training images alone."""
+    folder = write_folder(tmp_path / "zoo", 4, 1)
+    place = {"folder": folder, "data_dir": tmp_path}
+    for leaves in ({}, {"stored_size": 16}, {"fit": "warp"}, {"workers": 1}):
+        data = load(**place, **leaves)
+        capsys.readouterr()
+        epoch = [data.train.batch(step) for step in range(len(data.train))]
+        found = data.train.statistics()
+        expected = measure([batch["image"][batch["mask"]] for batch in epoch])
+        assert equal(found, expected) and not equal(found, KRIZHEVSKY)
+        assert ("measuring" in capsys.readouterr().out) == ("workers" not in leaves)
+        assert equal(load(**place, **leaves).spec.statistics, found)
+        assert "measuring" not in capsys.readouterr().out
+    # What the command measured goes before.
+    KRIZHEVSKY.save(data.folder / FILE_NAME)
+    assert equal(load(**place).spec.statistics, KRIZHEVSKY)
+
+
+def test_imagenets_statistics_are_published(load, monkeypatch, capsys):
+    monkeypatch.setattr("alexnet_jax.data._PUBLISHED", {"image_folder": KRIZHEVSKY})
+    data = load()
+    assert data.spec.statistics is KRIZHEVSKY
+    shown = capsys.readouterr().out
+    assert shown == (
+        f"figures   published for ImageNet (Krizhevsky), of {data.folder}\n"
+    )
+
+
+def test_broken_images_are_not_measured(load, tmp_path, capsys):
+    """They may stand anywhere in a batch."""
+    folder = write_folder(tmp_path / "zoo")
+    names = sorted((folder / "train").glob("*/*"))
+    for path in names[1:3] + names[9:11]:
+        path.write_bytes(path.read_bytes()[:-150])
+    place = {"folder": folder, "data_dir": tmp_path / "data"}
+    with pytest.raises(InputError, match="^data.on_broken: image .* is broken; set"):
+        load(**place).train.statistics()
+    train = load(on_broken="skip", **place).train
+    epoch = [train.batch(step) for step in range(3)]
+    kept = np.concatenate([batch["image"][batch["mask"]] for batch in epoch])
+    assert len(kept) == 20 and equal(train.statistics(), measure([kept]))
+    assert len(capsys.readouterr().err.splitlines()) == 4  # each is named once
 
 
 @pytest.mark.heavy

@@ -35,7 +35,7 @@ def test_a_users_own_network():
     shapes = jax.eval_shape(
         lambda: UserNet().init(
             {"params": jax.random.key(0), "dropout": jax.random.key(0)},
-            jax.numpy.zeros((1, 28, 28, 1)),
+            jax.numpy.zeros((1, 28, 28, 1), "float32"),
         )
     )["params"]
     total = sum(leaf.size for leaf in jax.tree.leaves(shapes))

@@ -33,7 +33,7 @@ def draw(name, scheme):
     fields = {"width": 0.25} if hasattr(MODELS[name], "width") else {}
     model = create_model(name, initializer=scheme, **fields)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = jax.jit(model.init)(keys, jnp.zeros((1, 67, 67, 1)))
+    variables = jax.jit(model.init)(keys, jnp.zeros((1, 67, 67, 1), jnp.float32))
     return jax.device_get(variables)["params"]
 
 

@@ -60,7 +60,10 @@ def norms_of(model):
 
     jax.eval_shape(
         lambda: nn.Module.init(
-            model, init_keys(), jnp.zeros((1, 90, 90, 3)), method=look
+            model,
+            init_keys(),
+            jnp.zeros((1, 90, 90, 3), jnp.float32),
+            method=look,
         )
     )
     return set(found)

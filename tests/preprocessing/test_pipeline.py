@@ -8,6 +8,7 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.data.statistics import KRIZHEVSKY, measure
 from alexnet_jax.errors import InputError
+from alexnet_jax.preprocessing.normalize import SCALES
 from alexnet_jax.preprocessing.pipeline import create_pipeline, scale_and_resize
 
 
@@ -207,7 +208,7 @@ class TestCrops:
 class TestColors:
     def test_a_million_draws_are_those_of_2012(self):
         black = jnp.zeros((1_000_000, 1, 1, 3), jnp.uint8)
-        shift = draw(pipeline(size=1, color=0.1), black)[:, 0, 0] * 255 * 1.1
+        shift = draw(pipeline(size=1, color=0.1), black)[:, 0, 0] * 255
         np.testing.assert_allclose(shift.std(0), [7.40, 7.20, 7.70], rtol=0.01)
         np.testing.assert_allclose(shift.mean(0), 0, atol=0.05)
         # Along the directions they are independent, of a tenth of the deviations.
@@ -219,19 +220,35 @@ class TestColors:
 
     def test_one_draw_an_image(self):
         image = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-        shift = draw(pipeline(color=0.1), image) * 1.1 - image / 255
+        shift = draw(pipeline(color=0.1), image) - image / 255
         np.testing.assert_allclose(shift, shift[:, :1, :1] + 0 * shift, atol=1e-6)
         assert len(np.unique(shift[:, 0, 0].round(5), axis=0)) == 5
 
     def test_it_ends_after_so_many_epochs(self):
         """As if there had never been any: without the division by 1.1, too."""
         image = np.full((2, 8, 8, 3), 100, np.uint8)
-        made = pipeline(color=0.1, color_epochs=67)
-        key = jax.random.key(0)
-        last, first_without = (made.augmented(image, key, 0, at) for at in (66, 67))
-        assert abs(last - 100 / 255).min() > 1e-3
-        without = made(jnp.asarray(image))
-        np.testing.assert_allclose(first_without, without, rtol=1e-6)
+        for scale in ("unit", "pixels"):
+            made = pipeline(scale, color=0.1, color_epochs=67)
+            key = jax.random.key(0)
+            last, first_without = (made.augmented(image, key, 0, at) for at in (66, 67))
+            without = made(jnp.asarray(image))
+            assert abs(last - without).min() > 1e-3 * made.scale.factor
+            np.testing.assert_allclose(first_without, without, rtol=1e-5)
+
+    @pytest.mark.parametrize("scale", SCALES)
+    def test_only_images_that_vary_about_zero_are_divided(self, scale):
+        """So the mean of training images is that of test images on every scale."""
+        image = np.random.default_rng(0).integers(120, 256, (9, 8, 8, 3), np.uint8)
+        made = pipeline(scale, statistics=measure([image]), color=0.1)
+        plain = np.asarray(made(jnp.asarray(image)))
+        divided = scale in ("pixels", "caffe", "standard")
+        without_shift = plain / 1.1 if divided else plain
+        shift = draw(made, image) - without_shift  # one for each image and channel
+        atol = 1e-5 * made.scale.factor.max()
+        np.testing.assert_allclose(shift, shift[:, :1, :1] + 0 * shift, atol=atol)
+        assert shift.std(0).min() > 100 * atol
+        mean = plain.mean((0, 1, 2))
+        np.testing.assert_allclose(without_shift.mean((0, 1, 2)), mean, atol=atol)
 
     def test_grey_images_have_one_direction(self):
         image = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), np.uint8)

@@ -39,7 +39,9 @@ def test_filters_have_one_scale():
 def test_filters_lie_by_their_tower():
     model = create_model("alexnet_2012", width=1 / 8)
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    shapes = jax.eval_shape(lambda: model.init(keys, jnp.zeros((1, 67, 67, 3))))
+    shapes = jax.eval_shape(
+        lambda: model.init(keys, jnp.zeros((1, 67, 67, 3), "float32"))
+    )
     shape = shapes["params"]["conv1"]["kernel"].shape
     assert shape == (11, 11, 3, 12)
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)

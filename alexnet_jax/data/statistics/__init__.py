@@ -1,13 +1,18 @@
 """The statistics of a data set's images: mean image, deviations, colors.
 
+Each data set has its own. Those of images in memory are measured when they are needed,
+those of images on disk once, in one pass, and kept beside them; ImageNet's are
+published.
+
   python -m alexnet_jax.data.statistics NAME
 
-measures a data set in one pass and writes the result into its folder. `data/` and
-`preprocessing/` import this package.
+measures any data set and writes the result into its folder, where it goes before all
+else. `data/` and `preprocessing/` import this package.
 """
 
+import contextlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,6 +45,19 @@ class Statistics:
     color_deviations: np.ndarray
     color_directions: np.ndarray
 
+    @property
+    def is_published(self) -> bool:
+        """Whether they are Krizhevsky's of ImageNet."""
+        pairs = zip(asdict(self).values(), asdict(KRIZHEVSKY).values(), strict=True)
+        return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+
+    @property
+    def source(self) -> str:
+        """Where they come from, in words."""
+        if self.is_published:
+            return "published for ImageNet (Krizhevsky)"
+        return "measured on the training images"
+
     def save(self, path: Path) -> None:
         """Writes an `.npz` file."""
         with atomic_write(path) as part, part.open("wb") as file:
@@ -68,6 +86,9 @@ def measure(parts: Iterable[np.ndarray]) -> Statistics:
 
     Args:
       parts: Images `(n, h, w, C) uint8`, or floating in [0, 1], of one shape.
+
+    Raises:
+      InputError: There is no image.
     """
     count, image, product = 0, np.zeros(()), np.zeros(())
     for whole in parts:
@@ -78,6 +99,11 @@ def measure(parts: Iterable[np.ndarray]) -> Statistics:
             pixels = wide.reshape(-1, wide.shape[-1])
             image, product = image + wide.sum(0), product + pixels.T @ pixels
             count += len(part)
+    if not count:
+        raise InputError(
+            "data.on_broken: no training image is left to measure; all of them are "
+            "broken"
+        )
     pixels_each = image[..., 0].size
     mean = image.sum((0, 1)) / (count * pixels_each)
     covariance = product / (count * pixels_each) - np.outer(mean, mean)
@@ -92,17 +118,44 @@ def measure(parts: Iterable[np.ndarray]) -> Statistics:
     )
 
 
-def measured_or_published(folder: Path) -> Statistics:
-    """Returns the measured statistics of a data set, or Krizhevsky's of ImageNet.
+def load_stored(folder: Path) -> Statistics | None:
+    """Returns what the command measured of a data set; None if it was not run.
 
     Args:
-      folder: Of the prepared data set, where measured statistics are kept.
+      folder: Of the prepared data set.
 
     Raises:
       InputError: The file there is damaged.
     """
     path = folder / FILE_NAME
-    return Statistics.load(path) if path.exists() else KRIZHEVSKY
+    return Statistics.load(path) if path.exists() else None
+
+
+def load_or_measure(
+    path: Path, parts: Callable[[], Iterable[np.ndarray]]
+) -> Statistics:
+    """Returns the statistics in a file; measures and keeps them if there are none.
+
+    A file that is damaged is replaced. Several processes may do so at once: they write
+    the same. In a folder that cannot be written nothing is kept.
+
+    Args:
+      path: An `.npz` file in a data set's folder.
+      parts: Returns the images, as `measure` takes them.
+
+    Raises:
+      InputError: There is no image, or one is broken.
+    """
+    if path.exists():
+        with contextlib.suppress(InputError):
+            return Statistics.load(path)
+    print(f"measuring the training images in {path.parent}, once", flush=True)
+    found = measure(parts())
+    try:
+        found.save(path)
+    except OSError as error:
+        print(f"note      {path} cannot be written ({error.strerror or error})")
+    return found
 
 
 def _krizhevsky() -> Statistics:

@@ -4,25 +4,16 @@ python -m alexnet_jax.data.statistics NAME
 """
 
 import time
-from collections.abc import Iterator, Sequence
-
-import numpy as np
-from tqdm import tqdm
+from collections.abc import Sequence
 
 from alexnet_jax import cli
 from alexnet_jax.config import default_config
-from alexnet_jax.data import DATA_SETS, Split, create_data
+from alexnet_jax.data import DATA_SETS, create_data
+from alexnet_jax.data.batches import all_images
 from alexnet_jax.data.statistics import FILE_NAME, Statistics, measure
 from alexnet_jax.errors import InputError
 
 _BATCH_SIZE = 256
-
-
-def _images(split: Split) -> Iterator[np.ndarray]:
-    """Yields all images of a split once, in batches."""
-    for step in tqdm(range(len(split)), unit="batch", disable=None, leave=False):
-        batch = split.batch(step)
-        yield batch["image"][batch["mask"]]
 
 
 def describe(statistics: Statistics) -> str:
@@ -56,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings, batch_size=_BATCH_SIZE, eval_batch_size=_BATCH_SIZE, seed=0
     )
     start = time.perf_counter()
-    statistics = measure(_images(data.train))
+    statistics = measure(all_images(data.train))
     seconds = time.perf_counter() - start
     try:
         statistics.save(data.folder / FILE_NAME)

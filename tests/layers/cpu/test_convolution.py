@@ -13,7 +13,7 @@ from tests.helpers import assert_close, count_convolutions, noise
 
 def test_one_convolution_a_group_on_the_cpu_and_one_in_all_elsewhere():
     conv = Conv(4, (3, 3), feature_group_count=2)
-    x = jnp.zeros((1, 8, 8, 6))
+    x = jnp.zeros((1, 8, 8, 6), jnp.float32)
     variables = conv.init(jax.random.key(1), x)
     counts = {
         platform: count_convolutions(conv, variables, x, platform=platform)
