@@ -7,7 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu.dense import dot_general
+from alexnet_jax.layers.initializers import Initialized
 
 
 def flatten(x: jax.Array) -> jax.Array:
@@ -15,13 +17,13 @@ def flatten(x: jax.Array) -> jax.Array:
     return x.reshape((x.shape[0], -1))
 
 
-class Dense(nn.Dense):
-    """`nn.Dense` whose gradients are quick on a CPU."""
+class Dense(Initialized, nn.Dense):
+    """`nn.Dense` with named schemes, whose gradients are quick on a CPU."""
 
     dot_general: Any = field(default_factory=lambda: dot_general)
 
 
-class TowerDense(nn.Module):
+class TowerDense(Initialized):
     """A dense layer in groups, each of which reads its own group of maps alone.
 
     With one group it is `flatten` and `nn.Dense`. On two devices a tower's own half is
@@ -30,6 +32,9 @@ class TowerDense(nn.Module):
     Attributes:
       features: Units of all groups.
       groups: Groups that do not see each other: the towers.
+
+    Raises:
+      InputError: `groups` does not divide the channels or `features`.
 
     Source: cuda-convnet layers-150.cfg.
     """
@@ -40,6 +45,12 @@ class TowerDense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, ..., C)` to `(B, features)`."""
+        for what, count in (("channels", x.shape[-1]), ("features", self.features)):
+            if self.groups < 1 or count % self.groups:
+                raise InputError(
+                    f"{self.name}: {what} must be a multiple of its {self.groups} "
+                    f"groups; got {count}"
+                )
         grouped = x.reshape((x.shape[0], -1, self.groups, x.shape[-1] // self.groups))
         _, places, groups, channels = grouped.shape
         shape = places * channels, self.features
