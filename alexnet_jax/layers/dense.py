@@ -1,5 +1,6 @@
 """Dense layers: linen's, and those of towers that do not see each other."""
 
+import math
 from dataclasses import field
 from typing import Any
 
@@ -14,7 +15,7 @@ from alexnet_jax.layers.initializers import Initialized
 
 def flatten(x: jax.Array) -> jax.Array:
     """`(B, H, W, C)` → `(B, H * W * C)`, channels fastest."""
-    return x.reshape((x.shape[0], -1))
+    return x.reshape((x.shape[0], math.prod(x.shape[1:])))
 
 
 class Dense(Initialized, nn.Dense):
@@ -51,8 +52,9 @@ class TowerDense(Initialized):
                     f"{self.name}: {what} must be a multiple of its {self.groups} "
                     f"groups; got {count}"
                 )
-        grouped = x.reshape((x.shape[0], -1, self.groups, x.shape[-1] // self.groups))
-        _, places, groups, channels = grouped.shape
+        places, groups = math.prod(x.shape[1:-1]), self.groups
+        channels = x.shape[-1] // groups
+        grouped = x.reshape((x.shape[0], places, groups, channels))
         shape = places * channels, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

@@ -30,7 +30,9 @@ def _torch(
     """Kaiming-uniform with a = √5: kernel and bias from U(-1/√fan_in, 1/√fan_in)."""
     bound = math.prod(kernel_shape[:-1]) ** -0.5
 
-    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    def draw(
+        key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+    ) -> jax.Array:
         # Drawn flat: the same values, and XLA compiles it in half the time.
         flat = (math.prod(shape),)
         return jax.random.uniform(key, flat, dtype, -bound, bound).reshape(shape)
@@ -46,7 +48,9 @@ def _gaussian(deviations: Mapping[str, float], biases: Mapping[str, float]) -> S
     ) -> tuple[Initializer, Initializer]:
         deviation = deviations.get(name or "", 0.01)
 
-        def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        def draw(
+            key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+        ) -> jax.Array:
             flat = (math.prod(shape),)  # as in `_torch`
             return deviation * jax.random.normal(key, flat, dtype).reshape(shape)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from operator import index
+from operator import index, lt
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -124,16 +124,18 @@ class Classifier(nn.Module):
         """
         self._check(jnp.shape(x))
         net: Any = getattr(self, "net", None)
-        with self._all_follow():
-            if callable(net) and type(net) is not nn.Sequential:
+        if callable(net) and type(net) is not nn.Sequential:
+            with self._all_follow():
                 return net(x)
-            y = x
-            for layer in join_layers(self._layers()):
+        y = x
+        for layer in join_layers(self._layers()):
+            with self._all_follow():
                 y = layer(y)
-                if not _has_units(y):
-                    self.clone(parent=None).layer_shapes(x.shape)  # names the layer
+            if not _has_units(y):
+                self.clone(parent=None).layer_shapes(x.shape)  # raises: names the layer
         return y
 
+    @nn.nowrap  # linen's tables would look into what a method returns
     def layer_outputs(self, x: jax.Array) -> Iterator[tuple[Callable, jax.Array]]:
         """Yields each layer and its output, from images `x` on.
 
@@ -141,6 +143,7 @@ class Classifier(nn.Module):
           InputError: As for `__call__`; `net` is no `nn.Sequential`, or a layer returns
             something else than an array.
         """
+        self._set_up()
         self._check(jnp.shape(x))
         _, height, width, _ = x.shape
         size = height if height == width else f"{height}×{width}"
@@ -186,6 +189,9 @@ class Classifier(nn.Module):
         )
         return rows
 
+    def _set_up(self) -> None:
+        """Lets linen run `setup` before this, so that a mistake in it is shown."""
+
     @nn.nowrap
     def _check(self, input_shape: Sequence[int]) -> None:
         self.scheme()
@@ -194,7 +200,8 @@ class Classifier(nn.Module):
                 "model.num_classes must be an integer of at least 1; "
                 f"got {self.num_classes!r}"
             )
-        if len(input_shape) != 4 or min(input_shape) < 0 or input_shape[-1] < 1:
+        least = 0, 0, 0, 1
+        if len(input_shape) != 4 or any(map(lt, input_shape, least)):
             raise InputError(
                 "images must have shape (batch, height, width, channels), gray ones "
                 f"with 1 channel; got {tuple(input_shape)}"
@@ -219,8 +226,9 @@ class Classifier(nn.Module):
 
         def check(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
             output, layer = call(*args, **kwargs), context.module
-            follows = getattr(layer, "initializer", None) == scheme
-            if layer.has_variable("params", "kernel") and not follows:
+            is_bound = layer.scope is not None
+            has_kernel = is_bound and layer.has_variable("params", "kernel")
+            if has_kernel and getattr(layer, "initializer", None) != scheme:
                 raise InputError(
                     f"{type(self).__name__}: layer {layer.name} does not follow "
                     f"model.init {scheme!r}; make it with alexnet_jax.layers' Conv or "
