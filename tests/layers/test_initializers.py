@@ -73,17 +73,13 @@ def test_authors_deviations_and_biases(scheme):
         np.testing.assert_array_equal(params[name]["bias"], np.float32(bias), name)
 
 
-def test_conv6_is_drawn_like_conv5():
-    conv6 = draw("alexnet_2012_conv6", "author")["conv6"]
-    check_normal(conv6["kernel"], 0.03, "conv6")
-    assert (conv6["bias"] == 1).all()
-
-
+@pytest.mark.heavy
 def test_torch_is_uniform_with_fan_in():
     for name, layer in draw("alexnet_paper", "torch").items():  # groups' fan-in, too
         check_uniform(layer, name)
 
 
+@pytest.mark.heavy
 def test_ungrouped_mixes_the_papers_with_pytorchs():
     params = draw("alexnet_ungrouped", "author")
     for name, bias in zip(CONVS, (0, 1, 0, 1, 1), strict=True):
@@ -203,8 +199,11 @@ def test_kernels_and_biases_of_all_layers(scheme):
             assert not layer["bias"].any()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_each_layer_of_a_network_asks_the_scheme(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [*((name, {}) for name in MODELS), ("alexnet_paper", {"links": False})],
+)
+def test_each_layer_of_a_network_asks_the_scheme(name, fields, monkeypatch):
     """By its own name, with its kernel's shape, whichever scheme it is."""
     asked = {}
 
@@ -221,7 +220,8 @@ def test_each_layer_of_a_network_asks_the_scheme(name, monkeypatch):
     by_author = TABLE[name].scheme
     for initializer, scheme in (("author", by_author), ("he", "he")):
         asked.clear()
-        params = shapes_of(create_model(name, initializer=initializer), (1, 67, 67, 1))
+        model = create_model(name, initializer=initializer, **fields)
+        params = shapes_of(model, (1, 67, 67, 1))
         assert asked == {
             (layer, scheme): leaves["kernel"].shape for layer, leaves in params.items()
         }
