@@ -114,12 +114,7 @@ class Initialized(nn.Module, kw_only=True):
                     f"{self.name}: initializer must be None or one of "
                     f"{tuple(SCHEMES)}; got {self.initializer!r}"
                 )
-            is_kernel = name == "kernel"
-            shape = args[0] if is_kernel else self._kernel_shape()
-            kernel_init, bias_init = SCHEMES[self.initializer](self.name, shape)
-            init_fn = kernel_init if is_kernel else bias_init
+            is_bias = name == "bias"
+            shape = self.get_variable("params", "kernel").shape if is_bias else args[0]
+            init_fn = SCHEMES[self.initializer](self.name, shape)[is_bias]
         return super().param(name, init_fn, *args, **kwargs)
-
-    @nn.nowrap
-    def _kernel_shape(self) -> tuple[int, ...]:
-        return jnp.shape(self.get_variable("params", "kernel"))

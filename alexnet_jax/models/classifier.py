@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from operator import index, lt
+from numbers import Integral
+from operator import lt
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -55,13 +56,6 @@ def check_classifier(model: Any) -> None:
 
 def _has_units(output: Any) -> bool:
     return 0 not in getattr(output, "shape", (0, 0))[1:]  # an empty batch has them
-
-
-def _is_count(value: Any) -> bool:
-    try:
-        return index(value) >= 1
-    except TypeError:
-        return False
 
 
 class Classifier(nn.Module):
@@ -195,10 +189,10 @@ class Classifier(nn.Module):
     @nn.nowrap
     def _check(self, input_shape: Sequence[int]) -> None:
         self.scheme()
-        if not _is_count(self.num_classes):
+        classes = self.num_classes
+        if not isinstance(classes, Integral) or classes < 1:
             raise InputError(
-                "model.num_classes must be an integer of at least 1; "
-                f"got {self.num_classes!r}"
+                f"model.num_classes must be an integer of at least 1; got {classes!r}"
             )
         least = 0, 0, 0, 1
         if len(input_shape) != 4 or any(map(lt, input_shape, least)):

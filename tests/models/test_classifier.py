@@ -187,7 +187,9 @@ def test_plain_layers_follow_their_own_inits_by_default():
     np.testing.assert_array_equal(params["net"]["layers_1"]["bias"], np.ones(10))
 
 
-@every_door
+@pytest.mark.parametrize(
+    "door", [door for name, door in DOORS.items() if name != "apply"]
+)
 @pytest.mark.parametrize(
     ("layer", "name"),
     [
@@ -197,8 +199,6 @@ def test_plain_layers_follow_their_own_inits_by_default():
     ],
 )
 def test_a_named_scheme_is_not_ignored(door, layer, name):
-    if door is DOORS["apply"]:
-        pytest.skip("parameters are drawn by init")
     model = Net(layers=(layer,), initializer="torch")
     with pytest.raises(
         InputError,
