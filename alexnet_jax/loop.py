@@ -23,6 +23,7 @@ from alexnet_jax.metrics import (
     means,
 )
 from alexnet_jax.models import Classifier
+from alexnet_jax.models.classifier import check_classifier
 from alexnet_jax.optim import create_optimizer, create_schedule, update_plateau
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
@@ -82,9 +83,9 @@ class Trainer:
           key: Typed PRNG key, `()`; that of `config.seed` if not given.
 
         Raises:
-          InputError: The images are too small for the network or too few for a batch,
-            the network returns something else than `num_classes` logits, or a
-            metric or the channels of the images do not fit.
+          InputError: The model is no `Classifier` with a `net`, the images are too
+            small for it or too few for a batch, it returns something else than
+            `num_classes` logits, or a metric or the channels of the images do not fit.
         """
         self.steps_per_epoch = len(train)
         self.num_steps = config.num_epochs * self.steps_per_epoch
@@ -404,6 +405,7 @@ def _is_empty(row: Row) -> bool:
 def _check(
     config: ConfigDict, model: Classifier, train: Split, input_shape: tuple[int, ...]
 ) -> None:
+    check_classifier(model)
     if config.batch_size > train.num_examples:
         raise InputError(
             f"batch_size must be at most {train.num_examples}, the training images of "

@@ -76,8 +76,8 @@ def create_state(
 
     @jax.jit  # so that nothing of the traced forward pass is computed
     def init(key: jax.Array) -> dict[str, Any]:
-        image = jnp.zeros(input_shape, jnp.float32)
-        return model.init({"params": key, "dropout": key}, image)
+        keys = {"params": key, "dropout": key}
+        return dict(model.init(keys, jnp.zeros(input_shape, jnp.float32)))
 
     model_state = init(key)
     params = model_state.pop("params")

@@ -29,8 +29,9 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.run.read import Run, percent, read_run
 
 _COLUMNS = "run", "network", "data", "length", "seeds", "top-1, %", "published, %"
-_COLUMNS += "hardware, time", "folder"
-_SHORT_COLUMNS = "trained network", "data", "top-1, %", "published, %", "log"
+_COLUMNS += "hardware, time", "version", "folder"
+_SHORT_COLUMNS = "trained network", "data", "top-1, %", "published, %", "version"
+_SHORT_COLUMNS += ("log",)
 _NUMBERS = "seeds", "top-1, %", "published, %"
 _TITLES = {"fashion_mnist": "Fashion-MNIST"}
 _NEEDED = ("order", "run", "network", "published", "hardware")
@@ -77,7 +78,7 @@ def full_table(found: Sequence[Published], file: Path) -> str:
                 *(words["run"], words["network"], f"{data}, {size}×{size}"),
                 *(_length(run), str(len(run.rows)), _top1(run), words["published"]),
                 f"{words['hardware']}, {words.get('time') or _time(run)}",
-                _link("log", folder, file),
+                *(_version(run), _link("log", folder, file)),
             ]
         )
     return _markdown(_COLUMNS, rows)
@@ -90,7 +91,8 @@ def short_table(found: Sequence[Published], file: Path) -> str:
         [
             f"`{run.record['config']['model']['name']}`",
             f"{_data(run)}, {_length(run)}",
-            *(_top1(run), words["published"], _link(words["run"], folder, file)),
+            *(_top1(run), words["published"], _version(run)),
+            _link(words["run"], folder, file),
         ]
         for words, run, folder in sorted(chosen, key=lambda one: one.words["short"])
     ]
@@ -142,6 +144,11 @@ def _read_words(file: Path) -> dict[str, Any]:
 def _data(run: Run) -> str:
     name = run.record["config"]["data"]["name"]
     return _TITLES.get(name, name)
+
+
+def _version(run: Run) -> str:
+    """Returns the version of this package that made the run."""
+    return run.record.get("versions", {}).get("alexnet_jax", "-")
 
 
 def _top1(run: Run) -> str:

@@ -22,7 +22,7 @@ from alexnet_jax.layers.pooling import (
     max_pool_2x2,
     max_pool_ceil,
 )
-from alexnet_jax.models.base import Classifier
+from alexnet_jax.models.classifier import Classifier, check_classifier
 
 # Pooling functions: window and stride.
 _POOLS = (
@@ -92,8 +92,9 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
       input_shape: `(B, H, W, C)`.
 
     Raises:
-      InputError: The images are too small for the network.
+      InputError: It is no network, or the images are too small for it.
     """
+    check_classifier(model)
     model.layer_shapes(input_shape)  # raises the InputError
     seen: list[tuple[Callable, tuple[str, ...], tuple[int, ...]]] = []
 
@@ -103,9 +104,8 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
 
     def init(key: jax.Array) -> Any:
         keys = {"params": key, "dropout": key}
-        return nn.Module.init(
-            model, keys, jnp.zeros(input_shape, jnp.float32), method=trace
-        )
+        image = jnp.zeros(input_shape, jnp.float32)
+        return model.init(keys, image, method=trace)
 
     variables = jax.eval_shape(init, jax.random.key(0))
     params = traverse_util.flatten_dict(variables.get("params", {}))

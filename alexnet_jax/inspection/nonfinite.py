@@ -8,7 +8,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from alexnet_jax.errors import RunError
-from alexnet_jax.models.base import Classifier, layer_name
+from alexnet_jax.models.classifier import Classifier, layer_name
 from alexnet_jax.step import TrainState
 
 

@@ -100,7 +100,7 @@ def summarize(
     reference = MODELS[name].reference
     assert reference is not None  # every registered network has one
     shape = input_shape or (1, *reference.input_shape)
-    classes = num_classes or reference.num_classes
+    classes = reference.num_classes if num_classes is None else num_classes
     model = create_model(name, num_classes=classes)
     return Summary(name, shape, classes, describe(model, shape))
 

@@ -9,6 +9,7 @@ import jax
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.convolution import conv_general_dilated
+from alexnet_jax.layers.initializers import Initialized
 
 CEIL = "CEIL"  # cuda-convnet's padding: zeros after the end, where windows need them
 
@@ -51,8 +52,8 @@ def convolution(
     return conv_general_dilated(lhs, rhs, window_strides, padding, **settings)
 
 
-class Conv(nn.Conv):
-    """`nn.Conv` that knows `CEIL` padding, and is quick on a CPU.
+class Conv(Initialized, nn.Conv):
+    """`nn.Conv` with `CEIL` padding and named schemes, quick on a CPU.
 
     The kernel has linen's shape, `(h, w, C / groups, features)`, and its groups'
     order.
@@ -67,7 +68,7 @@ class Conv(nn.Conv):
         """Maps `(B, H, W, C)` to `(B, H', W', features)`."""
         groups = self.feature_group_count
         for what, channels in (("input", x.shape[-1]), ("output", self.features)):
-            if channels % groups:
+            if groups < 1 or channels % groups:
                 raise InputError(
                     f"{self.name}: {what} channels must be a multiple of its {groups} "
                     f"groups; got {channels}"

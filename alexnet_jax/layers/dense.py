@@ -8,7 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu.dense import dot_general
+from alexnet_jax.layers.initializers import Initialized
 
 
 def flatten(x: jax.Array) -> jax.Array:
@@ -16,13 +18,13 @@ def flatten(x: jax.Array) -> jax.Array:
     return x.reshape((x.shape[0], math.prod(x.shape[1:])))  # -1 needs an image
 
 
-class Dense(nn.Dense):
-    """`nn.Dense` whose gradients are quick on a CPU."""
+class Dense(Initialized, nn.Dense):
+    """`nn.Dense` with named schemes, whose gradients are quick on a CPU."""
 
     dot_general: Any = field(default_factory=lambda: dot_general)
 
 
-class TowerDense(nn.Module):
+class TowerDense(Initialized):
     """A dense layer in groups, each of which reads its own group of maps alone.
 
     With one group it is `flatten` and `nn.Dense`. On two devices a tower's own half is
@@ -31,6 +33,9 @@ class TowerDense(nn.Module):
     Attributes:
       features: Units of all groups.
       groups: Groups that do not see each other: the towers.
+
+    Raises:
+      InputError: `groups` does not divide the channels or `features`.
 
     Source: cuda-convnet layers-150.cfg.
     """
@@ -41,15 +46,20 @@ class TowerDense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, ..., C)` to `(B, features)`."""
-        places, channels = math.prod(x.shape[1:-1]), x.shape[-1] // self.groups
-        grouped = x.reshape((x.shape[0], places, self.groups, channels))
+        for what, count in (("channels", x.shape[-1]), ("features", self.features)):
+            if self.groups < 1 or count % self.groups:
+                raise InputError(
+                    f"{self.name}: {what} must be a multiple of its {self.groups} "
+                    f"groups; got {count}"
+                )
+        places, groups = math.prod(x.shape[1:-1]), self.groups
+        channels = x.shape[-1] // groups
+        grouped = x.reshape((x.shape[0], places, groups, channels))
         shape = places * channels, self.features
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), shape, jnp.float32
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        by_group = kernel.reshape(
-            (places, channels, self.groups, self.features // self.groups)
-        )
+        by_group = kernel.reshape((places, channels, groups, self.features // groups))
         y = jnp.einsum("bpgc,pcgf->bgf", grouped, by_group)
         return y.reshape((x.shape[0], self.features)) + bias[None]

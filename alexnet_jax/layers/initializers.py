@@ -1,56 +1,60 @@
-"""Named initializations, applied to a whole parameter tree.
+"""Named initializations, which a layer follows when it creates its parameters.
 
-They act on the tree because authors draw a layer by its name (conv3 from N(0, 0.03)),
-and PyTorch draws a bias from its kernel's fan-in, which Flax's `bias_init` does not
-know.
+Two things that Flax's own do not know are in them: authors draw a layer by its name
+(conv3 from N(0, 0.03)), and PyTorch draws a bias from its kernel's fan-in.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
+from flax.typing import Initializer
 from jax.nn import initializers
 
-# (key, kernel, layer's name) -> (kernel, bias), the bias of length `kernel.shape[-1]`.
-Scheme = Callable[[jax.Array, jax.Array, str], tuple[jax.Array, jax.Array]]
+from alexnet_jax.errors import InputError
+
+# (layer's name, kernel's shape) -> (kernel_init, bias_init), as linen's layers have.
+Scheme = Callable[[str | None, tuple[int, ...]], tuple[Initializer, Initializer]]
 
 
-def _zero_bias(kernel_init: initializers.Initializer) -> Scheme:
-    def scheme(
-        key: jax.Array, kernel: jax.Array, name: str
-    ) -> tuple[jax.Array, jax.Array]:
-        zeros = jnp.zeros(kernel.shape[-1:], kernel.dtype)
-        return kernel_init(key, kernel.shape, kernel.dtype), zeros
-
-    return scheme
+def _zero_bias(kernel_init: Initializer) -> Scheme:
+    return lambda name, kernel_shape: (kernel_init, initializers.zeros)
 
 
-def _torch(key: jax.Array, kernel: jax.Array, name: str) -> tuple[jax.Array, jax.Array]:
+def _torch(
+    name: str | None, kernel_shape: tuple[int, ...]
+) -> tuple[Initializer, Initializer]:
     """Kaiming-uniform with a = √5: kernel and bias from U(-1/√fan_in, 1/√fan_in)."""
-    bound = (kernel.size // kernel.shape[-1]) ** -0.5
-    kernel_key, bias_key = jax.random.split(key)
+    bound = math.prod(kernel_shape[:-1]) ** -0.5
 
-    def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def draw(
+        key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+    ) -> jax.Array:
         # Drawn flat: the same values, and XLA compiles it in half the time.
         flat = (math.prod(shape),)
-        drawn = jax.random.uniform(key, flat, kernel.dtype, -bound, bound)
-        return drawn.reshape(shape)
+        return jax.random.uniform(key, flat, dtype, -bound, bound).reshape(shape)
 
-    return draw(kernel_key, kernel.shape), draw(bias_key, kernel.shape[-1:])
+    return draw, draw
 
 
 def _gaussian(deviations: Mapping[str, float], biases: Mapping[str, float]) -> Scheme:
     """Kernels from N(0, 0.01) and zero biases, but for the layers that are named."""
 
     def scheme(
-        key: jax.Array, kernel: jax.Array, name: str
-    ) -> tuple[jax.Array, jax.Array]:
-        noise = jax.random.normal(key, (kernel.size,), kernel.dtype)  # as in `_torch`
-        noise = noise.reshape(kernel.shape)
-        bias = jnp.full(kernel.shape[-1:], biases.get(name, 0.0), kernel.dtype)
-        return deviations.get(name, 0.01) * noise, bias
+        name: str | None, kernel_shape: tuple[int, ...]
+    ) -> tuple[Initializer, Initializer]:
+        deviation = deviations.get(name or "", 0.01)
+
+        def draw(
+            key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+        ) -> jax.Array:
+            flat = (math.prod(shape),)  # as in `_torch`
+            return deviation * jax.random.normal(key, flat, dtype).reshape(shape)
+
+        return draw, initializers.constant(biases.get(name or "", 0.0))
 
     return scheme
 
@@ -64,10 +68,11 @@ _convolutions = _gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
 
 
 def _ungrouped(
-    key: jax.Array, kernel: jax.Array, name: str
-) -> tuple[jax.Array, jax.Array]:
+    name: str | None, kernel_shape: tuple[int, ...]
+) -> tuple[Initializer, Initializer]:
     """The paper's for convolutions, PyTorch's for dense layers."""
-    return (_convolutions if kernel.ndim == 4 else _torch)(key, kernel, name)
+    scheme = _convolutions if len(kernel_shape) == 4 else _torch
+    return scheme(name, kernel_shape)
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -84,26 +89,32 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def initialize(params: dict, key: jax.Array, scheme: str) -> dict:
-    """Draws new values for every kernel and its bias.
+class Initialized(nn.Module, kw_only=True):
+    """A layer whose kernel `(..., in, out)` and bias are drawn by a named scheme.
 
-    Args:
-      params: Tree whose layers are `{"kernel": (..., in, out), "bias": (out,)}`, the
-        bias optional. Layers without a kernel (BatchNorm) stay as they are.
-      key: Typed PRNG key, `()`.
-      scheme: One of `SCHEMES`. Authors' schemes go by a layer's name, `conv1` to `fc8`;
-        a layer of another name is drawn from N(0, 0.01), its bias 0.
+    It stands before linen's class: `class Dense(Initialized, nn.Dense)`.
 
-    Returns:
-      A tree of the same structure, shapes and dtypes.
+    Attributes:
+      initializer: A key of `SCHEMES`, which is followed in place of `kernel_init` and
+        `bias_init`; None: those. Authors' schemes go by the layer's name, `conv1` to
+        `fc8`; a layer of another name is drawn from N(0, 0.01), its bias 0.
+
+    Raises:
+      InputError: `initializer` is unknown.
     """
-    flat = traverse_util.flatten_dict(params)
-    layers = sorted(path[:-1] for path in flat if path[-1] == "kernel")
-    for layer, layer_key in zip(
-        layers, jax.random.split(key, len(layers)), strict=True
-    ):
-        kernel, bias = SCHEMES[scheme](layer_key, flat[(*layer, "kernel")], layer[-1])
-        flat[(*layer, "kernel")] = kernel
-        if (*layer, "bias") in flat:
-            flat[(*layer, "bias")] = bias
-    return traverse_util.unflatten_dict(flat)
+
+    initializer: str | None = None
+
+    @nn.nowrap
+    def param(self, name: str, init_fn: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Creates a parameter as linen does: the kernel first, then its bias."""
+        if self.initializer is not None and name in ("kernel", "bias"):
+            if self.initializer not in SCHEMES:
+                raise InputError(
+                    f"{self.name}: initializer must be None or one of "
+                    f"{tuple(SCHEMES)}; got {self.initializer!r}"
+                )
+            is_bias = name == "bias"
+            shape = self.get_variable("params", "kernel").shape if is_bias else args[0]
+            init_fn = SCHEMES[self.initializer](self.name, shape)[is_bias]
+        return super().param(name, init_fn, *args, **kwargs)

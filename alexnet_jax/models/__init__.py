@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.ablations import ABLATIONS, Ablatable
-from alexnet_jax.models.base import Classifier
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
+from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.d2l import (
     AlexNet,
     AlexNetFashion,

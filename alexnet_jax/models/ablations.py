@@ -158,7 +158,13 @@ def _cut_links(layers: list[Callable], groups: int) -> list[Callable]:
                 features=features.get(name, layer.features), feature_group_count=groups
             )
         elif name in ("fc6", "fc7"):
-            layer = TowerDense(features[name], groups, name=name, parent=None)
+            layer = TowerDense(
+                features[name],
+                groups,
+                initializer=getattr(layer, "initializer", None),
+                name=name,
+                parent=None,
+            )
         if layer is not flatten:  # `TowerDense` does it, tower by tower
             exchanged.append(layer)
     return exchanged

@@ -1,160 +1,17 @@
-"""What networks derive from: d2l's `Classifier`, and `AlexNetBase`."""
+"""What AlexNets derive from: the methods that their tables are written with."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.dense import Dense
 from alexnet_jax.layers.dropout import MaskDropout
-from alexnet_jax.layers.initializers import SCHEMES, initialize
 from alexnet_jax.layers.normalization import LocalResponseNorm
-from alexnet_jax.layers.sequential import Sequential, apply_layer
 from alexnet_jax.layers.towers import one_tower
-
-
-class Reference(NamedTuple):
-    """Where a network comes from, and the input that it was made for.
-
-    Attributes:
-      source: Author and year, or file.
-      input_shape: Height, width and channels of its author's images.
-      num_classes: Classes of its author's data.
-      published: The accuracy that its author published, in a few words.
-    """
-
-    source: str
-    input_shape: tuple[int, int, int]
-    num_classes: int
-    published: str
-
-
-def layer_name(layer: Callable) -> str:
-    """Returns a layer's own name, such as `conv1`, else its class's or function's."""
-    kind = getattr(layer, "__name__", type(layer).__name__)
-    return getattr(layer, "name", None) or kind
-
-
-class Classifier(nn.Module):
-    """An image classifier whose `setup` fills `self.net` with an `nn.Sequential`.
-
-    Attributes:
-      lr: Learning rate; the optimizer is its only reader.
-      num_classes: Number of logits.
-      training: Whether dropout is active. Never assigned:
-        `model.clone(training=False)` evaluates.
-      initializer: `author`, what the network's author used, or a key of
-        `initializers.SCHEMES`.
-
-    Example:
-      >>> class Linear(Classifier):
-      ...     def setup(self):
-      ...         self.net = nn.Sequential([flatten, nn.Dense(self.num_classes)])
-      >>> Linear().layer_summary((1, 28, 28, 1))
-      function output shape: (1, 784)
-      Dense output shape: (1, 10)
-
-    Source: d2l.ai §7.2 and §8.1, `d2l.Classifier`.
-    """
-
-    lr: float = 0.1
-    num_classes: int = 10
-    training: bool = True
-    initializer: str = "author"
-
-    reference: ClassVar[Reference | None] = None
-    # The scheme behind `author`; None: what the layers themselves declare.
-    author_initializer: ClassVar[str | None] = None
-    # The author's input scale: a key of `SCALES` in preprocessing/normalize.py.
-    author_scale: ClassVar[str] = "unit"
-    # Parts that can lie on devices of their own.
-    towers: ClassVar[int] = 1
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps images `(B, H, W, C)` to logits `(B, num_classes)`."""
-        return self.net(x)
-
-    def layer_outputs(self, x: jax.Array) -> Iterator[tuple[Callable, jax.Array]]:
-        """Yields each layer and its output, from images `x` on."""
-        for layer in self.net.layers:
-            x = apply_layer(layer, x)
-            yield layer, x
-
-    @nn.nowrap
-    def init(
-        self,
-        rngs: jax.Array | dict[str, jax.Array],
-        *args: Any,
-        **kwargs: Any,
-    ) -> dict:
-        """Draws the variables as `nn.Module.init` does, by `initializer`'s scheme.
-
-        Raises:
-          InputError: `initializer` is unknown.
-        """
-        if self.initializer not in ("author", *SCHEMES):
-            raise InputError(
-                f"model.init must be one of {('author', *SCHEMES)}; "
-                f"got {self.initializer!r}"
-            )
-        variables: Any = super().init(rngs, *args, **kwargs)
-        by_author = self.initializer == "author"
-        scheme = self.author_initializer if by_author else self.initializer
-        if scheme is not None:
-            key = rngs["params"] if isinstance(rngs, dict) else rngs
-            params = initialize(variables["params"], key, scheme)
-            variables = {**variables, "params": params}
-        return variables
-
-    @nn.nowrap
-    def layer_shapes(
-        self, input_shape: tuple[int, ...]
-    ) -> list[tuple[str, tuple[int, ...]]]:
-        """Returns each layer's class name and output shape; allocates no array.
-
-        Args:
-          input_shape: `(B, H, W, C)`.
-
-        Raises:
-          InputError: The images are too small: a layer has no output.
-        """
-        rows: list[tuple[str, tuple[int, ...]]] = []
-
-        def trace(model: Classifier, x: jax.Array) -> None:
-            for layer, output in model.layer_outputs(x):
-                rows.append((type(layer).__name__, output.shape))
-                if 0 in output.shape:
-                    raise InputError(
-                        f"image_size {input_shape[1]} is too small for "
-                        f"{type(self).__name__}: layer {len(rows)}, "
-                        f"{layer_name(layer)}, has no output; use larger images"
-                    )
-
-        # Not `self.init`: the initialization has no part in the shapes.
-        jax.eval_shape(
-            lambda key: nn.Module.init(
-                self,
-                {"params": key, "dropout": key},
-                jnp.zeros(input_shape, jnp.float32),
-                method=trace,
-            ),
-            jax.random.key(0),
-        )
-        return rows
-
-    @nn.nowrap
-    def layer_summary(self, input_shape: tuple[int, ...]) -> None:
-        """Prints a line a layer: class name and output shape, as d2l does.
-
-        Args:
-          input_shape: `(B, H, W, C)`, for example `(1, 224, 224, 1)`.
-        """
-        for name, shape in self.layer_shapes(input_shape):
-            print(name, "output shape:\t", shape)
+from alexnet_jax.models.classifier import Classifier
 
 
 class AlexNetBase(Classifier):
@@ -202,6 +59,7 @@ class AlexNetBase(Classifier):
             strides=stride,
             padding=pad,
             feature_group_count=groups,
+            initializer=self.scheme(),
             name=name,
             parent=None,
         )
@@ -214,7 +72,7 @@ class AlexNetBase(Classifier):
           name: Its parameters' name.
           units: Outputs; before `width` in all but the network's last layer.
         """
-        return Dense(units, name=name, parent=None)
+        return Dense(units, initializer=self.scheme(), name=name, parent=None)
 
     @nn.nowrap
     def norm(self, convention: str, *, crosses: bool = False) -> LocalResponseNorm:
@@ -254,7 +112,7 @@ class AlexNetBase(Classifier):
         layers = self._scale([layer for block in blocks for layer in block])
         if self.tower_axis is not None:
             layers = one_tower(layers, self.tower_axis, self.towers)
-        return Sequential([self._create(layer) for layer in layers])
+        return nn.Sequential([self._create(layer) for layer in layers])
 
     @nn.nowrap
     def _scale(self, layers: list[Callable]) -> list[Callable]:

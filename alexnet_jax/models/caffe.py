@@ -6,7 +6,8 @@ from flax.linen import relu
 
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.pooling import max_pool_ceil
-from alexnet_jax.models.base import AlexNetBase, Reference
+from alexnet_jax.models.base import AlexNetBase
+from alexnet_jax.models.classifier import Reference
 
 
 class AlexNetCaffe(AlexNetBase):

@@ -13,7 +13,7 @@ from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.normalization import MapNorm
 from alexnet_jax.layers.pooling import max_pool_ceil
 from alexnet_jax.models.ablations import Ablatable
-from alexnet_jax.models.base import Reference
+from alexnet_jax.models.classifier import Reference
 
 _IMAGENET = (224, 224, 3), 1000
 

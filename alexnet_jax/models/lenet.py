@@ -1,12 +1,14 @@
 """LeNet-5, where AlexNet came from."""
 
+from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
 
-from alexnet_jax.layers.dense import flatten
+from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.dense import Dense, flatten
 from alexnet_jax.layers.pooling import avg_pool
-from alexnet_jax.models.base import Classifier, Reference
+from alexnet_jax.models.classifier import Classifier, Reference
 
 
 class LeNet(Classifier):
@@ -31,19 +33,21 @@ class LeNet(Classifier):
 
     def setup(self) -> None:
         """Lays out the layers; shapes are for `(B, 28, 28, 1)`."""
+        conv = partial(Conv, initializer=self.scheme())
+        dense = partial(Dense, initializer=self.scheme())
         self.net = nn.Sequential(
             [
-                nn.Conv(6, (5, 5), name="conv1"),
+                conv(6, (5, 5), name="conv1"),
                 nn.sigmoid,  # (B, 28, 28, 6)
                 avg_pool,  # (B, 14, 14, 6)
-                nn.Conv(16, (5, 5), padding="VALID", name="conv2"),
+                conv(16, (5, 5), padding="VALID", name="conv2"),
                 nn.sigmoid,  # (B, 10, 10, 16)
                 avg_pool,  # (B, 5, 5, 16)
                 flatten,  # (B, 400)
-                nn.Dense(120, name="fc3"),
+                dense(120, name="fc3"),
                 nn.sigmoid,
-                nn.Dense(84, name="fc4"),
+                dense(84, name="fc4"),
                 nn.sigmoid,
-                nn.Dense(self.num_classes, name="fc5"),
+                dense(self.num_classes, name="fc5"),
             ]
         )

@@ -7,7 +7,8 @@ from flax.linen import relu
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.normalization import LocalResponseNorm
 from alexnet_jax.layers.pooling import adaptive_avg_pool, max_pool
-from alexnet_jax.models.base import AlexNetBase, Reference
+from alexnet_jax.models.base import AlexNetBase
+from alexnet_jax.models.classifier import Reference
 
 
 class AlexNetTorchvision(AlexNetBase):

@@ -18,7 +18,7 @@ RUNS = sorted(path.parent for path in (ROOT / "results").rglob("metrics.jsonl"))
 @pytest.mark.parametrize("folder", RUNS, ids=lambda path: path.name)
 def test_a_run_has_its_config_versions_and_log(folder):
     record = json.loads((folder / "config.json").read_text())
-    assert {"jax", "flax", "python"} <= record["versions"].keys()
+    assert {"alexnet_jax", "jax", "flax", "python"} <= record["versions"].keys()
     assert (folder / "log.txt").exists() or (folder.parent / "log.txt").exists()
 
 
@@ -43,6 +43,22 @@ def test_the_study_of_first_weights_is_what_was_measured():
         assert (left or ["never"])[0] == first
         assert f"{np.mean(losses):.3f}" == late
         assert f"{100 * last['test/top1']:.2f}" == top1
+
+
+@pytest.mark.parametrize(
+    ("study", "title"),
+    [
+        ("initialization", "Do the paper's settings train?"),
+        ("ablations", "What each part of it is worth"),
+    ],
+)
+def test_a_study_says_which_version_made_it(study, title):
+    files = (ROOT / "results" / study).rglob("config.json")
+    made = {json.loads(f.read_text())["versions"]["alexnet_jax"] for f in files}
+    (section,) = re.findall(
+        rf"^## {re.escape(title)}\n(.*?)\n\|", RESULTS.read_text(), 24
+    )
+    assert {*re.findall(r"version (\d+\.\d+\.\d+)", section)} == made
 
 
 def write(folder, readme, results):
@@ -79,7 +95,8 @@ def publish(folder, step, **words):
         (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
         config = {"num_epochs": 4, "num_train_steps": None}
         config |= {"data": {"name": "digits", "image_size": 8}, "model": {"name": "m"}}
-        (workdir / "config.json").write_text(json.dumps({"config": config}))
+        record = {"config": config, "versions": {"alexnet_jax": "0.2.0"}}
+        (workdir / "config.json").write_text(json.dumps(record))
     words = {"order": 1, "network": "n", "published": "-", "hardware": "CPU"} | words
     (folder / "run.json").write_text(json.dumps(words))
 
@@ -110,17 +127,19 @@ def test_the_tables_are_written(tmp_path, files):
     top1 = "55.00 ± 7.07 | -"
     assert rows_of_table(results, "run") == [
         "| first | n | digits, 8×8 | 2.5 of 4 epochs, partial | 2 "
-        f"| {top1} | CPU, a day | [log](../results/a) |",
+        f"| {top1} | CPU, a day | 0.2.0 | [log](../results/a) |",
         f"| second | n | digits, 8×8 | 4 epochs | 2 | {top1} | CPU, 4 min each "
-        "| [log](../results/b) |",
+        "| 0.2.0 | [log](../results/b) |",
         f"| third | n | digits, 8×8 | 4 epochs | 2 | {top1} | CPU, 4 min each "
-        "| [log](../results/c) |",
+        "| 0.2.0 | [log](../results/c) |",
     ]
     assert readme.read_text().splitlines() == [
-        *("before", "", "| trained network | data | top-1, % | published, % | log |"),
-        "| --- | --- | ---: | ---: | --- |",
-        f"| `m` | digits, 4 epochs | {top1} | [second](results/b) |",
-        f"| `m` | digits, 2.5 of 4 epochs, partial | {top1} | [first](results/a) |",
+        *("before", ""),
+        "| trained network | data | top-1, % | published, % | version | log |",
+        "| --- | --- | ---: | ---: | --- | --- |",
+        f"| `m` | digits, 4 epochs | {top1} | 0.2.0 | [second](results/b) |",
+        "| `m` | digits, 2.5 of 4 epochs, partial "
+        f"| {top1} | 0.2.0 | [first](results/a) |",
         *("", "after"),
     ]
 

@@ -268,6 +268,20 @@ class TestBadInput:
         ):
             d2l.Trainer(max_epochs=1).fit(Wrong(), digits)
 
+    @pytest.mark.parametrize(
+        ("model", "message"),
+        [
+            (nn.Dense(10), "^model must be an alexnet_jax.Classifier .*; got Dense$"),
+            (PlainNet, r"got the class; write PlainNet\(\)$"),
+            (d2l.Classifier(), "^Classifier must fill self.net with .*; got NoneType"),
+            (PlainNet(initializer="he"), "^PlainNet: layer layers_1 does not follow "),
+            (PlainNet(num_classes=0), "^model.num_classes must be an integer of at"),
+        ],
+    )
+    def test_something_else_than_a_network(self, digits, model, message):
+        with pytest.raises(InputError, match=message):
+            d2l.Trainer(max_epochs=1).fit(model, digits)
+
     def test_data_without_loaders(self):
         with pytest.raises(InputError, match="data: list has no train_dataloader"):
             d2l.Trainer(max_epochs=1).fit(UserNet(), [1, 2])

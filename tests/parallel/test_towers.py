@@ -16,10 +16,9 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.collectives import bytes_by_device, describe_collectives
 from alexnet_jax.inspection.tables import summarize
 from alexnet_jax.layers.dense import flatten
-from alexnet_jax.layers.initializers import initialize
 from alexnet_jax.layers.towers import GatherTowers
 from alexnet_jax.models import MODELS, create_model
-from alexnet_jax.models.base import layer_name
+from alexnet_jax.models.classifier import layer_name
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.train import train_and_evaluate
@@ -119,11 +118,11 @@ def test_dropout_is_reproducible_and_differs_between_the_towers(padded):
 def test_tower_a_up_to_pool2_does_not_see_tower_b():
     """The Jacobian on two devices: of each tower's maps by the other's parameters."""
     parallel = create_parallel(1, 2, 1, "alexnet_2012")
-    model = create_model("alexnet_2012", width=1 / 16, training=False)
+    fields = {"width": 1 / 16, "training": False, "initializer": "torch"}
+    model = create_model("alexnet_2012", **fields)
     tower = parallel.local_model(model)
     image = jax.random.normal(jax.random.key(1), (1, SIZE, SIZE, 3))
     params = jax.jit(model.init)(jax.random.key(0), image)["params"]
-    params = initialize(params, jax.random.key(0), "torch")
 
     def outputs(tower, x):
         return [(layer_name(layer), x) for layer, x in tower.layer_outputs(x)]

@@ -88,10 +88,11 @@ def _may_rearrange(
     preferred_element_type: Any = None,
     **layout: Any,
 ) -> bool:
-    """Whether it is square, undilated and float32, with its rounding left to us."""
+    """Whether it is square, undilated, float32, not empty, and ours to round."""
     asked = precision or getattr(jax.config, "jax_default_matmul_precision", None)
     return (
-        lhs.dtype == rhs.dtype == jnp.float32
+        0 not in lhs.shape
+        and lhs.dtype == rhs.dtype == jnp.float32
         and preferred_element_type is None
         and rhs.shape[0] == rhs.shape[1]
         and strides[0] == strides[1]

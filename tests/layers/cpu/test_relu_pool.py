@@ -6,7 +6,7 @@ import pytest
 
 from alexnet_jax.layers.cpu.relu_pool import join_relu_and_pool, max_pool_of_relu
 from alexnet_jax.layers.pooling import MAX_POOLS, max_pool
-from alexnet_jax.layers.sequential import Sequential
+from alexnet_jax.layers.sequential import join_layers
 from tests.helpers import noise
 
 
@@ -52,5 +52,7 @@ def test_layers_are_joined_in_pairs():
         *(max_pool_of_relu, nn.tanh, max_pool, nn.relu, max_pool_of_relu)
     ]
     x = noise(1, 70, 70, 2)
-    wanted = nn.Sequential(layers).apply({}, x)
-    np.testing.assert_array_equal(Sequential(layers).apply({}, x), wanted)
+    wanted, got = (
+        nn.Sequential(each).apply({}, x) for each in (layers, join_layers(layers))
+    )
+    np.testing.assert_array_equal(got, wanted)

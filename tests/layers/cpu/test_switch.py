@@ -12,7 +12,7 @@ from alexnet_jax.layers.cpu import switch
 from alexnet_jax.layers.cpu.switch import plain_forms, takes_plain_forms
 from alexnet_jax.layers.dense import Dense, flatten
 from alexnet_jax.layers.pooling import max_pool
-from alexnet_jax.layers.sequential import Sequential
+from alexnet_jax.layers.sequential import join_layers
 from tests.helpers import count_convolutions, noise
 
 
@@ -21,7 +21,9 @@ class Ours(nn.Module):
     def __call__(self, x):
         conv = Conv(16, (5, 5), strides=2, feature_group_count=2, name="conv")
         layers = [conv, nn.relu, max_pool, flatten, Dense(3, name="dense")]
-        return Sequential(layers)(x)
+        for layer in join_layers(layers):
+            x = layer(x)
+        return x
 
 
 class Linens(nn.Module):
