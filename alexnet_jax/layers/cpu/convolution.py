@@ -88,11 +88,10 @@ def _may_rearrange(
     preferred_element_type: Any = None,
     **layout: Any,
 ) -> bool:
-    """Whether it is square, undilated, float32, not empty, and ours to round."""
+    """Whether it is square, undilated and float32, with its rounding left to us."""
     asked = precision or getattr(jax.config, "jax_default_matmul_precision", None)
     return (
-        0 not in lhs.shape
-        and lhs.dtype == rhs.dtype == jnp.float32
+        lhs.dtype == rhs.dtype == jnp.float32
         and preferred_element_type is None
         and rhs.shape[0] == rhs.shape[1]
         and strides[0] == strides[1]
