@@ -5,9 +5,9 @@
 For each convolution of each network: its outputs and both its gradients in float32, as
 the network computes them and by XLA's plain forms (`plain_forms`), against float64. An
 error is the largest one, as a share of the largest value. Inputs are those of the
-network at its first weights, for images of random pixels; the last row of a network is
-its logits and the gradients by its input and by all its parameters. The tables are
-docs/performance.md's.
+network at its first weights, for images of random pixels. The last row of a network is
+its logits, and its gradients by the images and by all parameters. docs/performance.md
+has the table.
 """
 
 import os

@@ -68,28 +68,30 @@ def strided_max_pool(
 def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.Array:
     """Returns the number of the place in each window that gets the gradient, `int8`.
 
-    As XLA's `select_and_scatter`: a place is given up for one that it is not at least
-    as large as. So the first of the largest stays, and NaN never does.
+    As XLA's `select_and_scatter`, which gives a place up for a later one that it is not
+    at least as large as: the first of the largest, of those after the last NaN. Here
+    places are looked at from the last to the first, and a NaN, which every maximum with
+    it is, ends that: in the order of XLA nothing would be fused.
 
     Args:
       x: `(B, H, W, C)`.
       window: As in `strided_max_pool`.
       padding: As in `strided_max_pool`.
-      positive: Whether windows whose selected unit is not positive get -1.
+      positive: Whether windows without a positive unit get -1.
     """
     lowest = jnp.asarray(-jnp.inf, x.dtype)
     extended = lax.pad(x, lowest, [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
     batch, height, width, channels = extended.shape
     rows, columns = ((size - window) // 2 for size in (height, width))
     shape = batch, rows + 1, columns + 1, channels
-    value, number = jnp.full(shape, lowest), jnp.zeros(shape, jnp.int8)
-    for index, (i, j) in enumerate(_places(window)):
+    value = jnp.full(shape, jnp.finfo(x.dtype).tiny if positive else lowest)
+    number = jnp.full(shape, jnp.int8(-1 if positive else window**2 - 1))
+    for index, (i, j) in reversed([*enumerate(_places(window))]):
         limits = batch, i + 2 * rows + 1, j + 2 * columns + 1, channels
         place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
-        stays = value >= place
-        value = jnp.where(stays, value, place)
-        number = jnp.where(stays, number, jnp.int8(index))
-    return jnp.where(value > 0, number, jnp.int8(-1)) if positive else number
+        number = jnp.where(place >= value, jnp.int8(index), number)
+        value = jnp.maximum(place, value)
+    return number
 
 
 def _unpool(
