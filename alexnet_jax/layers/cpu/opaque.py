@@ -15,6 +15,9 @@ def opaque(function: Callable) -> Callable:
     computes small arrays many times instead of once, and keeps large ones for that. Of
     a call, only arguments and results are kept in memory.
 
+    `jnp.where` and its like are calls of their own, which may become opaque as well
+    when JAX derives or divides the function: so it uses `jax.lax`.
+
     Source: the attribute `inlineable` in XLA's `call_inliner.cc`. An XLA that ignores
     it computes the same, in more time and memory.
     """

@@ -89,8 +89,9 @@ def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.
     for index, (i, j) in reversed([*enumerate(_places(window))]):
         limits = batch, i + 2 * rows + 1, j + 2 * columns + 1, channels
         place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
-        number = jnp.where(place >= value, jnp.int8(index), number)
-        value = jnp.maximum(place, value)
+        here = jnp.full(shape, jnp.int8(index))
+        number = lax.select(place >= value, here, number)
+        value = lax.max(place, value)
     return number
 
 
@@ -111,7 +112,7 @@ def _unpool(
             (start, length - start - span, 1)
             for start, length, span in zip(corner, lengths, spans, strict=True)
         ]
-        here = jnp.where(selected == number, gradient, zero)
+        here = lax.select(selected == number, gradient, jnp.zeros_like(gradient))
         total += lax.pad(here, zero, [(0, 0, 0), *edges, (0, 0, 0)])
     (top, _), (left, _) = padding
     return total[:, top : top + size[0], left : left + size[1]]

@@ -95,3 +95,16 @@ def test_windows_with_nan_and_infinities(pool, with_relu):
     with plain_forms():
         wanted = jax.jit(gradient)(x)  # traced anew
     np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("with_relu", [False, True])
+def test_two_opaque_calls_and_none_inside(with_relu):
+    """Where places are looked for, and where the gradient is put back."""
+    (layer,) = join_layers([nn.relu, max_pool] if with_relu else [max_pool])
+    x = noise(2, 9, 9, 3)
+
+    def loss(x):
+        return jnp.square(layer(x + 1)).sum()
+
+    text = jax.jit(jax.grad(loss)).lower(x).compile().as_text()
+    assert sum(" call(" in line for line in text.splitlines()) == 2
