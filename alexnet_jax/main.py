@@ -58,6 +58,7 @@ from ml_collections import ConfigDict, config_flags
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.output import output_may_be_lost
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "See --help.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
@@ -105,6 +106,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
     return rest
 
 
+@output_may_be_lost()
 def main(argv: Sequence[str]) -> None:
     """Runs the config."""
     # Imported here, so that a mistyped flag is answered at once.
@@ -205,5 +207,5 @@ def _abort(status: int) -> None:
 
 
 if __name__ == "__main__":
-    with cli.one_line_errors("interrupted; run the same command to continue", _abort):
+    with cli.one_line_errors("; run the same command to continue", _abort):
         app.run(main, flags_parser=_parse_flags)

@@ -9,6 +9,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import METRICS
 from alexnet_jax.run.checksums import CHECKSUMS, files_of, find_fault, step_folders
 from alexnet_jax.run.records import is_evaluation
+from alexnet_jax.terminal.text import printable
 
 
 def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
@@ -17,12 +18,13 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
     Args:
       found: From `TrainedModel.evaluate`.
     """
-    width = max(len("class"), *(len(one["class"]) for one in found["classes"]))
+    names = [printable(one["class"]) for one in found["classes"]]
+    width = max(len("class"), *map(len, names))
     views = f"{found['views']} view{'s' * (found['views'] > 1)}"
-    yield f"checkpoint  {found['workdir']}, step {found['step']:,}"
+    yield f"checkpoint  {printable(found['workdir'])}, step {found['step']:,}"
     yield (
-        f"data        {found['data']}, {found['split']}: {found['examples']:,} images, "
-        f"{views} of each"
+        f"data        {printable(found['data'])}, {found['split']}: "
+        f"{found['examples']:,} images, {views} of each"
     )
     for name, metric in METRICS.items():
         if name in found:
@@ -32,12 +34,12 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
             yield f"{metric.title:<11} {text}"
     yield ""
     yield f"{'class':<{width}}  images  top-1, %  most often confused with (images)"
-    for one in found["classes"]:
+    for name, one in zip(names, found["classes"], strict=True):
         top1 = "-" if one["top1"] is None else f"{100 * one['top1']:.1f}"
         other = "-"
         if one["mistaken_for"] is not None:
-            other = f"{one['mistaken_for']} ({one['mistaken']:,})"
-        yield f"{one['class']:<{width}}  {one['examples']:>6,}  {top1:>8}  {other}"
+            other = f"{printable(one['mistaken_for'])} ({one['mistaken']:,})"
+        yield f"{name:<{width}}  {one['examples']:>6,}  {top1:>8}  {other}"
 
 
 def checkpoints_text(workdir: Path) -> Iterator[str]:
