@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_jax.run.records import Row, is_evaluation
+from alexnet_jax.terminal.text import printable
 
 _MAX_LEGEND_COLUMNS = 3
 
@@ -50,7 +51,7 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
     columns = min(len(handles), 4 if len(runs) == 1 else _MAX_LEGEND_COLUMNS)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(printable(title))
     return figure
 
 
@@ -123,4 +124,5 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
 
 
 def _label(name: str, seeds: int) -> str:
-    return f"{name} ({seeds} seeds)" if seeds > 1 else name
+    shown = printable(name)
+    return f"{shown} ({seeds} seeds)" if seeds > 1 else shown

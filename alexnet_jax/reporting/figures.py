@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -154,6 +155,8 @@ def _short(name: str) -> str:
     return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
 
 
+# A layer's name may hold dollar signs.
+@matplotlib.rc_context({"text.parse_math": False})
 def draw_features(
     image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int = 10
 ) -> Figure:
