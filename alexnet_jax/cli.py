@@ -17,6 +17,8 @@ from alexnet_jax.terminal.output import guarded_streams
 from alexnet_jax.terminal.signals import WORDS, raised_signals
 from alexnet_jax.terminal.text import printable
 
+_MAX_DIGITS = 9
+_MAX_LENGTH = 1_000_000
 CHECKPOINT_HELP = (
     "a run's folder, for its newest intact checkpoint, or WORKDIR/checkpoints/STEP"
 )
@@ -58,22 +60,32 @@ def hyphenate(args: Sequence[str]) -> list[str]:
 
 def positive_int(text: str) -> int:
     """Parses an argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"[0-9]+", text) or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"must be at least 1; got {text!r}")
+    if len(text.lstrip("0")) > _MAX_DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"must have at most {_MAX_DIGITS} digits; got {len(text)} of them"
+        )
     return int(text)
 
 
 def image_shape(text: str) -> tuple[int, ...]:
     """Parses `H,W,C` or `B,H,W,C` as `(B, H, W, C)`; B is 1 if not given."""
-    numbers = tuple(int(word) for word in re.findall(r"\d+", text))
+    words = [word.lstrip("0") for word in re.findall(r"[0-9]+", text)]
+    # Python reads no more than 4,300 digits.
+    numbers = tuple(int(word[: _MAX_DIGITS + 1] or "0") for word in words)
     if (
-        not re.fullmatch(r"[\s\d,x×()\[\]]+", text)
+        not re.fullmatch(r"[\s0-9,x×()\[\]]+", text)
         or len(numbers) not in (3, 4)
         or 0 in numbers
     ):
         raise argparse.ArgumentTypeError(
             "must be height, width and channels, such as 224,224,3, or four numbers "
             f"that begin with the batch size; got {text!r}"
+        )
+    if max(numbers) > _MAX_LENGTH:
+        raise argparse.ArgumentTypeError(
+            f"must be of lengths of at most {_MAX_LENGTH:,}; got {text[:60]!r}"
         )
     return numbers if len(numbers) == 4 else (1, *numbers)
 

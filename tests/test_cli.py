@@ -148,3 +148,23 @@ def test_json_reads_back_what_was_escaped(capsys):
     with cli.one_line_errors():
         cli.print_json(names)
     assert json.loads(capsys.readouterr().out) == names
+
+
+@pytest.mark.parametrize(
+    ("function", "text", "expected"),
+    [
+        (cli.positive_int, "1" + "0" * 9, "must have at most 9 digits; got 10 of them"),
+        (cli.positive_int, "9" * 5000, "must have at most 9 digits; got 5000 of them"),
+        (cli.positive_int, "٣", "must be at least 1; got"),
+        (cli.positive_int, "²", "must be at least 1; got"),
+        (cli.positive_int, "-1", "must be at least 1; got"),
+        (cli.image_shape, "9" * 5000 + ",1,1", "of lengths of at most 1,000,000; got"),
+        (cli.image_shape, "1000001,1,1", "of lengths of at most 1,000,000; got"),
+        (cli.image_shape, "٣,٣,٣", "must be height, width and channels"),
+    ],
+)
+def test_numbers_out_of_all_proportion(function, text, expected):
+    with pytest.raises(argparse.ArgumentTypeError, match=expected):
+        function(text)
+    assert cli.positive_int("007") == 7
+    assert cli.image_shape("000000000001,2,3") == (1, 1, 2, 3)
