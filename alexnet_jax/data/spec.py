@@ -14,6 +14,7 @@ from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
 DATA_FILE, STATISTICS_FILE = "data.json", "statistics.npz"
+_MAX_LENGTH = 2**14
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class DataSpec:
         """
         try:
             record = json.loads((workdir / DATA_FILE).read_text())
-            height, width, channels = map(int, record["image_shape"])
+            height, width, channels = map(_length, record["image_shape"])
             statistics = Statistics.load(workdir / STATISTICS_FILE)
             spec = cls(
                 name=str(record["data"]),
@@ -95,3 +96,10 @@ class DataSpec:
                 "run the training command again in another --workdir"
             )
         return spec
+
+
+def _length(value: object) -> int:
+    """Returns a length of an image as JSON holds it."""
+    if type(value) is not int or not 0 < value <= _MAX_LENGTH:
+        raise ValueError(f"no length of an image: {value!r:.60}")
+    return value
