@@ -115,7 +115,9 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
             Line2D([], [], color="C1", marker="s", markersize=4, label=test),
         ]
     return [
-        Line2D([], [], color=f"C{place % 10}", label=_label(name, len(seeds)))
+        Line2D(
+            [], [], color=f"C{place % 10}", label=_label(printable(name), len(seeds))
+        )
         for place, (name, seeds) in enumerate(runs.items())
     ] + [
         Line2D([], [], color="gray", lw=1, alpha=0.7, label="train"),
@@ -124,5 +126,4 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
 
 
 def _label(name: str, seeds: int) -> str:
-    shown = printable(name)
-    return f"{shown} ({seeds} seeds)" if seeds > 1 else shown
+    return f"{name} ({seeds} seeds)" if seeds > 1 else name
