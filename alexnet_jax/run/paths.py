@@ -36,7 +36,7 @@ def expand(text: str | Path, what: str) -> Path:
     except RuntimeError as error:
         raise InputError(
             f"{what}: {str(path)!r} begins with {path.parts[0]!r}, which is no user's "
-            "home folder; write ./~... for a folder of that name"
+            "home folder; give the whole path, or choose another folder"
         ) from error
     return found.absolute()
 
