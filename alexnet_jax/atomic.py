@@ -43,6 +43,16 @@ def open_append(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags), "ab", buffering=0)
 
 
+def open_lock(path: Path) -> BinaryIO:
+    """Opens a file to be locked, which is made if it is missing.
+
+    Raises:
+      OSError: It is a link, or cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Replaces a file by another that is written first; keeps it after an error.
 

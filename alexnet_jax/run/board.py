@@ -4,6 +4,7 @@ tensorboardX's own writer has a thread, which prints a traceback when the disk i
 and leaves the training to wait for it; its messages and their checksum serve here.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -36,10 +37,13 @@ class Board:
         # TensorBoard looks for `tfevents` and reads files in the order of their names.
         now = f"{time.time_ns() // 1000}"
         name = f"{now[:10]}.{now[10:]}.{socket.gethostname()}.{os.getpid()}"
-        self._file = create_file(folder / f"events.out.tfevents.{name}")
-        self._write(Event(file_version="brain.Event:2"))
         log = SessionLog(status=SessionLog.START)
-        self._write(Event(step=purge_step, session_log=log))
+        with contextlib.ExitStack() as opened:
+            file = create_file(folder / f"events.out.tfevents.{name}")
+            self._file = opened.enter_context(file)
+            self._write(Event(file_version="brain.Event:2"))
+            self._write(Event(step=purge_step, session_log=log))
+            opened.pop_all()
 
     def write(self, row: Row) -> None:
         """Writes a row.

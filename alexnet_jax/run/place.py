@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.atomic import clear_place, remove_unfinished
+from alexnet_jax.atomic import clear_place, open_lock, remove_unfinished
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
@@ -117,8 +117,7 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         clear_place(path, stat.S_ISREG)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        lock = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+        lock = open_lock(path)
     except OSError as error:
         raise InputError(
             f"workdir: {workdir} cannot be written ({error.strerror}); "

@@ -85,10 +85,12 @@ class Records:
         self._path = workdir / FILE_NAME
         self.rows = whole_rows(self._path, step, stored, keep_damaged=True)
         write_file(self._path, to_text(self.rows))
-        self._file = open_append(self._path)
         self._board: Board | None = None
-        if config.log.tensorboard:
-            self._board = Board(real_folder(workdir / "tensorboard"), step + 1)
+        with contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(open_append(self._path))
+            if config.log.tensorboard:
+                self._board = Board(real_folder(workdir / "tensorboard"), step + 1)
+            opened.pop_all()
 
     def close(self) -> None:
         """Closes the files; a second call does nothing."""
