@@ -6,6 +6,7 @@ itself, not what it points to, so that a foreign folder cannot lead a write else
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
@@ -43,14 +44,31 @@ def open_append(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags), "ab", buffering=0)
 
 
-def open_lock(path: Path) -> BinaryIO:
-    """Opens a file to be locked, which is made if it is missing.
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Locks a file, which is made if it is missing, while the context lasts.
+
+    Where the file system has no locks, as some NFS, a warning is printed.
+
+    Args:
+      path: The file; closing it gives the lock up, as does any end of the process.
 
     Raises:
+      BlockingIOError: Another process has locked it.
       OSError: It is a link, or cannot be written.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            print(
+                f"warning   {path.parent} cannot be locked ({error.strerror or error}):"
+                " nothing keeps a second process out of it"
+            )
+        yield
 
 
 def write_file(path: Path, content: bytes | str) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -6,6 +7,7 @@ from alexnet_jax import atomic
 from alexnet_jax.atomic import (
     atomic_folder,
     atomic_write,
+    locked,
     move_aside,
     open_append,
     remove_folder,
@@ -124,3 +126,23 @@ def test_what_is_moved_aside_replaces_nothing(tmp_path):
         move_aside(tmp_path / "file")
     assert (tmp_path / "file.damaged").read_text() == "0"
     assert (tmp_path / "file.damaged-2").read_text() == "1"
+
+
+def test_a_lock_keeps_others_out_where_there_are_locks(tmp_path, monkeypatch, capsys):
+    with (
+        locked(tmp_path / "lock"),
+        pytest.raises(BlockingIOError),
+        locked(tmp_path / "lock"),
+    ):
+        pass
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(OSError), locked(tmp_path / "link"):
+        pass
+    assert not (tmp_path / "nothing").exists() and capsys.readouterr().out == ""
+
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    with locked(tmp_path / "lock"):
+        assert "cannot be locked (No locks available)" in capsys.readouterr().out

@@ -6,9 +6,8 @@ from typing import Any
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import METRICS
-from alexnet_jax.run.checkpoints import read_row
 from alexnet_jax.run.checksums import files_of, find_fault, read_seconds, step_folders
-from alexnet_jax.run.rows import Row, is_evaluation
+from alexnet_jax.run.rows import Row, is_evaluation, read_kept_row
 
 
 def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
@@ -55,7 +54,7 @@ def checkpoints_text(workdir: Path) -> Iterator[str]:
         row: Row = {}
         written = "-"
         if fault is None:
-            row = read_row(folder)
+            row = read_kept_row(folder)
             seconds = read_seconds(folder)
             written = "-" if seconds is None else f"{seconds:.2f} s"
         top1 = f"{row['test/top1']:.4f}" if is_evaluation(row) else "-"

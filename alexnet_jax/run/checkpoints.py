@@ -1,8 +1,6 @@
 """Checkpoints: the newest ones and the best, written beside the training by Orbax."""
 
 import contextlib
-import json
-import math
 import os
 import re
 import shutil
@@ -27,7 +25,7 @@ from alexnet_jax.run.checksums import (
 )
 from alexnet_jax.run.quarantine import set_aside
 from alexnet_jax.run.quiet import silence_writers
-from alexnet_jax.run.rows import Row, is_row
+from alexnet_jax.run.rows import METRICS, Row, is_row, read_kept_row
 from alexnet_jax.run.weights import (
     check_same_arrays,
     load_arrays,
@@ -36,7 +34,6 @@ from alexnet_jax.run.weights import (
 from alexnet_jax.step import TrainState
 
 _MAX_UNWRITTEN = 2
-_METRICS = "metrics"  # Orbax's folder of the row, and its file
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # as TensorStore names it
 
 
@@ -65,7 +62,9 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         self.kept_files: dict[str, bytes] = {}
         self._folder, self._keep, self._check_place = folder, keep, check_place
-        self._rows = {n: read_row(path) for n, path in step_folders(folder).items()}
+        self._rows = {
+            n: read_kept_row(path) for n, path in step_folders(folder).items()
+        }
         # The thread below writes: Orbax's own would print the traceback of a full disk.
         self._writer = ocp.Checkpointer(
             ocp.CompositeCheckpointHandler(
@@ -73,7 +72,7 @@ class Checkpoints:
                     multiprocessing_options=single_process_options()
                 ),
                 metrics=ocp.JsonCheckpointHandler(
-                    _METRICS, multiprocessing_options=single_process_options()
+                    METRICS, multiprocessing_options=single_process_options()
                 ),
             ),
             # Of several processes only the primary is here.
@@ -221,17 +220,6 @@ class Checkpoints:
             "choose another --workdir, or the model that wrote it",
         )
         return serialization.from_state_dict(shapes, stored)
-
-
-def read_row(folder: Path) -> Row:
-    """Returns the row that a checkpoint holds; an empty one if it cannot be read."""
-    try:
-        row = json.loads((folder / _METRICS / _METRICS).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    top1 = row.get("test/top1", -1.0) if isinstance(row, dict) else None
-    is_number = isinstance(top1, int | float) and math.isfinite(top1)
-    return row if is_number else {}
 
 
 def _reason(error: Exception) -> str:

@@ -1,14 +1,13 @@
 """The place of a run's folder: its lock, what is in the way, errors of the disk."""
 
 import contextlib
-import fcntl
 import os
 import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.atomic import clear_place, open_lock, remove_unfinished
+from alexnet_jax.atomic import clear_place, locked, remove_unfinished
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
@@ -114,26 +113,19 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
       InputError: The folder cannot be written, or another run is in it.
     """
     path = workdir / ".lock"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        clear_place(path, stat.S_ISREG)
-        lock = open_lock(path)
-    except OSError as error:
-        raise InputError(
-            f"workdir: {workdir} cannot be written ({error.strerror}); "
-            "choose another --workdir"
-        ) from error
-    with lock:  # closing it gives it up, as does any end of the process
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            workdir.mkdir(parents=True, exist_ok=True)
+            clear_place(path, stat.S_ISREG)
+            stack.enter_context(locked(path))
         except BlockingIOError as error:
             raise InputError(
                 f"workdir: another run is writing to {workdir}; wait for its end, or "
                 "choose another --workdir"
             ) from error
-        except OSError as error:  # a file system without locks, as some NFS
-            print(
-                f"warning   {workdir} cannot be locked ({error.strerror or error}): "
-                "nothing keeps a second run out of it"
-            )
+        except OSError as error:
+            raise InputError(
+                f"workdir: {workdir} cannot be written ({error.strerror}); "
+                "choose another --workdir"
+            ) from error
         yield

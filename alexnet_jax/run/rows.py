@@ -9,6 +9,7 @@ from typing import NamedTuple
 Row = dict[str, float]
 
 FILE_NAME = "metrics.jsonl"
+METRICS = "metrics"  # Orbax's folder of a checkpoint's row, and its file
 _NEEDED = frozenset(("step", "epoch", "train/loss", "train/top1"))
 
 
@@ -74,6 +75,17 @@ def read_rows(path: Path) -> list[Row]:
     if found.fault is not None:
         print(f"warning   {path.parent / found.fault}")
     return found.rows
+
+
+def read_kept_row(folder: Path) -> Row:
+    """Returns the row that a checkpoint keeps; an empty one if it cannot be read."""
+    try:
+        row = json.loads((folder / METRICS / METRICS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    top1 = row.get("test/top1", -1.0) if isinstance(row, dict) else None
+    is_number = isinstance(top1, int | float) and math.isfinite(top1)
+    return row if is_number else {}
 
 
 def is_evaluation(row: Row) -> bool:

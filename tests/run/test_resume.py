@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from alexnet_jax import atomic
 from alexnet_jax.atomic import write_file
 from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError, RunError
@@ -327,8 +328,6 @@ class TestErrorsOfTheDisk:
                 raise OSError(code, os.strerror(code))
             write(file, content)
 
-        from alexnet_jax import atomic
-
         write = atomic.write_all
         for module in ("records", "board"):
             monkeypatch.setattr(f"alexnet_jax.run.{module}.write_all", fail)
@@ -358,7 +357,7 @@ class TestLocks:
         def refuse(*args):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(place.fcntl, "flock", refuse)
+        monkeypatch.setattr(atomic.fcntl, "flock", refuse)
         (line,) = goes_on()
         assert f"cannot be locked ({os.strerror(code)}): nothing keeps a second" in line
 
