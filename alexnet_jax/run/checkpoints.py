@@ -66,18 +66,7 @@ class Checkpoints:
             n: read_kept_row(path) for n, path in step_folders(folder).items()
         }
         # The thread below writes: Orbax's own would print the traceback of a full disk.
-        self._writer = ocp.Checkpointer(
-            ocp.CompositeCheckpointHandler(
-                default=ocp.StandardCheckpointHandler(
-                    multiprocessing_options=single_process_options()
-                ),
-                metrics=ocp.JsonCheckpointHandler(
-                    METRICS, multiprocessing_options=single_process_options()
-                ),
-            ),
-            # Of several processes only the primary is here.
-            multiprocessing_options=single_process_options(),
-        )
+        self._writer = _create_writer()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._unwritten: deque[Future[None]] = deque()
         self._closed = False
@@ -220,6 +209,17 @@ class Checkpoints:
             "choose another --workdir, or the model that wrote it",
         )
         return serialization.from_state_dict(shapes, stored)
+
+
+def _create_writer() -> ocp.Checkpointer:
+    """Returns what writes a state and its row, without the other processes."""
+    alone = single_process_options()  # of several, only the primary is here
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+        default=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        metrics=ocp.JsonCheckpointHandler(METRICS, multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _reason(error: Exception) -> str:
