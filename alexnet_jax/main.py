@@ -51,6 +51,7 @@ import re
 import shlex
 import statistics
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,9 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
     `JAX_COMPILATION_CACHE_DIR` names another folder.
     """
     import jax
+
+    # A cache that cannot be written or read costs a compilation, nothing else.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
 
     from alexnet_jax.train import train_and_evaluate
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -165,6 +166,20 @@ def test_a_name_that_would_move_the_cursor(copy, capsys):
     main([str(copy)])
     out = capsys.readouterr().out
     assert r"data        \u001b[2J\u000afake, test: 297 images" in out
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "statistics.npz"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_pipe_or_a_device_is_not_waited_for(name, kind, copy, refused):
+    path = copy / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    refused([copy], "has no readable ")
 
 
 def test_other_classes(copy, refused):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
@@ -64,8 +64,8 @@ class DataSpec:
         if self.statistics.is_published:  # another data set's, or a resized copy's
             record["statistics"] = self.statistics.source
         self.statistics.save(workdir / STATISTICS_FILE)
-        with atomic_write(workdir / DATA_FILE) as part:
-            part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        write_file(workdir / DATA_FILE, text)
 
     @classmethod
     def load(cls, workdir: Path) -> "DataSpec":
@@ -75,7 +75,7 @@ class DataSpec:
           InputError: A file is missing or damaged.
         """
         try:
-            record = json.loads((workdir / DATA_FILE).read_text())
+            record = json.loads(read_regular(workdir / DATA_FILE))
             height, width, channels = map(_length, record["image_shape"])
             statistics = Statistics.load(workdir / STATISTICS_FILE)
             spec = cls(
@@ -84,7 +84,7 @@ class DataSpec:
                 image_shape=(height, width, channels),
                 measure=lambda: statistics,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{workdir} has no readable {DATA_FILE} and {STATISTICS_FILE}, which "
                 "describe the training data; run the training command again to write "

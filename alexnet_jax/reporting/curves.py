@@ -1,9 +1,12 @@
 """Learning curves of one run or several, with the spread over seeds."""
 
+import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +19,8 @@ from alexnet_jax.terminal.text import printable
 _MAX_LEGEND_COLUMNS = 3
 
 
+# A run's name may hold dollar signs, which are no formula.
+@matplotlib.rc_context({"text.parse_math": False})
 def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Figure:
     """Draws training and test loss and accuracy.
 
@@ -127,3 +132,12 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
 
 def _label(name: str, seeds: int) -> str:
     return f"{name} ({seeds} seeds)" if seeds > 1 else name
+
+
+def to_png(figure: Figure) -> bytes:
+    """Returns a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()

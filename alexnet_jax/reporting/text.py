@@ -1,14 +1,13 @@
 """What commands print of evaluations and of checkpoints."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import METRICS
-from alexnet_jax.run.checksums import CHECKSUMS, files_of, find_fault, step_folders
-from alexnet_jax.run.records import is_evaluation
+from alexnet_jax.run.checksums import files_of, find_fault, read_seconds, step_folders
+from alexnet_jax.run.rows import Row, is_evaluation, read_kept_row
 from alexnet_jax.terminal.text import printable
 
 
@@ -54,11 +53,12 @@ def checkpoints_text(workdir: Path) -> Iterator[str]:
     yield f"{'step':>9}  {'test top-1':>10}  {'MB':>8}  {'written in':>10}  state"
     for step, folder in folders.items():
         fault = find_fault(folder)
-        row, written = {}, "-"
+        row: Row = {}
+        written = "-"
         if fault is None:
-            row = json.loads((folder / "metrics" / "metrics").read_text())
-            seconds = json.loads((folder / CHECKSUMS).read_text())["seconds"]
-            written = f"{seconds:.2f} s"
+            row = read_kept_row(folder)
+            seconds = read_seconds(folder)
+            written = "-" if seconds is None else f"{seconds:.2f} s"
         top1 = f"{row['test/top1']:.4f}" if is_evaluation(row) else "-"
         size = sum(path.stat().st_size for path in files_of(folder)) / 1e6
         yield f"{step:9,}  {top1:>10}  {size:8.1f}  {written:>10}  {fault or 'intact'}"
