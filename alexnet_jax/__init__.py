@@ -19,6 +19,7 @@
 """
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.2.0"
@@ -44,6 +45,14 @@ _MODULES = {
     "summarize": "alexnet_jax.inspection.tables",
     "train_and_evaluate": "alexnet_jax.train",
 }
+
+
+if getattr(sys, "argv", [])[:1] == ["-m"]:
+    # A command, `python -m alexnet_jax.NAME`, whose imports take seconds: signals end
+    # it in one line from the first of them on.
+    from alexnet_jax.terminal.signals import end_at_once
+
+    end_at_once()
 
 
 def __getattr__(name: str) -> Any:

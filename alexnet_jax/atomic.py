@@ -1,29 +1,248 @@
-"""Files that are complete at every moment."""
+"""Files and folders that are complete at every moment; links are never written through.
+
+Everything that the program writes goes this way: under a random name that did not exist
+(`O_EXCL`, `O_NOFOLLOW`), renamed when it is whole. A rename replaces a symbolic link
+itself, not what it points to, so that a foreign folder cannot lead a write elsewhere.
+"""
 
 import contextlib
+import errno
+import fcntl
 import os
-from collections.abc import Iterator
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+# The random names; what a kill left behind is found by them.
+_UNFINISHED = re.compile(r".*\.[0-9a-f]{16}\.tmp")
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def create_file(path: Path) -> BinaryIO:
+    """Creates a file for writing, unbuffered.
+
+    Raises:
+      OSError: It exists, if only as a link to nothing, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "wb", buffering=0)
+
+
+def open_append(path: Path) -> BinaryIO:
+    """Opens an existing file for appending, unbuffered.
+
+    Raises:
+      OSError: It is a link, is missing, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags), "ab", buffering=0)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading; a pipe or a device is not waited for.
+
+    Raises:
+      OSError: It is no regular file, or cannot be read.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return file
+
+
+def read_regular(path: Path) -> bytes:
+    """Reads a file; see `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def locked(path: Path) -> Iterator[None]:
+    """Locks a file, which is made if it is missing, while the context lasts.
+
+    Where the file system has no locks, as some NFS, a warning is printed.
+
+    Args:
+      path: The file; closing it gives the lock up, as does any end of the process.
+
+    Raises:
+      BlockingIOError: Another process has locked it.
+      OSError: It is a link, or cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            print(
+                f"warning   {path.parent} cannot be locked ({error.strerror or error}):"
+                " nothing keeps a second process out of it"
+            )
+        yield
+
+
+def write_file(path: Path, content: bytes | str) -> None:
     """Replaces a file by another that is written first; keeps it after an error.
 
     Args:
-      path: The file.
-
-    Yields:
-      A path beside it, to be written within the context.
+      path: The file; a link in its place is replaced.
+      content: Its bytes, or text, which is encoded as UTF-8.
 
     Raises:
       OSError: The file cannot be written.
     """
-    # Named by process: several may write the same file at once.
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    data = content.encode() if isinstance(content, str) else content
+    part = _unfinished(path)
+    try:
+        with create_file(part) as file:
+            write_all(file, data)
+        part.replace(path)
+    finally:
+        _remove(part)
+
+
+def write_all(file: BinaryIO, content: bytes) -> None:
+    """Writes all bytes to an unbuffered file, which may take them in parts."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Replaces a file as `write_file` does, for writers that want a path.
+
+    Args:
+      path: The file; a link in its place is replaced.
+
+    Yields:
+      The path of an empty file beside it, to be written within the context.
+
+    Raises:
+      OSError: The file cannot be written.
+    """
+    part = _unfinished(path)
+    create_file(part).close()
     try:
         yield part
         part.replace(path)
     finally:
+        _remove(part)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Makes a folder that gets its name when all is in it.
+
+    Args:
+      path: The folder; nothing, or an empty folder, may be in its place.
+
+    Yields:
+      A path to be made and filled within the context.
+
+    Raises:
+      OSError: The folder cannot be written.
+    """
+    outer = _unfinished(path)
+    outer.mkdir()  # so that nobody else's can be in the inner one's place
+    try:
+        yield outer / path.name
+        (outer / path.name).rename(path)
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder, which loses its name before its content, or a link to one."""
+    last = _unfinished(path)
+    path.rename(last)
+    _remove(last)
+
+
+def remove_unfinished(folder: Path, *, prefix: str = "") -> None:
+    """Removes what killed processes left half written in a folder.
+
+    Args:
+      folder: Nobody else writes to it.
+      prefix: With which the names of the files begin.
+    """
+    for path in folder.iterdir():
+        if path.name.startswith(prefix) and _UNFINISHED.fullmatch(path.name):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder, if it is there and that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with contextlib.suppress(OSError):  # no such file, if all went well
-            part.unlink()
+            path.unlink()
+
+
+def move_aside(path: Path, folder: Path | None = None) -> Path:
+    """Renames what is in the way of a file or folder; nothing is lost.
+
+    Args:
+      path: What is in the way; of a link, the link.
+      folder: Where it goes; beside its place, as `NAME.damaged`, if not given.
+
+    Returns:
+      Its new path, which did not exist.
+    """
+    place = free_place(folder / path.name if folder else damaged_name(path))
+    path.rename(place)
+    return place
+
+
+def damaged_name(path: Path) -> Path:
+    """Returns the name under which a damaged file is kept beside its place."""
+    return path.with_name(f"{path.name}.damaged")
+
+
+def free_place(path: Path) -> Path:
+    """Returns a path at which nothing is: the one given, or with a number after it."""
+    place, number = path, 1
+    while os.path.lexists(place):
+        number += 1
+        place = path.with_name(f"{path.name}-{number}")
+    return place
+
+
+def real_folder(path: Path) -> Path:
+    """Makes a folder, if it is missing; a file or a link in its place is moved aside.
+
+    Returns:
+      The folder.
+
+    Raises:
+      OSError: It cannot be made.
+    """
+    clear_place(path, stat.S_ISDIR)
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def clear_place(path: Path, is_wanted: Callable[[int], bool]) -> None:
+    """Moves aside what is of another kind, a link too, with a warning.
+
+    Args:
+      path: The place.
+      is_wanted: Of a mode, such as `stat.S_ISREG`.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not is_wanted(mode):
+        print(f"warning   {path} is in the way; moved to {move_aside(path)}")

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import signal
@@ -12,7 +13,12 @@ from typing import Any, NoReturn
 from absl import logging
 
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.terminal.output import guarded_streams
+from alexnet_jax.terminal.signals import WORDS, raised_signals
+from alexnet_jax.terminal.text import printable
 
+_MAX_DIGITS = 9
+_MAX_LENGTH = 1_000_000
 CHECKPOINT_HELP = (
     "a run's folder, for its newest intact checkpoint, or WORKDIR/checkpoints/STEP"
 )
@@ -54,22 +60,32 @@ def hyphenate(args: Sequence[str]) -> list[str]:
 
 def positive_int(text: str) -> int:
     """Parses an argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch(r"[0-9]+", text) or not text.strip("0"):
         raise argparse.ArgumentTypeError(f"must be at least 1; got {text!r}")
+    if len(text.lstrip("0")) > _MAX_DIGITS:
+        raise argparse.ArgumentTypeError(
+            f"must have at most {_MAX_DIGITS} digits; got {len(text)} of them"
+        )
     return int(text)
 
 
 def image_shape(text: str) -> tuple[int, ...]:
     """Parses `H,W,C` or `B,H,W,C` as `(B, H, W, C)`; B is 1 if not given."""
-    numbers = tuple(int(word) for word in re.findall(r"\d+", text))
+    words = [word.lstrip("0") for word in re.findall(r"[0-9]+", text)]
+    # Python reads no more than 4,300 digits.
+    numbers = tuple(int(word[: _MAX_DIGITS + 1] or "0") for word in words)
     if (
-        not re.fullmatch(r"[\s\d,x×()\[\]]+", text)
+        not re.fullmatch(r"[\s0-9,x×()\[\]]+", text)
         or len(numbers) not in (3, 4)
         or 0 in numbers
     ):
         raise argparse.ArgumentTypeError(
             "must be height, width and channels, such as 224,224,3, or four numbers "
             f"that begin with the batch size; got {text!r}"
+        )
+    if max(numbers) > _MAX_LENGTH:
+        raise argparse.ArgumentTypeError(
+            f"must be of lengths of at most {_MAX_LENGTH:,}; got {text[:60]!r}"
         )
     return numbers if len(numbers) == 4 else (1, *numbers)
 
@@ -85,47 +101,86 @@ def add_data_arguments(parser: Parser) -> None:
         )
 
 
+def print_json(value: Any) -> None:
+    """Prints an object as JSON; beyond ASCII only what the terminal has."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    plain = not encoding.startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=plain))
+
+
+def warn(line: str) -> None:
+    """Prints a warning, in one line on stderr."""
+    print(f"warning: {_one_line(line)}", file=sys.stderr)
+
+
+def print_error(line: str) -> None:
+    """Prints an error, in one line on stderr."""
+    print(f"error: {_one_line(line)}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def one_line_errors(
-    interrupted: str = "interrupted", before_exit: Callable[[int], None] | None = None
+    hint: str = "", before_exit: Callable[[int], None] | None = None
 ) -> Iterator[None]:
     """Ends the process with one line on stderr where Python would print a traceback.
 
-    The exit status is 1 after an error, 130 after Ctrl-C, and 141 if whoever reads
-    standard output has closed it, as `head` does; then no line is printed. Any other
-    exception is a bug and keeps its traceback.
+    The exit status is 1 after an error; 130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP;
+    and 141 if whoever reads standard output has closed it, as `head` does; then no line
+    is printed. Any other exception is a bug and keeps its traceback.
+
+    What is printed shows control characters escaped.
 
     Args:
-      interrupted: What to say after Ctrl-C.
+      hint: What to say after a signal besides.
       before_exit: Takes the exit status, last of all.
     """
 
     def leave(status: int, message: str = "") -> NoReturn:
         if message:
-            print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+            print_error(message)
         if before_exit:
             before_exit(status)
         sys.exit(status)
 
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log each of their steps
-    try:
+    with guarded_streams():
         try:
-            yield
-        except SystemExit:  # of --help
-            sys.stdout.flush()
-            raise
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes stdout once more at exit; this time it must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        leave(128 + signal.SIGPIPE)
-    except (InputError, RunError, OSError) as error:
-        leave(1, _text(error))
-    except KeyboardInterrupt:
-        leave(128 + signal.SIGINT, interrupted)
+            with raised_signals(hint):
+                try:
+                    yield
+                except SystemExit:  # of --help
+                    sys.stdout.flush()
+                    raise
+                sys.stdout.flush()
+        except BrokenPipeError:
+            leave(128 + signal.SIGPIPE)
+        except (InputError, RunError, OSError) as error:
+            leave(1, _text(error))
+        except MemoryError as error:
+            leave(1, _out_of_memory(error))
+        except KeyboardInterrupt as error:
+            number = getattr(error, "number", signal.SIGINT)
+            leave(128 + number, WORDS[signal.Signals(number)] + hint)
+        except RuntimeError as error:
+            # JAX's own class is not imported, so that a mistyped flag needs no JAX.
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            leave(1, _out_of_memory(error))
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def _out_of_memory(error: Exception) -> str:
+    reason = _one_line(str(error))[:160]
+    return (
+        f"out of memory{f' ({reason})' if reason else ''}; lower batch_size, "
+        "eval.batch_size or data.image_size, or share the batch among more devices"
+    )
 
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error)

@@ -1,10 +1,11 @@
 """The config: every key with its default, and the rules that `validate` checks."""
 
+import functools
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
@@ -122,8 +123,14 @@ def default_config() -> ConfigDict:
     return config.lock()
 
 
+# Steps and sizes are 32-bit integers on devices.
+_LIMIT = 2**31
+_MAX_SIDE = 2**14  # of an image, in pixels
+_MAX_SHOWN = 200  # letters of a value in an error
+
+
 def _integer(value: Any, low: int) -> bool:
-    return isinstance(value, int) and value >= low
+    return isinstance(value, int) and low <= value < _LIMIT
 
 
 def _real(value: Any, low: float, below: float = math.inf) -> bool:
@@ -145,6 +152,10 @@ def _one_of(*allowed: str) -> Rule:
 
 
 _COUNT: Rule = (lambda value: _integer(value, 1), "an integer of at least 1")
+_SIDE: Rule = (
+    lambda value: _integer(value, 1) and value <= _MAX_SIDE,
+    f"an integer of at least 1 and at most {_MAX_SIDE}",
+)
 _OPTIONAL_COUNT: Rule = (
     lambda value: value is None or _integer(value, 1),
     "an integer of at least 1, or not set",
@@ -160,7 +171,7 @@ _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
 # they are registered; what depends on the devices, where these are known.
 _RULES: dict[str, Rule] = {
     "name": (lambda value: value.strip() not in ("", ".", ".."), "a folder's name"),
-    "seed": (lambda value: _integer(value, 0) and value < 2**32, "in [0, 2**32)"),
+    "seed": (lambda value: 0 <= value < 2**32, "in [0, 2**32)"),
     "batch_size": _COUNT,
     "num_epochs": _COUNT,
     "num_train_steps": _OPTIONAL_COUNT,
@@ -168,15 +179,18 @@ _RULES: dict[str, Rule] = {
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
-    "data.image_size": _COUNT,
-    "data.stored_size": _COUNT,
+    "data.image_size": _SIDE,
+    "data.stored_size": _SIDE,
     "data.fit": _one_of("crop", "warp"),
     "data.workers": (
         lambda value: _integer(value, 0),
         "an integer of at least 0",
     ),
     "data.on_broken": _one_of("fail", "skip"),
-    "augment.canvas": _OPTIONAL_COUNT,
+    "augment.canvas": (
+        lambda value: value is None or _SIDE[0](value),
+        f"{_SIDE[1]}, or not set",
+    ),
     "augment.crop": _one_of("none", "random", "random_resized"),
     "augment.color": _SHARE,
     "augment.color_epochs": _OPTIONAL_COUNT,
@@ -251,6 +265,55 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     return leaves
 
 
+class _Type(NamedTuple):
+    """The type of a key's values."""
+
+    type: type
+    optional: bool
+
+    @property
+    def words(self) -> str:
+        """What an error calls the type."""
+        names = {str: "a string", bool: "True or False"}
+        words = names.get(self.type, f"of type {self.type.__name__}")
+        return f"{words}, or not set" if self.optional else words
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of the type; those of a tuple may be of any."""
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or self.type is bool:  # Python counts them as 0, 1
+            return isinstance(value, bool) and self.type is bool
+        if self.type is tuple:  # JSON has lists
+            return isinstance(value, tuple | list) and all(
+                isinstance(one, str | int | float) for one in value
+            )
+        if self.type is str:
+            return isinstance(value, str) and "\0" not in value
+        return isinstance(value, int | float if self.type is float else self.type)
+
+
+@functools.cache
+def _types() -> dict[str, _Type]:
+    """Returns the type of each key's values."""
+    defaults = default_config()
+    types = {}
+    for key, value in flatten_config(defaults).items():
+        group, _, name = key.rpartition(".")
+        holder = defaults[group] if group else defaults
+        types[key] = _Type(holder.get_type(name), value is None)
+    return types
+
+
+def _shown(value: Any) -> str:
+    """Returns a value in words, cut if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out integers of 4,300 digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
 def validate(config: ConfigDict) -> None:
     """Checks every value that can be checked without data and devices.
 
@@ -258,9 +321,13 @@ def validate(config: ConfigDict) -> None:
       InputError: The first value that is not allowed, with what is.
     """
     leaves = flatten_config(config)
-    for key, (is_allowed, allowed) in _RULES.items():
-        if not is_allowed(leaves[key]):
-            raise InputError(f"{key} must be {allowed}; got {leaves[key]!r}")
+    for key, kind in _types().items():
+        if key not in leaves:
+            raise InputError(f"{key} is missing; begin with default_config()")
+        value = leaves[key]
+        is_allowed, allowed = _RULES.get(key, (lambda value: True, kind.words))
+        if not (kind.fits(value) and is_allowed(value)):
+            raise InputError(f"{key} must be {allowed}; got {_shown(value)}")
     _validate_canvas(config)
     if config.debug.nans and config.parallel.distributed:
         raise InputError(

@@ -4,8 +4,6 @@ python -m alexnet_jax.evaluate CHECKPOINT
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     network = TrainedModel(options.checkpoint, options.views)
     for line in network.skipped:
-        print(f"warning: {line}; skipped", file=sys.stderr)
+        cli.warn(f"{line}; skipped")
     found = network.evaluate(options.split, options.data_dir, options.manual_dir)
     if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        cli.print_json(found)
     else:
         print("\n".join(evaluation_text(found)))
 

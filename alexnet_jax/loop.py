@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.data import Split
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.inspection.memory import check_memory
 from alexnet_jax.inspection.nonfinite import check_finite, look_at_layers
 from alexnet_jax.metrics import (
     add_sums,
@@ -44,6 +45,7 @@ from alexnet_jax.step import (
 
 # To ask the other processes takes a moment, in which the devices wait.
 _AGREE_EVERY_STEPS = 10
+MAX_STEPS = 2**31
 
 
 class Due(NamedTuple):
@@ -95,7 +97,7 @@ class Trainer:
         self._train, self._test = train, test
         size = config.data.image_size
         self._input_shape = (1, size, size, train.image_shape[-1])
-        _check(config, model, train, self._input_shape)
+        layers = _check(config, model, train, self._input_shape)
         # The optimizer is the one reader of `lr`.
         schedule = create_schedule(
             config.optim, model.lr, self.steps_per_epoch, config.num_epochs
@@ -130,6 +132,14 @@ class Trainer:
             metrics=config.eval.metrics,
             dtype=config.dtype,
             axis_name=parallel.axis_name,
+        )
+        check_memory(
+            config,
+            jax.eval_shape(self.draw),
+            layers,
+            train.image_shape,
+            data=parallel.round_up(1),
+            eval_batch_size=test.batch_size,
         )
         self._evaluation: Any = parallel.compile_eval(eval_step)
         self._eval_step: Callable = self._evaluation  # until it is compiled ahead
@@ -404,14 +414,22 @@ def _is_empty(row: Row) -> bool:
 
 def _check(
     config: ConfigDict, model: Classifier, train: Split, input_shape: tuple[int, ...]
-) -> None:
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Returns the network's layers with their shapes for one image."""
     check_classifier(model)
     if config.batch_size > train.num_examples:
         raise InputError(
             f"batch_size must be at most {train.num_examples}, the training images of "
             f"{config.data.name}; got {config.batch_size}"
         )
-    *_, (last, shape) = model.layer_shapes(input_shape)
+    if config.num_epochs * len(train) >= MAX_STEPS:
+        raise InputError(
+            f"num_epochs must be below {MAX_STEPS // len(train):,}: epochs of "
+            f"{len(train):,} steps would be more steps than 32 bits count; got "
+            f"{config.num_epochs}"
+        )
+    layers = model.layer_shapes(input_shape)
+    last, shape = layers[-1]
     if shape != (1, model.num_classes):
         raise InputError(
             f"{type(model).__name__} must return (batch, {model.num_classes}), a "
@@ -419,6 +437,7 @@ def _check(
             f"{('batch', *shape[1:])}"
         )
     check_metrics(config.eval.metrics)
+    return layers
 
 
 def _release_freed_memory() -> None:

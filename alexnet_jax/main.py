@@ -44,33 +44,40 @@ Every key of the config is a flag. The most common ones:
 The same command continues an interrupted run from its last checkpoint.
 """
 
+import difflib
 import itertools
 import os
+import re
 import shlex
 import statistics
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from alexnet_jax import cli
+from alexnet_jax.config import default_config, flatten_config
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.output import output_may_be_lost
+from alexnet_jax.terminal.user_code import check_readable, load_module, named_errors
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "See --help.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
 _SEEDS = flags.DEFINE_list("seeds", None, "See --help.")
+_HINT = "try --config=experiments/digits.py"
 
 
-def _config_file(argv: Sequence[str]) -> str | None:
-    """Returns the file that `--config=FILE[:VARIANT]` or `--config FILE` names."""
-    for word, following in itertools.pairwise([*argv, ""]):
-        name, equals, value = word.partition("=")
-        if name in ("--config", "-config"):
-            return (value if equals else following).partition(":")[0]
-    return None
+class _Loaded(flags.ArgumentParser):
+    """Hands a config to its flag, which then sets the keys that other flags name."""
+
+    def __init__(self, config: ConfigDict) -> None:
+        self._config = config
+
+    def parse(self, argument: str) -> ConfigDict:
+        return self._config
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -82,36 +89,121 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if {"--help", "-help", "-h", "-?"} & {*argv}:
         print(__doc__, end="")
         sys.exit()
-    path = _config_file(argv)
-    if path is not None and not Path(path).is_file():
-        raise InputError(f"--config: there is no {path!r}; try experiments/digits.py")
+    for word in argv:
+        if re.match("--?flagfile", word):
+            raise InputError("--flagfile is not supported; give the flags themselves")
+    argument = _config_argument(argv)
+    # Not before: it reads the command line.
+    config_flags.DEFINE_config_file("config", None, "See --help.", flags.FLAGS)
+    if argument is not None:
+        config = load_config(argument)
+        _check_keys(argv, config)
+        flags.FLAGS["config"].parser = _Loaded(config)
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        # ml_collections quotes the whole traceback of an error in `get_config`.
-        message = str(error).rpartition(f"{InputError.__name__}: ")[2]
-        raise InputError(message) from error
-    except AttributeError as error:
-        if "get_config" in str(error):
-            raise InputError(
-                f"--config: {path} defines no get_config(variant='')"
-            ) from error
-        key, *hint = str(error.args[0]).replace("\\'", "").strip("'\"").split("\\n")
-        raise InputError(f"--config has no key {key} {' '.join(hint)}") from error
+        raise InputError(str(error)) from error
+    except (AttributeError, LookupError, TypeError, ValueError, SyntaxError) as error:
+        raise InputError(f"--config: {' '.join(map(str, error.args))}") from error
+    except (RecursionError, MemoryError) as error:  # of Python's parser of tuples
+        raise InputError("--config: a value is nested too deeply") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; flags begin with --")
-    if path is None:
-        raise InputError("--config is missing; try --config=experiments/digits.py")
+    if argument is None:
+        raise InputError(f"--config is missing; {_HINT}")
     return rest
 
 
+def _config_argument(argv: Sequence[str]) -> str | None:
+    """Returns the `FILE[:VARIANT]` of `--config=FILE[:VARIANT]` or `--config FILE`.
+
+    Raises:
+      InputError: There are several.
+    """
+    found = []
+    for word, following in itertools.pairwise([*argv, ""]):
+        name, equals, value = word.partition("=")
+        if name in ("--config", "-config"):
+            found.append(value if equals else following)
+    if len(found) > 1:
+        raise InputError(
+            f"--config must be given once; got {', '.join(map(repr, found))}"
+        )
+    return found[0] if found else None
+
+
+def load_config(argument: str) -> ConfigDict:
+    """Loads a config, locked.
+
+    Args:
+      argument: `FILE[:VARIANT]`.
+
+    Raises:
+      InputError: There is no such file, its code raises, or it returns something else
+        than a config with the keys of `default_config`.
+    """
+    path, colon, variant = argument.partition(":")
+    check_readable(path, "--config", _HINT)
+    module = load_module(path, "config_config", "--config")
+    get_config = getattr(module, "get_config", None)
+    if not callable(get_config):
+        raise InputError(f"--config: {path} defines no get_config(variant='')")
+    with named_errors(path, "--config"):
+        config = get_config(*([variant] if colon else []))
+    if not isinstance(config, ConfigDict):
+        raise InputError(
+            f"--config: {path}: get_config must return a ConfigDict, such as "
+            f"default_config() makes; got {type(config).__name__}"
+        )
+    with named_errors(path, "--config"):  # a value may be required and not set
+        if isinstance(config, FrozenConfigDict):
+            config = ConfigDict(config)
+        keys = flatten_config(config).keys()
+    known = flatten_config(default_config()).keys()
+    for wrong, what in ((known - keys, "lacks"), (keys - known, "has unknown")):
+        if wrong:
+            raise InputError(
+                f"--config: {path}: what get_config returns {what} keys: "
+                f"{', '.join(sorted(wrong)[:5])}; begin with default_config()"
+            )
+    return config.lock()
+
+
+def _check_keys(argv: Sequence[str], config: ConfigDict) -> None:
+    """Checks that flags name keys of the config.
+
+    Raises:
+      InputError: One does not; the nearest keys are named.
+    """
+    known = flatten_config(config)
+    for word in argv:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", word)
+        key = match[1] if match else None
+        if key is None or key in known:
+            continue
+        if inside := [one for one in known if one.startswith(f"{key}.")]:
+            raise InputError(
+                f"--config.{key} is a group of keys; set one of them, such as "
+                f"--config.{inside[0]}={known[inside[0]]}"
+            )
+        group, _, name = key.rpartition(".")
+        near = difflib.get_close_matches(key, known, n=3)
+        hint = "; see --help"
+        if near:
+            quoted = " or ".join(f'"{one}"' for one in near)
+            hint = f". Did you mean {quoted}?"
+        place = f" in {group}" if group else ""
+        raise InputError(f"--config has no key {name}{place}{hint}")
+
+
+@output_may_be_lost()
 def main(argv: Sequence[str]) -> None:
     """Runs the config."""
     # Imported here, so that a mistyped flag is answered at once.
     from alexnet_jax.parallel.multihost import is_primary
     from alexnet_jax.run.signals import Stopped
 
-    config = _CONFIG.value
+    config = flags.FLAGS.config
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
     try:
         if _SEEDS.value is None:
@@ -133,6 +225,9 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
     `JAX_COMPILATION_CACHE_DIR` names another folder.
     """
     import jax
+
+    # A cache that cannot be written or read costs a compilation, nothing else.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
 
     from alexnet_jax.train import train_and_evaluate
 
@@ -205,5 +300,5 @@ def _abort(status: int) -> None:
 
 
 if __name__ == "__main__":
-    with cli.one_line_errors("interrupted; run the same command to continue", _abort):
+    with cli.one_line_errors("; run the same command to continue", _abort):
         app.run(main, flags_parser=_parse_flags)

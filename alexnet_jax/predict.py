@@ -7,7 +7,6 @@ read are reported on stderr; the others are still classified.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,17 +52,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     paths = list_files(options.images)
     network = TrainedModel(options.checkpoint)
     for line in network.skipped:
-        print(f"warning: {line}; skipped", file=sys.stderr)
+        cli.warn(f"{line}; skipped")
     found = list(predict_files(network, paths, options.invert))
     if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        cli.print_json(found)
     elif options.csv:
         print(predictions_csv(found), end="")
     else:
         print("\n".join(predictions_text(network, found)))
     errors = [one["error"] for one in found if "error" in one]
     for line in errors:
-        print(f"error: {line}", file=sys.stderr)
+        cli.print_error(line)
     if errors:
         sys.exit(1)
 

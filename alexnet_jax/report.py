@@ -1,9 +1,10 @@
-"""Writes a report of runs: one self-contained page, and its figures as PNG files.
+"""Writes a report of runs: one self-contained page.
 
   python -m alexnet_jax.report WORKDIR [WORKDIR ...]
 
 The page shows learning curves, first-layer filters, the confusion matrix, the most
-confident errors, predictions, feature maps, layers and config.
+confident errors, predictions, feature maps, layers and config. With --output=FOLDER the
+figures are written as PNG files, too.
 """
 
 import argparse
@@ -29,7 +30,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FOLDER|FILE.html",
-        help="where to write (default for one run: WORKDIR/report.html)",
+        help="where to write; in a FOLDER, the figures as PNG files, too (default for "
+        "one run: WORKDIR/report.html)",
     )
     add(
         "--examples",
@@ -52,8 +54,8 @@ def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
         return output
     if output.suffix in (".png", ".pdf", ".svg"):
         raise InputError(
-            f"--output must be a folder or FILE.html; got {output}; the learning "
-            "curves are written beside the page as curves.png"
+            f"--output must be a folder or FILE.html; got {output}; in a folder, the "
+            "learning curves are written as curves.png"
         )
     return output / "report.html"
 
@@ -69,12 +71,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = write_report(
         options.workdirs,
         page,
+        images_too=options.output is not None and page != options.output,
         examples=options.examples,
         data_dir=options.data_dir,
         manual_dir=options.manual_dir,
     )
     print(f"page      {page}")
-    print(f"figures   {', '.join(image.name for image in images)}")
+    if images:
+        print(f"figures   {', '.join(image.name for image in images)}")
 
 
 if __name__ == "__main__":

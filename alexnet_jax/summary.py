@@ -13,7 +13,6 @@ pooling do not count as multiply-adds. No weights are allocated.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"picture   {options.picture}")
     elif options.json:
         objects = [summary.to_dict() for summary in summaries]
-        print(json.dumps(objects, indent=2, ensure_ascii=False))
+        cli.print_json(objects)
     elif options.list:
         console.print(tables.list_table(summaries))
     elif len(summaries) == 1:

@@ -9,16 +9,17 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import validate
 from alexnet_jax.data import Data, create_data
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.loop import Trainer
 from alexnet_jax.metrics import METRICS, shown_metrics, shows_top5
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
-from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
-from alexnet_jax.run.records import Row, is_evaluation, read_rows
+from alexnet_jax.run.paths import local_path
+from alexnet_jax.run.rows import Row, is_evaluation
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
@@ -55,7 +56,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     """
     validate(config)
     multihost.start(config)
-    workdir = Path(workdir).expanduser().absolute()
+    workdir = local_path(workdir, "workdir")
     with multihost.silence_other_processes(), contextlib.ExitStack() as stack:
         return _run(config, workdir, stack)
 
@@ -89,7 +90,7 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     step = multihost.largest(folder.checkpoints.latest_step() or 0)
     state = multihost.agree(lambda: _start(trainer, folder, data, step))
     if state is None:
-        return _report_finished(config, workdir, step)
+        return _report_finished(config, workdir, step, folder.ended_rows(step))
     state = trainer.put(multihost.from_primary(state))
     _announce(config, parallel, state, data, workdir)
     with closing(folder):  # a run has finished when its last checkpoint is on disk
@@ -145,6 +146,11 @@ def _start(
 def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) -> None:
     """Trains to the end and draws the curves."""
     seconds = folder.start_records(int(state.step))
+
+    def draw(rows: list[Row]) -> bytes:
+        name = folder.config.name
+        return to_png(draw_curves({name: [rows]}, name))
+
     try:
         trainer.fit(
             state,
@@ -154,11 +160,13 @@ def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) 
             seconds=seconds,
             say=lambda text: print(text, flush=True),  # a pipe shows it at once
         )
-    finally:
-        if folder.rows:
-            name = folder.config.name
-            curves = draw_curves({name: [folder.rows]}, name)
-            curves.savefig(folder.path / "curves.png")
+    except BaseException:
+        with contextlib.suppress(
+            OSError, RunError
+        ):  # the first error is the one to say
+            folder.draw_curves(draw)
+        raise
+    folder.draw_curves(draw)
 
 
 def _announce(
@@ -197,11 +205,13 @@ def _report(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
     return result
 
 
-def _report_finished(config: ConfigDict, workdir: Path, step: int) -> Row:
+def _report_finished(
+    config: ConfigDict, workdir: Path, step: int, rows: list[Row]
+) -> Row:
     """Prints and returns the result of a run that ended before."""
     if not multihost.is_primary():
         return {}
-    result = _result(config, workdir, read_rows(workdir / "metrics.jsonl"))
+    result = _result(config, workdir, rows)
     print(f"finished  earlier, at step {step:,}: {_describe(config, result)}")
     print(f"workdir   {workdir}, left as it is")
     return result

@@ -28,6 +28,9 @@ from alexnet_jax.run.read import read_config
 from alexnet_jax.run.weights import check_same_arrays, find_checkpoint, load_weights
 from alexnet_jax.step import make_forward
 
+# The batches of an evaluation do not change what it finds.
+_MAX_BATCH_SIZE = 4096
+
 
 class Predictions(NamedTuple):
     """What a network predicts for images.
@@ -138,7 +141,7 @@ class TrainedModel:
                 dtype=config.dtype,
             )
         )
-        self.batch_size = config.eval.batch_size
+        self.batch_size = min(config.eval.batch_size, _MAX_BATCH_SIZE)
 
     def _check(self, folder: Path) -> None:
         def init() -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 import argparse
 import importlib
+import json
+import signal
 
 import pytest
+from jax.errors import JaxRuntimeError
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError, RunError
@@ -71,7 +74,7 @@ def test_a_bug_keeps_its_traceback():
 
 
 def test_ctrl_c_is_one_line(capsys):
-    @cli.one_line_errors("interrupted; run the same command to continue")
+    @cli.one_line_errors("; run the same command to continue")
     def main():
         raise KeyboardInterrupt
 
@@ -79,3 +82,89 @@ def test_ctrl_c_is_one_line(capsys):
         main()
     line = "error: interrupted; run the same command to continue\n"
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGHUP, "hung up"),
+    ],
+)
+def test_signals_are_one_line(number, words, capsys):
+    before = signal.getsignal(number)
+
+    @cli.one_line_errors()
+    def main():
+        signal.raise_signal(number)
+
+    with pytest.raises(SystemExit, match=f"^{128 + number}$"):
+        main()
+    assert capsys.readouterr().err == f"error: {words}\n"
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "Unable to allocate 9 GiB"),
+        (MemoryError(), None),
+        (
+            JaxRuntimeError("RESOURCE_EXHAUSTED: Out of\nmemory"),
+            "RESOURCE_EXHAUSTED: Out",
+        ),
+    ],
+)
+def test_out_of_memory_is_one_line_that_names_the_batch_size(error, reason, error_line):
+    @cli.one_line_errors()
+    def main(argv):
+        raise error
+
+    line = error_line(main)
+    assert line.startswith("error: out of memory") and "lower batch_size" in line
+    assert reason is None or reason in line
+
+
+def test_control_characters_are_shown_escaped(capsys):
+    @cli.one_line_errors()
+    def main():
+        print("a\x1b[31mb\x9bc\u202ed")
+        cli.warn("one\ntwo \x07")
+        raise InputError("\x1b]0;title\x07 \ud800")
+
+    with pytest.raises(SystemExit):
+        main()
+    out, err = capsys.readouterr()
+    assert out == "a\\u001b[31mb\\u009bc\\u202ed\n"
+    assert err.splitlines() == [
+        "warning: one two \\u0007",
+        "error: \\u001b]0;title\\u0007 \\ud800",
+    ]
+
+
+def test_json_reads_back_what_was_escaped(capsys):
+    names = ["é", "\x1b[2J", "\u202e", "\U000e0041", "×"]
+    with cli.one_line_errors():
+        cli.print_json(names)
+    assert json.loads(capsys.readouterr().out) == names
+
+
+@pytest.mark.parametrize(
+    ("function", "text", "expected"),
+    [
+        (cli.positive_int, "1" + "0" * 9, "must have at most 9 digits; got 10 of them"),
+        (cli.positive_int, "9" * 5000, "must have at most 9 digits; got 5000 of them"),
+        (cli.positive_int, "٣", "must be at least 1; got"),
+        (cli.positive_int, "²", "must be at least 1; got"),
+        (cli.positive_int, "-1", "must be at least 1; got"),
+        (cli.image_shape, "9" * 5000 + ",1,1", "of lengths of at most 1,000,000; got"),
+        (cli.image_shape, "1000001,1,1", "of lengths of at most 1,000,000; got"),
+        (cli.image_shape, "٣,٣,٣", "must be height, width and channels"),
+    ],
+)
+def test_numbers_out_of_all_proportion(function, text, expected):
+    with pytest.raises(argparse.ArgumentTypeError, match=expected):
+        function(text)
+    assert cli.positive_int("007") == 7
+    assert cli.image_shape("000000000001,2,3") == (1, 1, 2, 3)

@@ -15,19 +15,19 @@ from alexnet_jax.errors import InputError
 BAD = {
     "name": [" ", ".."],
     "seed": [-1, 2**32],
-    "batch_size": [0, -8],
-    "num_epochs": [0],
+    "batch_size": [0, -8, 2**31],
+    "num_epochs": [0, 10**400],
     "num_train_steps": [0],
     "dtype": ["float16"],
     "model.num_classes": [0],
     "model.dropout_rate": [-0.1, 1.0, math.nan],
-    "model.width": [0.0, -1.0, 17.0, math.nan],
-    "data.image_size": [0],
-    "data.stored_size": [0],
+    "model.width": [0.0, -1.0, 17.0, 1e300, math.inf, math.nan],
+    "data.image_size": [0, 10**9],
+    "data.stored_size": [0, 10**9],
     "data.fit": ["pad"],
     "data.workers": [-1],
     "data.on_broken": ["replace"],
-    "augment.canvas": [0],
+    "augment.canvas": [0, 10**7],
     "augment.crop": ["centre"],
     "augment.color": [-0.1, 1.0, math.nan],
     "augment.color_epochs": [0],
@@ -42,14 +42,14 @@ BAD = {
     "optim.label_smoothing": [-0.1, 1.0, math.nan],
     "optim.clip_norm": [-1.0, math.nan],
     "optim.schedule": ["cosin"],
-    "optim.warmup_steps": [-1],
+    "optim.warmup_steps": [-1, 2**31],
     "optim.decay_epochs": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
     "optim.decay_steps": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
     "optim.patience": [0],
     "optim.min_delta": [-0.1, 1.0, math.nan],
     "optim.max_drops": [0],
     "optim.decay_rate": [0.0, 1.5, math.nan],
-    "eval.batch_size": [0],
+    "eval.batch_size": [0, 10**11],
     "eval.every_epochs": [0],
     "eval.metrics": [(), ("loss",), ("top1",), ("loss", "top1", "top1")],
     "eval.views": [0, 5, 11],
@@ -99,7 +99,9 @@ def test_bad_values_are_named(key, value):
     with pytest.raises(InputError) as error:
         validate(config)
     assert str(error.value).startswith(f"{key} must be ")
-    assert str(error.value).endswith(f"; got {value!r}")
+    shown = repr(value)
+    end = shown if len(shown) < 200 else f"{shown[:200]}..."
+    assert str(error.value).endswith(f"; got {end}")
     assert "\n" not in str(error.value)
 
 
@@ -174,3 +176,10 @@ def test_differences():
     assert list(differences(before, now)) == [("augment.mirror", False, True)]
     # A key that one of two versions does not know.
     assert list(differences({"seed": 0, "gone": 1}, {"seed": 0})) == [("gone", 1, None)]
+
+
+def test_an_integer_that_python_does_not_write_out():
+    config = default_config()
+    config.num_epochs = 10**5000
+    with pytest.raises(InputError, match="num_epochs .*; got an integer of thousands"):
+        validate(config)

@@ -1,6 +1,8 @@
 """Measuring a checkpoint, and how one that cannot be opened is answered."""
 
 import json
+import math
+import os
 import shutil
 
 import numpy as np
@@ -120,6 +122,64 @@ def test_inputs_that_are_gone(copy, refused):
     refused([copy], "has no readable data.json and statistics.npz, which describe")
     (copy / "data.json").unlink()
     refused([copy], "run the training command again to write them")
+
+
+@pytest.mark.parametrize("text", ["5", "[]", "null", "NaN", "[[", '{"config": 5}'])
+def test_files_that_are_odd_json(text, copy, refused):
+    (copy / "config.json").write_text(text)
+    refused([copy], "has no readable config.json; give a run's workdir")
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("eval", "metrics", 5),
+        ("eval", "metrics", [[]]),
+        ("eval", "batch_size", 10**400),
+        ("model", "name", []),
+        ("model", "init", "\x1b[2J"),
+        ("data", "name", {}),
+        ("data", "data_dir", 5),
+        ("data", "image_size", 10**9),
+        ("optim", "learning_rate", None),
+        ("parallel", "coordinator", 5),
+    ],
+)
+def test_values_of_another_type(group, key, value, copy, refused):
+    record = json.loads((copy / "config.json").read_text())["config"]
+    change_config(copy, **{group: record[group] | {key: value}})
+    refused([copy], "")
+
+
+@pytest.mark.parametrize(
+    "lengths", [[8, 8, math.inf], [-8, 8, 1], [0, 8, 1], [8.5, 8, 1], [10**9, 8, 1], 5]
+)
+def test_lengths_that_are_none(lengths, copy, refused):
+    path = copy / "data.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"image_shape": lengths}))
+    refused([copy], "has no readable data.json and statistics.npz")
+
+
+def test_a_name_that_would_move_the_cursor(copy, capsys):
+    path = copy / "data.json"
+    path.write_text(path.read_text().replace('"digits 1.0.0"', '"\\u001b[2J\\nfake"'))
+    main([str(copy)])
+    out = capsys.readouterr().out
+    assert r"data        \u001b[2J\u000afake, test: 297 images" in out
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "statistics.npz"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_pipe_or_a_device_is_not_waited_for(name, kind, copy, refused):
+    path = copy / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    refused([copy], "has no readable ")
 
 
 def test_other_classes(copy, refused):

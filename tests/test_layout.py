@@ -1,6 +1,8 @@
 """The laws of the house, read from the imports."""
 
 import ast
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -77,13 +79,24 @@ IMPORTERS = {
     "preprocessing": {"step", "loop", "trained", "inspection", "d2l"},
     "inspection": {"reporting", "train", "loop", "trained"},
     "reporting": {"train"},
+    # And the package's own `__init__`, before anything else.
+    "terminal": {"cli", "inspection", "reporting", "run", "data"},
 }
 
 
 @pytest.mark.parametrize("room", IMPORTERS)
 def test_who_may_import_a_room(room):
-    for name in importers(f"alexnet_jax.{room}"):
+    for name in importers(f"alexnet_jax.{room}") - {"alexnet_jax"}:
         assert name.split(".")[1] in IMPORTERS[room] | COMMANDS, name
+
+
+def test_the_terminals_room_is_there_at_once():
+    names = {name for module in IMPORTS if within(module, "alexnet_jax.terminal")
+             for name in IMPORTS[module]}  # fmt: skip
+    ours = {name for name in names if within(name, "alexnet_jax")}
+    allowed = ("alexnet_jax.terminal", "alexnet_jax.errors")
+    assert all(name.startswith(allowed) for name in ours)
+    assert {name.partition(".")[0] for name in names - ours} <= sys.stdlib_module_names
 
 
 def test_a_room_says_what_it_is_for_and_the_top_stays_small():
@@ -137,9 +150,6 @@ def test_experiments_import_the_config_alone():
 
 def test_every_import_is_declared():
     """Every third-party package that the code imports stands in pyproject.toml."""
-    import sys
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = " ".join(project["dependencies"]).lower().replace("-", "_")
     names = {"absl": "absl_py", "sklearn": "scikit_learn", "PIL": "pillow"}

@@ -172,12 +172,15 @@ def test_a_finished_run_is_left_as_it_is(config, tmp_path, capsys):
     assert f"finished  earlier, at step 8: test top-1 {result['test/top1']:.4f}" in out
 
 
-def test_a_finished_run_whose_metrics_are_gone(config, tmp_path):
+def test_a_finished_run_whose_metrics_are_gone(config, tmp_path, capsys):
     config.num_epochs = 1
-    train_and_evaluate(config, tmp_path)
+    result = train_and_evaluate(config, tmp_path)
     (tmp_path / "metrics.jsonl").unlink()
+    assert train_and_evaluate(config, tmp_path) == result
+    out = capsys.readouterr().out
+    assert "metrics.jsonl: no row of step 4; taken from the checkpoints" in out
     with pytest.raises(InputError, match="its metrics.jsonl holds no result"):
-        train_and_evaluate(config, tmp_path)
+        train._result(config, tmp_path, [])
 
 
 def test_a_run_is_finished_when_its_last_checkpoint_is_written(
@@ -233,6 +236,10 @@ def test_another_configs_run_is_not_gone_on_with(config, tmp_path):
         error.value
     )
     (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="batch_size was 400, is 300"):
+        train_and_evaluate(config, tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "checkpoints" / "4" / "config.json").unlink()  # as of an old version
     with pytest.raises(InputError, match="no readable config.json"):
         train_and_evaluate(config, tmp_path)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -64,6 +65,7 @@ class ProgressBoard:
         if self.display:
             self.show()
 
+    @matplotlib.rc_context({"text.parse_math": False})  # a label may hold a dollar sign
     def figure(self) -> Figure:
         """Returns the picture of all curves."""
         figure = Figure(figsize=self.figsize, layout="constrained", dpi=120)

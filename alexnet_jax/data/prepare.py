@@ -27,7 +27,7 @@ from alexnet_jax.config import default_config
 from alexnet_jax.data import DATA_SETS, open_data_set
 
 
-@cli.one_line_errors("interrupted; run the same command to continue")
+@cli.one_line_errors("; run the same command to continue")
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepares the data set that the arguments name."""
     parser = cli.Parser(

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from alexnet_jax.atomic import atomic_folder, remove_unfinished
 from alexnet_jax.data.image_folder import load as load_folder
 from alexnet_jax.errors import InputError
 
@@ -52,17 +53,19 @@ def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
 
 
 def _draw_all(folder: Path) -> None:
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # what a killed run left
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder.parent, prefix=f"{folder.name}.")  # what a kill left
+    part = folder.with_name(f"{folder.name}.part")  # of an earlier version
+    shutil.rmtree(part, ignore_errors=True)
     generator = np.random.default_rng(0)
-    for split, number in _PER_CLASS.items():
-        for name in _SHAPES:
-            place = part / split / name
-            place.mkdir(parents=True)
-            for index in range(number):
-                image = Image.fromarray(draw(name, generator))
-                image.save(place / f"{index:03}.jpg", quality=90)
-    part.rename(folder)
+    with atomic_folder(folder) as part:
+        for split, number in _PER_CLASS.items():
+            for name in _SHAPES:
+                place = part / split / name
+                place.mkdir(parents=True)
+                for index in range(number):
+                    image = Image.fromarray(draw(name, generator))
+                    image.save(place / f"{index:03}.jpg", quality=90)
 
 
 def draw(name: str, generator: np.random.Generator) -> np.ndarray:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
 DATA_FILE, STATISTICS_FILE = "data.json", "statistics.npz"
+_MAX_LENGTH = 2**14
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class DataSpec:
         if self.statistics.is_published:  # another data set's, or a resized copy's
             record["statistics"] = self.statistics.source
         self.statistics.save(workdir / STATISTICS_FILE)
-        with atomic_write(workdir / DATA_FILE) as part:
-            part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        write_file(workdir / DATA_FILE, text)
 
     @classmethod
     def load(cls, workdir: Path) -> "DataSpec":
@@ -74,8 +75,8 @@ class DataSpec:
           InputError: A file is missing or damaged.
         """
         try:
-            record = json.loads((workdir / DATA_FILE).read_text())
-            height, width, channels = map(int, record["image_shape"])
+            record = json.loads(read_regular(workdir / DATA_FILE))
+            height, width, channels = map(_length, record["image_shape"])
             statistics = Statistics.load(workdir / STATISTICS_FILE)
             spec = cls(
                 name=str(record["data"]),
@@ -83,7 +84,7 @@ class DataSpec:
                 image_shape=(height, width, channels),
                 measure=lambda: statistics,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{workdir} has no readable {DATA_FILE} and {STATISTICS_FILE}, which "
                 "describe the training data; run the training command again to write "
@@ -95,3 +96,10 @@ class DataSpec:
                 "run the training command again in another --workdir"
             )
         return spec
+
+
+def _length(value: object) -> int:
+    """Returns a length of an image as JSON holds it."""
+    if type(value) is not int or not 0 < value <= _MAX_LENGTH:
+        raise ValueError(f"no length of an image: {value!r:.60}")
+    return value

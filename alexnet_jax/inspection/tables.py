@@ -105,10 +105,17 @@ def summarize(
     return Summary(name, shape, classes, describe(model, shape))
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the command, where Rich would exit."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # what is being handled
+
+
 def make_console(file: IO[str] | None = None) -> Console:
     """Returns a console for tables: stdout's, or a file's."""
     width = max(Console(file=file).width, _MIN_WIDTH)
-    return Console(file=file, width=width, highlight=False)
+    return _Console(file=file, width=width, highlight=False)
 
 
 def shape_text(shape: Iterable[int]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.inspection.tables import Summary
@@ -105,7 +106,9 @@ def draw_towers(summary: Summary, path: Path) -> None:
         fontsize=10,
     )
     try:
-        figure.savefig(path, dpi=150, bbox_inches="tight")
+        kind = path.suffix.removeprefix(".") or "png"
+        with atomic_write(path) as part:
+            figure.savefig(part, format=kind, dpi=150, bbox_inches="tight")
     except (OSError, ValueError) as error:
         raise InputError(f"--picture: {path} cannot be written ({error})") from error
 

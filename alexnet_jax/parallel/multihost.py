@@ -7,7 +7,9 @@ and learn from it where to resume.
 import contextlib
 import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,10 @@ T = TypeVar("T")
 _HEARTBEAT_S = 20
 _SHUTDOWN_S = 5
 _START_S = 120
+_GRACE_S = 60
+_TRY_S, _RETRY_S = 5.0, 0.2
+# A thread that waits for the other processes; an orderly exit would wait for it.
+_JOINING: list[threading.Thread] = []
 _LAST_WORDS_S = 1.0
 
 # What may differ from process to process.
@@ -65,13 +71,12 @@ def start(config: ConfigDict) -> None:
         )
     if jax.distributed.is_initialized():
         return
+    if all(given):
+        reach_coordinator(parallel.coordinator, parallel.process_id)
     try:
-        jax.distributed.initialize(
-            *described,
-            initialization_timeout=_START_S,
-            heartbeat_timeout_seconds=_HEARTBEAT_S,
-            shutdown_timeout_seconds=_SHUTDOWN_S,
-        )
+        _join(described)
+    except InputError:
+        raise
     except (ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())
         raise InputError(
@@ -79,6 +84,91 @@ def start(config: ConfigDict) -> None:
             "without Slurm, Open MPI or Kubernetes set parallel.coordinator=HOST:PORT, "
             "parallel.num_processes and parallel.process_id"
         ) from error
+
+
+def _join(described: tuple[str | None, int | None, int | None]) -> None:
+    """Joins the other processes, in a thread that can be left.
+
+    JAX waits without hearing signals, and aborts the process when it has waited enough.
+
+    Raises:
+      ValueError, RuntimeError: As `jax.distributed.initialize` does.
+      InputError: The others do not come.
+    """
+    failures: list[BaseException] = []
+
+    def initialize() -> None:
+        try:
+            jax.distributed.initialize(
+                *described,
+                initialization_timeout=int(_START_S) + _GRACE_S,
+                heartbeat_timeout_seconds=_HEARTBEAT_S,
+                shutdown_timeout_seconds=_SHUTDOWN_S,
+            )
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=initialize, daemon=True)
+    _JOINING.append(thread)
+    thread.start()
+    thread.join(_START_S)
+    if thread.is_alive():
+        address, count, _ = described
+        where = f" {count} processes came to {address}" if address else " came"
+        raise InputError(
+            f"parallel.distributed: not all{where} within {_START_S} s; start all of "
+            "them; parallel.coordinator is an address of process 0's machine"
+        )
+    _JOINING.remove(thread)
+    if failures:
+        raise failures[0]
+
+
+def reach_coordinator(address: str, process_id: int) -> None:
+    """Waits until process 0 can be reached, which JAX would end the process over.
+
+    Args:
+      address: `HOST:PORT` of process 0.
+      process_id: This process's; in process 0 the port must be free.
+
+    Raises:
+      InputError: It cannot be reached in two minutes, or not at all.
+    """
+    host, _, port = address.rpartition(":")
+    what = f"parallel.coordinator: {address}"
+    hint = "give HOST:PORT of process 0, and start it as well"
+    if not 0 < int(port) < 2**16:
+        raise InputError(f"{what}: the port must be in [1, 65535]; {hint}")
+    name = host.strip("[]")
+    try:
+        socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        text = getattr(error, "strerror", None) or error
+        raise InputError(f"{what}: there is no such host ({text}); {hint}") from error
+    if process_id == 0:
+        try:
+            socket.create_server(("", int(port))).close()
+        except OSError as error:
+            raise InputError(
+                f"{what}: the port cannot be listened on ({error.strerror or error}); "
+                "choose another one, in all processes"
+            ) from error
+        return
+    end, told = time.monotonic() + _START_S, False
+    while True:
+        try:
+            socket.create_connection((name, int(port)), timeout=_TRY_S).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise InputError(
+                    f"{what}: cannot be reached within {_START_S} s "
+                    f"({error.strerror or error}); {hint}"
+                ) from error
+        if not told:
+            print(f"waiting   for process 0 at {address}", flush=True)
+            told = True
+        time.sleep(_RETRY_S)
 
 
 def is_primary() -> bool:
@@ -145,7 +235,7 @@ def named_process_errors() -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
             raise
         text = " ".join(str(error).split())
         raise RunError(
@@ -223,9 +313,10 @@ def abort_process(status: int) -> None:
     Args:
       status: For the shell.
     """
-    if not jax.distributed.is_initialized() or jax.process_count() == 1:
-        return
-    if is_primary():
-        time.sleep(_LAST_WORDS_S)  # JAX ends the others when it goes
+    if not _JOINING:
+        if not jax.distributed.is_initialized() or jax.process_count() == 1:
+            return
+        if is_primary():
+            time.sleep(_LAST_WORDS_S)  # JAX ends the others when it goes
     sys.stdout.flush()
     os._exit(status)

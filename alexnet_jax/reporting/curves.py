@@ -1,9 +1,12 @@
 """Learning curves of one run or several, with the spread over seeds."""
 
+import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,10 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alexnet_jax.run.records import Row, is_evaluation
+from alexnet_jax.terminal.text import printable
 
 _MAX_LEGEND_COLUMNS = 3
 
 
+# A run's name may hold dollar signs, which are no formula.
+@matplotlib.rc_context({"text.parse_math": False})
 def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Figure:
     """Draws training and test loss and accuracy.
 
@@ -50,7 +56,7 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
     columns = min(len(handles), 4 if len(runs) == 1 else _MAX_LEGEND_COLUMNS)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(printable(title))
     return figure
 
 
@@ -114,7 +120,9 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
             Line2D([], [], color="C1", marker="s", markersize=4, label=test),
         ]
     return [
-        Line2D([], [], color=f"C{place % 10}", label=_label(name, len(seeds)))
+        Line2D(
+            [], [], color=f"C{place % 10}", label=_label(printable(name), len(seeds))
+        )
         for place, (name, seeds) in enumerate(runs.items())
     ] + [
         Line2D([], [], color="gray", lw=1, alpha=0.7, label="train"),
@@ -124,3 +132,12 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
 
 def _label(name: str, seeds: int) -> str:
     return f"{name} ({seeds} seeds)" if seeds > 1 else name
+
+
+def to_png(figure: Figure) -> bytes:
+    """Returns a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph")
+        figure.savefig(buffer, format="png", bbox_inches="tight")
+    return buffer.getvalue()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +13,8 @@ _DPI = 120
 # With more classes the cells of a confusion matrix are too small for names and counts.
 _MAX_NAMED = 25
 _MAX_LETTERS = 13  # of a class name above an image
+# A class's name may hold dollar signs.
+_WITHOUT_FORMULAS = matplotlib.rc_context({"text.parse_math": False})
 _CORRECT, _WRONG = "#1a6b2f", "#b3261e"
 
 
@@ -85,6 +88,7 @@ def _show(axes: Axes, image: np.ndarray) -> None:
     axes.set_axis_off()
 
 
+@_WITHOUT_FORMULAS
 def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Draws a confusion matrix.
 
@@ -118,6 +122,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
+@_WITHOUT_FORMULAS
 def draw_examples(
     image: np.ndarray,
     texts: Sequence[tuple[str, str, str]],
@@ -154,6 +159,8 @@ def _short(name: str) -> str:
     return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
 
 
+# A layer's name may hold dollar signs.
+@matplotlib.rc_context({"text.parse_math": False})
 def draw_features(
     image: np.ndarray, maps: Mapping[str, np.ndarray], columns: int = 10
 ) -> Figure:

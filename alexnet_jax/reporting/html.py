@@ -116,5 +116,6 @@ def terminal_table(caption: str, made: Table) -> str:
 
 
 def document(title: str, blocks: Iterable[str]) -> str:
-    """Returns the page."""
-    return _PAGE.format(title=escape(title), body="\n".join(blocks))
+    """Returns the page; bytes of file names that are no UTF-8 are shown escaped."""
+    page = _PAGE.format(title=escape(title), body="\n".join(blocks))
+    return page.encode(errors="backslashreplace").decode()

@@ -10,6 +10,7 @@ import numpy as np
 
 from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _TOP = 5
@@ -62,18 +63,20 @@ def predictions_text(
 ) -> Iterator[str]:
     """Yields a line per readable file, and its notes."""
     classes = network.config.model.num_classes
-    width = max(len(network.class_name(label)) for label in range(classes))
-    name_width = max((len(one["file"]) for one in found), default=0)
-    yield f"checkpoint  {network.workdir}, step {network.step:,}"
-    yield f"data        {network.spec.name}, {classes} classes"
+    names = [printable(network.class_name(label)) for label in range(classes)]
+    width = max(map(len, names))
+    name_width = max((len(printable(one["file"])) for one in found), default=0)
+    yield f"checkpoint  {printable(network.workdir)}, step {network.step:,}"
+    yield f"data        {printable(network.spec.name)}, {classes} classes"
     for one in found:
         if "error" in one:
             continue
         predictions = "  ".join(
-            f"{100 * prediction['probability']:5.1f} % {prediction['class']:<{width}}"
+            f"{100 * prediction['probability']:5.1f} % "
+            f"{printable(prediction['class']):<{width}}"
             for prediction in one["predictions"]
         )
-        yield f"{one['file']:<{name_width}}  {predictions}".rstrip()
+        yield f"{printable(one['file']):<{name_width}}  {predictions}".rstrip()
         yield from (f"  note: {note}" for note in one["notes"])
 
 

@@ -1,11 +1,9 @@
-"""The report of runs: a self-contained page and its images as PNG files."""
+"""The report of runs: a self-contained page; its images as PNG files, if wanted."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from alexnet_jax.atomic import write_file
 from alexnet_jax.config import default_config, flatten_config
 from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
@@ -13,7 +11,7 @@ from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.tables import Summary, layer_table
 from alexnet_jax.metrics import METRICS, shown_metrics
 from alexnet_jax.models import create_configured
-from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.reporting.html import (
     Image,
     document,
@@ -33,21 +31,23 @@ def write_report(
     workdirs: Sequence[Path],
     file: Path,
     *,
+    images_too: bool = False,
     examples: int = 1000,
     data_dir: str | None = None,
     manual_dir: str | None = None,
 ) -> list[Path]:
-    """Writes the page of runs, and its images beside it.
+    """Writes the page of runs, which holds its images.
 
     Args:
       workdirs: The folders of the runs; one that holds `seed-N` folders is one run.
       file: The page.
+      images_too: Whether the images are written beside it, too, as PNG files.
       examples: Number of test images to predict, from the first on.
       data_dir: As `config.data.data_dir`; the run's own if not given.
       manual_dir: As `config.data.manual_dir`; the run's own if not given.
 
     Returns:
-      The images, PNG files.
+      The PNG files.
 
     Raises:
       InputError: A folder holds no run.
@@ -61,11 +61,13 @@ def write_report(
     blocks += [_results(runs), _curves(runs)]
     for run in runs:
         blocks += _run_blocks(run, examples, data_dir, manual_dir, len(runs) > 1)
+    body = [block.to_html() if isinstance(block, Image) else block for block in blocks]
+    write_file(file, document(title, body))
+    if not images_too:
+        return []
     images = [block for block in blocks if isinstance(block, Image)]
     for image in images:
-        (file.parent / f"{image.name}.png").write_bytes(image.png)
-    body = [block.to_html() if isinstance(block, Image) else block for block in blocks]
-    file.write_text(document(title, body))
+        write_file(file.parent / f"{image.name}.png", image.png)
     return [file.parent / f"{image.name}.png" for image in images]
 
 
@@ -132,13 +134,6 @@ def _curves(runs: Sequence[Run]) -> Image:
         "Loss and top-1 accuracy. Training values are means over the steps since the "
         "previous point, with dropout and before each update.",
     )
-
-
-def to_png(figure: Figure) -> bytes:
-    """Returns a figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight")
-    return buffer.getvalue()
 
 
 def _run_blocks(

@@ -15,6 +15,7 @@ from alexnet_jax.reporting.figures import (
     draw_features,
     draw_filters,
 )
+from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _SHOWN = 24  # most confident errors, and predictions
@@ -82,7 +83,7 @@ def prediction_sections(
     elif len(label) < split.num_examples:  # the others are broken
         number = f"{number} readable ones of {split.num_examples:,}"
     of = f"of the {number} test images, by the checkpoint of step {network.step:,}"
-    names = [network.class_name(index) for index in range(logits.shape[1])]
+    names = [printable(network.class_name(one)) for one in range(logits.shape[1])]
 
     def examples_figure(indices: np.ndarray) -> Figure:
         texts = [

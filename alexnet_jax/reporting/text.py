@@ -1,14 +1,14 @@
 """What commands print of evaluations and of checkpoints."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import METRICS
-from alexnet_jax.run.checksums import CHECKSUMS, files_of, find_fault, step_folders
-from alexnet_jax.run.records import is_evaluation
+from alexnet_jax.run.checksums import files_of, find_fault, read_seconds, step_folders
+from alexnet_jax.run.rows import Row, is_evaluation, read_kept_row
+from alexnet_jax.terminal.text import printable
 
 
 def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
@@ -17,12 +17,13 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
     Args:
       found: From `TrainedModel.evaluate`.
     """
-    width = max(len("class"), *(len(one["class"]) for one in found["classes"]))
+    names = [printable(one["class"]) for one in found["classes"]]
+    width = max(len("class"), *map(len, names))
     views = f"{found['views']} view{'s' * (found['views'] > 1)}"
-    yield f"checkpoint  {found['workdir']}, step {found['step']:,}"
+    yield f"checkpoint  {printable(found['workdir'])}, step {found['step']:,}"
     yield (
-        f"data        {found['data']}, {found['split']}: {found['examples']:,} images, "
-        f"{views} of each"
+        f"data        {printable(found['data'])}, {found['split']}: "
+        f"{found['examples']:,} images, {views} of each"
     )
     for name, metric in METRICS.items():
         if name in found:
@@ -32,12 +33,12 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
             yield f"{metric.title:<11} {text}"
     yield ""
     yield f"{'class':<{width}}  images  top-1, %  most often confused with (images)"
-    for one in found["classes"]:
+    for name, one in zip(names, found["classes"], strict=True):
         top1 = "-" if one["top1"] is None else f"{100 * one['top1']:.1f}"
         other = "-"
         if one["mistaken_for"] is not None:
-            other = f"{one['mistaken_for']} ({one['mistaken']:,})"
-        yield f"{one['class']:<{width}}  {one['examples']:>6,}  {top1:>8}  {other}"
+            other = f"{printable(one['mistaken_for'])} ({one['mistaken']:,})"
+        yield f"{name:<{width}}  {one['examples']:>6,}  {top1:>8}  {other}"
 
 
 def checkpoints_text(workdir: Path) -> Iterator[str]:
@@ -52,11 +53,12 @@ def checkpoints_text(workdir: Path) -> Iterator[str]:
     yield f"{'step':>9}  {'test top-1':>10}  {'MB':>8}  {'written in':>10}  state"
     for step, folder in folders.items():
         fault = find_fault(folder)
-        row, written = {}, "-"
+        row: Row = {}
+        written = "-"
         if fault is None:
-            row = json.loads((folder / "metrics" / "metrics").read_text())
-            seconds = json.loads((folder / CHECKSUMS).read_text())["seconds"]
-            written = f"{seconds:.2f} s"
+            row = read_kept_row(folder)
+            seconds = read_seconds(folder)
+            written = "-" if seconds is None else f"{seconds:.2f} s"
         top1 = f"{row['test/top1']:.4f}" if is_evaluation(row) else "-"
         size = sum(path.stat().st_size for path in files_of(folder)) / 1e6
         yield f"{step:9,}  {top1:>10}  {size:8.1f}  {written:>10}  {fault or 'intact'}"

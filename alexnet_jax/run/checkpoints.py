@@ -1,8 +1,12 @@
 """Checkpoints: the newest ones and the best, written beside the training by Orbax."""
 
+import contextlib
+import os
+import re
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,21 +14,27 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from flax import serialization
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from alexnet_jax.atomic import atomic_folder, remove_folder, write_file
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel.multihost import to_host
-from alexnet_jax.run.checksums import write_checksums
-from alexnet_jax.run.records import Row
-from alexnet_jax.run.weights import check_same_arrays, single_process_options
+from alexnet_jax.run.checksums import (
+    find_missing_arrays,
+    step_folders,
+    write_checksums,
+)
+from alexnet_jax.run.quarantine import set_aside
+from alexnet_jax.run.quiet import silence_writers
+from alexnet_jax.run.rows import METRICS, Row, is_row, read_kept_row
+from alexnet_jax.run.weights import (
+    check_same_arrays,
+    load_arrays,
+    single_process_options,
+)
 from alexnet_jax.step import TrainState
 
 _MAX_UNWRITTEN = 2
-
-
-def _test_accuracy(row: Row) -> float:
-    # A checkpoint between epochs has none, and cannot become the best.
-    return row.get("test/top1", -1.0)
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # as TensorStore names it
 
 
 class Checkpoints:
@@ -32,31 +42,31 @@ class Checkpoints:
 
     Saving copies the state to the host; a thread writes it. `close` waits
     for the last write to end.
+
+    Attributes:
+      kept_files: Content of the run's small files by name, which each checkpoint keeps.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(
+        self, folder: Path, keep: int, check_place: Callable[[], None] = lambda: None
+    ) -> None:
         """Opens the folder, which is made if it is missing.
 
         Args:
           folder: Absolute; its checkpoints are intact (`quarantine_damaged`).
           keep: How many of the newest are kept, besides the one with the best test
-            accuracy. (Orbax's `max_to_keep` with `best_fn` would delete the newest.)
+            accuracy.
+          check_place: Raises an error if the folder is not where it was.
         """
-        policies = [LatestN(keep), BestN(get_metric_fn=_test_accuracy, n=1)]
+        silence_writers()
         folder.mkdir(parents=True, exist_ok=True)
-        options = ocp.CheckpointManagerOptions(
-            create=False,  # Orbax would ask the other processes
-            preservation_policy=AnyPreservationPolicy(policies),
-            best_fn=_test_accuracy,  # without it Orbax does not write the metrics
-            cleanup_tmp_directories=True,  # what a killed process left half written
-            # The thread below writes: Orbax's own would print the traceback of a full
-            # disk, and could not write checksums afterwards.
-            enable_async_checkpointing=False,
-            # Of several processes only the primary is here.
-            multiprocessing_options=single_process_options(),
-        )
-        self._folder = folder
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        self.kept_files: dict[str, bytes] = {}
+        self._folder, self._keep, self._check_place = folder, keep, check_place
+        self._rows = {
+            n: read_kept_row(path) for n, path in step_folders(folder).items()
+        }
+        # The thread below writes: Orbax's own would print the traceback of a full disk.
+        self._writer = _create_writer()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._unwritten: deque[Future[None]] = deque()
         self._closed = False
@@ -74,19 +84,25 @@ class Checkpoints:
             self._await(0)
         finally:
             self._thread.shutdown()
-            self._manager.close()
+            self._writer.close()
 
     def latest_step(self) -> int | None:
         """Returns the newest checkpoint's step, or None."""
-        return self._manager.latest_step()
+        return max(self._rows, default=None)
 
     def steps(self) -> list[int]:
         """Returns the steps of all checkpoints, in order."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._rows)
+
+    def rows(self) -> list[Row]:
+        """Returns the rows of metrics that the checkpoints hold, by step."""
+        return [row for _, row in sorted(self._rows.items()) if is_row(row)]
 
     def best_step(self) -> int | None:
         """Returns the step with the best test accuracy, or None."""
-        return self._manager.best_step()
+        # A checkpoint between epochs has none, and cannot become the best.
+        accuracy = {n: row.get("test/top1", -1.0) for n, row in self._rows.items()}
+        return max(accuracy, key=lambda step: (accuracy[step], step), default=None)
 
     def save(self, step: int, state: TrainState, row: Row) -> float:
         """Saves a state; returns when it is copied to the host.
@@ -113,18 +129,46 @@ class Checkpoints:
         return time.perf_counter() - start
 
     def _write(self, step: int, state: dict[str, Any], row: Row) -> None:
-        # Orbax finds a full disk, too, but prints a traceback from each of its threads.
+        self._check_place()
+        # Orbax finds a full disk, too, but not before it has written.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise OSError(
                 f"No space left: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
             )
+        if step <= (self.latest_step() or 0):
+            raise ValueError(f"step {step} is not after step {self.latest_step()}")
         start = time.perf_counter()
-        saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=row)
-        if not saved:  # Orbax is silent about it
-            raise RuntimeError(f"a newer one than {step} exists")
-        write_checksums(self._folder / str(step), time.perf_counter() - start)
+        folder = self._folder / str(step)
+        with atomic_folder(folder) as part:
+            self._writer.save(
+                part,
+                args=ocp.args.Composite(
+                    default=ocp.args.StandardSave(state),
+                    metrics=ocp.args.JsonSave(row),
+                ),
+            )
+            for name, content in self.kept_files.items():
+                write_file(part / name, content)
+            fault = find_missing_arrays(part)
+            if fault is not None:
+                raise OSError(f"what was written cannot be read back: {fault}")
+            write_checksums(part, time.perf_counter() - start)
+            self._check_place()
+            if os.path.lexists(folder):  # a foreign file, or the like
+                set_aside(folder)
+        self._rows[step] = row
+        self._delete_others()
+
+    def _delete_others(self) -> None:
+        """Deletes all but the newest checkpoints and the best."""
+        kept = {*self.steps()[-self._keep :], self.best_step()}
+        for step in self.steps():
+            if step not in kept:
+                del self._rows[step]
+                with contextlib.suppress(FileNotFoundError):  # deleted by somebody else
+                    remove_folder(self._folder / str(step))
 
     def _await(self, at_most: int) -> None:
         """Waits until at most so many are unwritten, and for those that are done."""
@@ -133,12 +177,16 @@ class Checkpoints:
         ):
             try:
                 self._unwritten.popleft().result()
+            except RunError:
+                raise
             except Exception as error:  # Orbax and TensorStore raise any kind
-                text = " ".join(str(error).split())
                 kept = self.latest_step()
+                last = (
+                    f"the last one is of step {kept}" if kept else "there is none yet"
+                )
                 raise RunError(
-                    f"checkpoint: {self._folder} cannot be written ({text[:300]}); "
-                    f"the last one is of step {kept}; make room or repair the folder; "
+                    f"checkpoint: {self._folder} cannot be written ({_reason(error)}); "
+                    f"{last}; make room or repair the folder; "
                     "the same command resumes from there"
                 ) from error
 
@@ -152,7 +200,7 @@ class Checkpoints:
         Raises:
           InputError: The checkpoint is of another model.
         """
-        stored = self._manager.restore(step, args=ocp.args.StandardRestore())
+        stored = load_arrays(self._folder / str(step))
         expected = serialization.to_state_dict(shapes)
         check_same_arrays(
             stored,
@@ -163,14 +211,47 @@ class Checkpoints:
         return serialization.from_state_dict(shapes, stored)
 
 
+def _create_writer() -> ocp.Checkpointer:
+    """Returns what writes a state and its row, without the other processes."""
+    alone = single_process_options()  # of several, only the primary is here
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+        default=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        metrics=ocp.JsonCheckpointHandler(METRICS, multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _reason(error: Exception) -> str:
+    """Returns what went wrong, in a few words."""
+    text = " ".join(str(error).split())
+    if found := _OS_ERROR.search(text):  # the end of a long text with long paths
+        return os.strerror(int(found[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return text[:300]
+
+
 class RemoteCheckpoints:
-    """What processes other than the primary have in place of `Checkpoints`."""
+    """What processes other than the primary have in place of `Checkpoints`.
+
+    Attributes:
+      kept_files: Read by nobody.
+    """
+
+    def __init__(self) -> None:
+        """Keeps no files."""
+        self.kept_files: dict[str, bytes] = {}
 
     def close(self) -> None:
         """Does nothing."""
 
     def latest_step(self) -> None:
         """Returns None."""
+
+    def rows(self) -> list[Row]:
+        """Returns none."""
+        return []
 
     def save(self, step: int, state: TrainState, row: Row) -> float:
         """Hands the primary this process's part of a state; returns 0 s."""

@@ -1,37 +1,50 @@
 """Checksums: the SHA-256 of each file of a checkpoint, written beside them.
 
 Orbax restores a flipped byte as a wrong number and takes an emptied folder for the
-newest checkpoint; checksums reveal both.
+newest checkpoint; checksums reveal both. That all arrays are among the files is looked
+up besides.
 """
 
 import hashlib
 import json
 from pathlib import Path
 
-from alexnet_jax.atomic import atomic_write
-from alexnet_jax.errors import InputError
+import tensorstore as ts
+
+from alexnet_jax.atomic import read_regular, write_file
 
 CHECKSUMS = "seal.json"  # the name that runs have had from the first version on
+ARRAYS = "default"  # Orbax's folder of them
+_METADATA = f"{ARRAYS}/_METADATA"
 
 
 def step_folders(folder: Path) -> dict[int, Path]:
     """Returns the checkpoints in a folder, which may be missing, by step."""
     if not folder.is_dir():
         return {}
-    found = {int(p.name): p for p in folder.iterdir() if p.name.isdigit()}
-    return dict(sorted(found.items()))
+    return dict(sorted((int(p.name), p) for p in folder.iterdir() if is_step(p)))
 
 
-def write_checksums(folder: Path, seconds: float) -> None:
+def is_step(path: Path) -> bool:
+    """Whether a folder is named as a checkpoint is."""
+    # "²" and "٣" are digits, too; "007" would not be found by its step.
+    name = path.name
+    return (
+        name.isascii() and name.isdecimal() and str(int(name)) == name and path.is_dir()
+    )
+
+
+def write_checksums(folder: Path, seconds: float | None) -> None:
     """Writes the SHA-256 of each file of a checkpoint.
 
     Args:
-      folder: The finished checkpoint's.
-      seconds: How long it took to write.
+      folder: The checkpoint's.
+      seconds: How long it took to write; None if that is unknown.
     """
     files = {str(path.relative_to(folder)): _sha256(path) for path in files_of(folder)}
-    with atomic_write(folder / CHECKSUMS) as part:
-        part.write_text(json.dumps({"seconds": seconds, "sha256": files}, indent=1))
+    files.pop(CHECKSUMS, None)
+    text = json.dumps({"seconds": seconds, "sha256": files}, indent=1)
+    write_file(folder / CHECKSUMS, text)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -44,46 +57,72 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_checksums(folder: Path) -> dict[str, str] | None:
+    """Returns the checksums of a checkpoint's files; None if they cannot be read."""
+    try:
+        found = json.loads(read_regular(folder / CHECKSUMS))["sha256"]
+        texts = all(isinstance(digest, str) for digest in found.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return found if texts and _METADATA in found else None
+
+
+def read_seconds(folder: Path) -> float | None:
+    """Returns how long a checkpoint took to write; None if that is unknown."""
+    try:
+        return float(json.loads(read_regular(folder / CHECKSUMS))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def find_fault(folder: Path) -> str | None:
     """Returns what is wrong with a checkpoint; None if every byte is as written."""
-    if not any(folder.iterdir()):
-        return "its folder is empty"
-    if not (folder / CHECKSUMS).exists():
-        return f"{CHECKSUMS} is missing, as after a kill while it was written"
     try:
-        expected = json.loads((folder / CHECKSUMS).read_text())["sha256"]
-    except (ValueError, KeyError, TypeError):
-        return f"{CHECKSUMS} is damaged"
-    for name, digest in expected.items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if _sha256(folder / name) != digest:
-            return f"{name} is damaged"
+        if not any(folder.iterdir()):
+            return "its folder is empty"
+        if not has_checksums(folder):
+            return f"{CHECKSUMS} is missing, so it was never written to its end"
+        expected = read_checksums(folder)
+        if expected is None:
+            return f"{CHECKSUMS} is damaged"
+        for name, digest in expected.items():
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if _sha256(folder / name) != digest:
+                return f"{name} is damaged"
+        return find_missing_arrays(folder)
+    except OSError as error:
+        return f"{error.filename or folder} cannot be read ({error.strerror or error})"
+
+
+def find_missing_arrays(folder: Path) -> str | None:
+    """Returns which arrays that a checkpoint lists are not in it; None if all are.
+
+    Looks them up in the store's index, without reading their values.
+    """
+    try:
+        tree = json.loads(read_regular(folder / _METADATA))["tree_metadata"].values()
+        listed = {
+            ".".join(str(part["key"]) for part in leaf["key_metadata"])
+            for leaf in tree
+            if not leaf["value_metadata"]["skip_deserialize"]  # None
+        }
+        base = {"driver": "file", "path": f"{folder / ARRAYS}/"}
+        store = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        stored = {key.decode() for key in store.list().result()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        text = " ".join(str(error).split())
+        return f"the index of its arrays cannot be read ({text[:100]})"
+    # Each has a description and at least one part.
+    whole = {key.rpartition("/")[0] for key in stored if not key.endswith("/.zarray")}
+    described = {key.removesuffix("/.zarray") for key in stored}
+    missing = sorted(listed - (whole & described))
+    if not listed or missing:
+        some = ", ".join(missing[:3]) or "all"
+        return f"{len(missing) or 'all'} of its arrays are not in it: {some}"
     return None
 
 
-def quarantine_damaged(folder: Path) -> None:
-    """Moves damaged checkpoints to `damaged/` beside `folder`, with a warning for each.
-
-    Raises:
-      InputError: None is intact; nothing was moved.
-    """
-    faults = {step: find_fault(path) for step, path in step_folders(folder).items()}
-    damaged = {step: fault for step, fault in faults.items() if fault is not None}
-    if not damaged:
-        return
-    listed = "; ".join(f"step {step}: {fault}" for step, fault in damaged.items())
-    if len(damaged) == len(faults):
-        raise InputError(
-            f"checkpoint: none in {folder} is intact ({listed}); nothing was changed; "
-            "restore the files, or choose another --workdir to start over"
-        )
-    aside = folder.parent / "damaged"
-    aside.mkdir(exist_ok=True)
-    for step, fault in damaged.items():
-        place, number = aside / str(step), 1
-        while place.exists():
-            number += 1
-            place = aside / f"{step}-{number}"
-        (folder / str(step)).rename(place)
-        print(f"warning   checkpoint of step {step}: {fault}; moved to {place}")
+def has_checksums(folder: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    return (folder / CHECKSUMS).exists()

@@ -1,22 +1,32 @@
 """A run's folder: locked, checked to be this run's, opened for writing."""
 
 import contextlib
-import fcntl
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import differences
-from alexnet_jax.data import Data, DataSpec
+from alexnet_jax.atomic import write_file
+from alexnet_jax.data import Data
 from alexnet_jax.data.spec import STATISTICS_FILE
-from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.errors import InputError
 from alexnet_jax.parallel.multihost import is_primary
 from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
-from alexnet_jax.run.checksums import quarantine_damaged, step_folders
-from alexnet_jax.run.records import Records, Row
+from alexnet_jax.run.kept import KEPT_FILES, check_same_run, kept_spec
+from alexnet_jax.run.place import (
+    CURVES_FILE,
+    Place,
+    clear_places,
+    named_disk_errors,
+    raise_open_files,
+    workdir_lock,
+)
+from alexnet_jax.run.quarantine import quarantine_damaged
+from alexnet_jax.run.records import Records, whole_rows
+from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
+from alexnet_jax.run.rows import Row
 
 
 class Folder(Protocol):
@@ -64,8 +74,22 @@ class Folder(Protocol):
           The seconds that the run took before.
         """
 
+    def ended_rows(self, step: int) -> list[Row]:
+        """Returns the rows of a run that ended at a step before."""
+
     def write(self, row: Row) -> None:
-        """Appends a row to the records, once these are open."""
+        """Appends a row to the records, once these are open.
+
+        Raises:
+          RunError: The folder was moved or deleted.
+        """
+
+    def draw_curves(self, draw: Callable[[list[Row]], bytes]) -> None:
+        """Writes the learning curves, if there are any rows.
+
+        Args:
+          draw: Returns a PNG file of rows.
+        """
 
     def close(self) -> None:
         """Waits until all is written; a second call does nothing.
@@ -82,6 +106,7 @@ class RunFolder:
         self.path, self.config = path, config
         self.checkpoints: Checkpoints | RemoteCheckpoints = RemoteCheckpoints()
         self._records: Records | None = None
+        self._place = Place(path)
 
     @property
     def rows(self) -> list[Row]:
@@ -91,14 +116,17 @@ class RunFolder:
         folder = self.path / "checkpoints"
         with named_disk_errors(self.path):
             quarantine_damaged(folder)
-            self.checkpoints = Checkpoints(folder, self.config.checkpoint.keep)
+            keep = self.config.checkpoint.keep
+            self.checkpoints = Checkpoints(folder, keep, self._place.check)
 
     def keep_spec(self, data: Data, step: int, *, ended: bool) -> None:
-        kept = None
-        if step:
-            with contextlib.suppress(InputError):
-                kept = DataSpec.load(self.path)
+        kept = kept_spec(self.path) if step else None
         if kept is None:
+            if step:
+                print(
+                    f"warning   {self.path}: data.json or statistics.npz cannot be "
+                    "read; written anew, as the data is now"
+                )
             data.spec.save(self.path)
         elif not ended and not kept.matches(data.spec):
             ours, theirs = kept.statistics.source, data.spec.statistics.source
@@ -116,17 +144,34 @@ class RunFolder:
             )
 
     def start_records(self, step: int) -> float:
-        self._records = Records(self.path, self.config, step)
-        return self.rows[-1]["time_s"] if self.rows else 0.0
+        stored = self.checkpoints.rows()
+        self._records = Records(self.path, self.config, step, stored)
+        self.checkpoints.kept_files = {
+            name: (self.path / name).read_bytes() for name in KEPT_FILES
+        }
+        seconds = [row["time_s"] for row in self.rows if "time_s" in row]
+        return seconds[-1] if seconds and math.isfinite(seconds[-1]) else 0.0
+
+    def ended_rows(self, step: int) -> list[Row]:
+        return whole_rows(self.path / METRICS_FILE, step, self.checkpoints.rows())
 
     def write(self, row: Row) -> None:
         assert self._records is not None
+        self._place.check()
         self._records.write(row)
 
+    def draw_curves(self, draw: Callable[[list[Row]], bytes]) -> None:
+        if self.rows:
+            self._place.check()
+            write_file(self.path / CURVES_FILE, draw(self.rows))
+
     def close(self) -> None:
-        if self._records:
-            self._records.close()
-        self.checkpoints.close()
+        try:
+            if self._records:
+                self._records.close()
+            self.checkpoints.close()
+        finally:
+            self._place.close()
 
 
 class RemoteFolder:
@@ -144,7 +189,12 @@ class RemoteFolder:
     def start_records(self, step: int) -> float:
         return 0.0
 
+    def ended_rows(self, step: int) -> list[Row]:
+        return []
+
     def write(self, row: Row) -> None: ...
+
+    def draw_curves(self, draw: Callable[[list[Row]], bytes]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -164,89 +214,10 @@ def open_folder(path: Path, config: ConfigDict) -> Iterator[Folder]:
     if not is_primary():
         yield RemoteFolder(path, config)
         return
+    raise_open_files()
     with workdir_lock(path):
-        check_same_run(path, config, bool(step_folders(path / "checkpoints")))
+        with named_disk_errors(path):
+            clear_places(path)
+            check_same_run(path, config)
         with contextlib.closing(RunFolder(path, config)) as folder:
             yield folder
-
-
-@contextlib.contextmanager
-def named_disk_errors(path: Path) -> Iterator[None]:
-    """Turns a failed write to a run's folder into one line.
-
-    Raises:
-      RunError: A file could not be written.
-    """
-    try:
-        yield
-    except BrokenPipeError:  # of standard output, not of the folder
-        raise
-    except OSError as error:
-        raise RunError(
-            f"workdir: {path} cannot be written ({error.strerror or error}); make room "
-            "or repair the folder; the same command resumes from the last checkpoint"
-        ) from error
-
-
-@contextlib.contextmanager
-def workdir_lock(workdir: Path) -> Iterator[None]:
-    """Makes the run's folder and locks it for other runs while the context lasts.
-
-    Raises:
-      InputError: The folder cannot be written, or another run is in it.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("a")
-    except OSError as error:
-        raise InputError(
-            f"workdir: {workdir} cannot be written ({error.strerror}); "
-            "choose another --workdir"
-        ) from error
-    with lock:  # closing it gives it up, as does any end of the process
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"workdir: another run is writing to {workdir}; wait for its end, or "
-                "choose another --workdir"
-            ) from error
-        yield
-
-
-def check_same_run(workdir: Path, config: ConfigDict, has_checkpoint: bool) -> None:
-    """Checks that a folder holds this config's run, if any.
-
-    Args:
-      workdir: The folder.
-      config: The run's config.
-      has_checkpoint: Whether there is a state to resume from.
-
-    Raises:
-      InputError: It is another config's.
-    """
-    if not has_checkpoint:
-        return
-    try:
-        old = json.loads((workdir / "config.json").read_text())["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"workdir: {workdir} holds checkpoints but no readable config.json, so "
-            "whether they are this run's is unknown; choose another --workdir"
-        ) from error
-    changed = [
-        f"{key} was {before!r}, is {after!r}"
-        for key, before, after in differences(old, config)
-    ]
-    if changed:
-        raise InputError(
-            f"workdir: {workdir} holds another config's run: {'; '.join(changed)}; "
-            "choose another --workdir, or the old values"
-        )
-    epochs = old["num_epochs"], config.num_epochs
-    stretched = config.optim.schedule in ("cosine", "one_weird_trick")
-    if stretched and epochs[0] != epochs[1]:
-        print(
-            f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
-            f"the learning rates follow the new {config.optim.schedule}"
-        )

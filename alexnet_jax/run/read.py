@@ -1,6 +1,5 @@
 """Reads the folders of runs: metrics, config, versions; several seeds as one run."""
 
-import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import default_config, flatten_config, validate
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.records import Row, is_evaluation, read_rows
+from alexnet_jax.run.paths import expand
+from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,11 @@ class Run:
     def end(self, row: Row) -> int | None:
         """Returns the step at which the run ends, computed from one of its rows."""
         config = self.record.get("config", {})
-        if "num_epochs" not in config or not row["epoch"]:
+        epochs, steps = config.get("num_epochs"), config.get("num_train_steps")
+        if not isinstance(epochs, int):
             return None
-        whole = round(row["step"] / row["epoch"] * config["num_epochs"])
-        return min(whole, config.get("num_train_steps") or whole)
+        whole = round(row["step"] / row["epoch"] * epochs)
+        return min(whole, steps) if isinstance(steps, int) else whole
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -84,8 +86,15 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        stored = flatten_config(json.loads(path.read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        stored = flatten_config(json.loads(read_regular(path))["config"])
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"{workdir} has no readable config.json; give a run's workdir, or "
             "WORKDIR/checkpoints/STEP"
@@ -105,42 +114,40 @@ def read_run(workdir: Path, name: str) -> Run:
     """Reads a run's folder, or that of several seeds (`workdir/seed-N`).
 
     Raises:
-      InputError: It holds no rows, or rows that are not those of a run.
+      InputError: It holds no rows.
     """
     folders = [workdir]
-    if not (workdir / "metrics.jsonl").exists():
+    if not (workdir / FILE_NAME).exists():
         seeds = {
             path: path.name.removeprefix("seed-") for path in workdir.glob("seed-*")
         }
         known = {path: int(seed) for path, seed in seeds.items() if seed.isdecimal()}
         folders = sorted(known, key=lambda path: known[path])
-    read = {folder: _read_rows(folder) for folder in folders}
+    read = {folder: read_rows(folder / FILE_NAME) for folder in folders}
     found = {folder: rows for folder, rows in read.items() if rows}
     if not found:
         raise InputError(f"{workdir} holds no metrics.jsonl with rows; give a workdir")
-    record: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads((next(iter(found)) / "config.json").read_text())
-    if not isinstance(record, dict):
-        record = {}
+    record = _read_record(next(iter(found)) / "config.json")
     return Run(name, tuple(found), tuple(found.values()), record)
 
 
-def _read_rows(folder: Path) -> list[Row]:
-    rows = read_rows(folder / "metrics.jsonl")
-    needed = {"step", "epoch", "train/loss", "train/top1"}
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not needed <= row.keys():
-            raise InputError(
-                f"{folder / 'metrics.jsonl'}, line {number} is not a row of a run: it "
-                f"must have {', '.join(sorted(needed))}"
-            )
-    return rows
+def _read_record(path: Path) -> dict[str, Any]:
+    """Returns what `config.json` holds; nothing, if that is not a run's."""
+    kinds = {"config": dict, "versions": dict, "devices": list}
+    try:
+        record = json.loads(read_regular(path))
+        parts = [record.get(name, kind()) for name, kind in kinds.items()]
+        parts += [parts[0].get(name, {}) for name in ("model", "data")]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    wanted = (*kinds.values(), dict, dict)
+    is_whole = all(map(isinstance, parts, wanted))
+    return record if is_whole else {}
 
 
 def read_runs(workdirs: Sequence[Path]) -> list[Run]:
     """Reads several runs and names each by the part of its path that is distinct."""
-    paths = [path.expanduser().absolute() for path in workdirs]
+    paths = [expand(path, "WORKDIR") for path in workdirs]
     if len(set(paths)) < len(paths):
         raise InputError("WORKDIR: the same folder is given twice; give each once")
     # A seed's folder is not named after its run.

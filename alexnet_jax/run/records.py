@@ -1,18 +1,38 @@
 """A run's records: config, metrics by step, TensorBoard events."""
 
+import contextlib
 import json
+import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 
 from alexnet_jax import __version__
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import (
+    damaged_name,
+    free_place,
+    open_append,
+    real_folder,
+    write_all,
+    write_file,
+)
+from alexnet_jax.run.board import Board
+from alexnet_jax.run.rows import (
+    FILE_NAME,
+    Row,
+    is_evaluation,
+    read_rows,
+    scan_rows,
+    to_text,
+)
 
-Row = dict[str, float]
+__all__ = ["Records", "Row", "is_evaluation", "read_rows"]
+
+CONFIG_FILE = "config.json"
 
 _LIBRARIES = (
     "jax",
@@ -36,13 +56,21 @@ class Records:
       rows: All rows of the run, those from before it was resumed included.
     """
 
-    def __init__(self, workdir: Path, config: ConfigDict, step: int) -> None:
+    def __init__(
+        self, workdir: Path, config: ConfigDict, step: int, stored: Iterable[Row] = ()
+    ) -> None:
         """Opens the records and drops rows past `step`.
+
+        A file with damaged lines is kept as `metrics.jsonl.damaged`.
 
         Args:
           workdir: The run's folder, locked.
           config: The run's config.
           step: The step that the run resumes from; 0 for a new run.
+          stored: Rows that the checkpoints hold, taken if the file lacks them.
+
+        Raises:
+          OSError: A file cannot be written.
         """
         record = {
             "config": config.to_dict(),
@@ -53,50 +81,69 @@ class Records:
             },
             "devices": sorted({device.device_kind for device in jax.devices()}),
         }
-        with atomic_write(workdir / "config.json") as part:
-            part.write_text(json.dumps(record, indent=2) + "\n")
-        self._path = workdir / "metrics.jsonl"
-        self.rows = [row for row in read_rows(self._path) if row["step"] <= step]
-        with atomic_write(self._path) as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        self._file = self._path.open("a")
-        self._board = (
-            SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
-            if config.log.tensorboard
-            else None
-        )
+        write_file(workdir / CONFIG_FILE, json.dumps(record, indent=2) + "\n")
+        self._path = workdir / FILE_NAME
+        self.rows = whole_rows(self._path, step, stored, keep_damaged=True)
+        write_file(self._path, to_text(self.rows))
+        self._board: Board | None = None
+        with contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(open_append(self._path))
+            if config.log.tensorboard:
+                self._board = Board(real_folder(workdir / "tensorboard"), step + 1)
+            opened.pop_all()
 
     def close(self) -> None:
         """Closes the files; a second call does nothing."""
         self._file.close()
         if self._board:
             self._board.close()
-            self._board = None
 
     def write(self, row: Row) -> None:
-        """Appends a row, at once on disk. `row["step"]` grows from row to row."""
+        """Appends a row, at once in the file. `row["step"]` grows from row to row.
+
+        Raises:
+          OSError: It cannot be written.
+        """
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        if self._is_in_place():
+            write_all(self._file, to_text([row]).encode())
+        else:  # somebody moved or deleted it
+            print(f"warning   {self._path} was moved or deleted; written anew")
+            self._file.close()
+            write_file(self._path, to_text(self.rows))
+            self._file = open_append(self._path)
         if self._board:
-            for name, value in row.items():
-                if name not in ("step", "epoch", "time_s"):
-                    self._board.add_scalar(name, value, row["step"])
+            self._board.write(row)
+
+    def _is_in_place(self) -> bool:
+        with contextlib.suppress(OSError):
+            found = self._path.lstat()
+            return os.path.samestat(found, os.fstat(self._file.fileno()))
+        return False
 
 
-def is_evaluation(row: Row) -> bool:
-    """Whether a row holds a test result."""
-    return "test/top1" in row
+def whole_rows(
+    path: Path, step: int, stored: Iterable[Row], *, keep_damaged: bool = False
+) -> list[Row]:
+    """Returns the rows of a run up to a step; warns of what is damaged or missing.
 
-
-def read_rows(path: Path) -> list[Row]:
-    """Reads `metrics.jsonl`; a last line that a kill cut short is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    Args:
+      path: The file, which may be missing.
+      step: The last row's, at most.
+      stored: Rows that the checkpoints hold.
+      keep_damaged: Whether a copy of a file with damaged lines is kept beside it.
+    """
+    found = scan_rows(path)
+    if found.fault is not None:
+        kept = ""
+        if keep_damaged:
+            copy = free_place(damaged_name(path))
+            write_file(copy, path.read_bytes())
+            kept = f"; the file as it was is {copy.name}"
+        print(f"warning   {path.parent / found.fault}{kept}")
+    rows = {row["step"]: row for row in found.rows if row["step"] <= step}
+    missing = {row["step"]: row for row in stored if row["step"] not in rows}
+    if missing:
+        steps = ", ".join(f"{number:,}" for number in sorted(missing))
+        print(f"warning   {path}: no row of step {steps}; taken from the checkpoints")
+    return [row for _, row in sorted((rows | missing).items())]

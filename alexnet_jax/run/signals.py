@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM: the step ends, the run is saved, then the process exits."""
+"""Ctrl-C, SIGTERM, SIGHUP: the step ends, the run is saved, then the process exits."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+
+from alexnet_jax.terminal.signals import Ended, ending_signals
 
 
 class Stopped(Exception):
@@ -23,7 +25,7 @@ class Stopped(Exception):
 
 
 class StopSignal:
-    """Whether SIGINT or SIGTERM came.
+    """Whether SIGINT, SIGTERM or SIGHUP came.
 
     Attributes:
       received: The signal's number, None until one comes.
@@ -34,18 +36,18 @@ class StopSignal:
     def note(self, number: int, frame: FrameType | None) -> None:
         """Notes the signal; a second one does not wait for the step."""
         if self.received is not None:
-            raise KeyboardInterrupt
+            raise Ended(number)
         self.received = number
 
 
 @contextlib.contextmanager
 def noted_signals() -> Iterator[StopSignal]:
-    """Keeps SIGINT and SIGTERM from ending the process while the context lasts."""
+    """Keeps these signals from ending the process while the context lasts."""
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python handles signals in the main thread only
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = ending_signals()
     previous = [signal.signal(number, stop.note) for number in numbers]
     try:
         yield stop

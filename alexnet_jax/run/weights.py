@@ -9,7 +9,8 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.checksums import find_fault, step_folders
+from alexnet_jax.run.checksums import ARRAYS, find_fault, is_step, step_folders
+from alexnet_jax.run.paths import local_path
 
 
 def single_process_options() -> ocp.options.MultiprocessingOptions:
@@ -75,9 +76,9 @@ def find_checkpoint(
     Raises:
       InputError: No intact checkpoint is there.
     """
-    path = Path(source).expanduser().absolute()
+    path = local_path(source, what)
     steps = step_folders(path / "checkpoints")
-    is_one = not steps and path.name.isdigit() and path.is_dir()
+    is_one = not steps and is_step(path)
     faults: list[str] = []
     for folder in [path] if is_one else reversed(steps.values()):
         fault = find_fault(folder)
@@ -91,6 +92,21 @@ def find_checkpoint(
     )
 
 
+def load_arrays(folder: Path) -> dict[str, Any]:
+    """Loads a checkpoint's state.
+
+    Args:
+      folder: The checkpoint's.
+
+    Returns:
+      Nested dicts of NumPy arrays.
+    """
+    # Not by a CheckpointManager, which logs warnings where it may only read.
+    options = single_process_options()
+    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
+        return checkpointer.restore(folder / ARRAYS)
+
+
 def load_weights(folder: Path) -> dict[str, Any]:
     """Loads what a network needs of a checkpoint.
 
@@ -100,8 +116,5 @@ def load_weights(folder: Path) -> dict[str, Any]:
     Returns:
       `params` and `model_state`, nested dicts of NumPy arrays.
     """
-    # Not by a CheckpointManager, which logs warnings where it may only read.
-    options = single_process_options()
-    with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
-        state = checkpointer.restore(folder / "default")
+    state = load_arrays(folder)
     return {name: state.get(name) or {} for name in ("params", "model_state")}

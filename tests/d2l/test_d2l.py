@@ -331,3 +331,10 @@ def test_progress_board_means_every_n(tmp_path):
     assert board.data == {"square": [(1.0, 5 / 3), (4.0, 50 / 3)]}
     board.save(tmp_path / "board.svg")
     assert "<svg" in (tmp_path / "board.svg").read_text()
+
+
+def test_a_label_with_dollar_signs_is_no_formula(tmp_path):
+    board = d2l.ProgressBoard(xlabel=r"$\foo$", ylabel="$x^$", display=False)
+    board.draw(1, 1, "$^$")
+    board.save(tmp_path / "board.png")
+    assert (tmp_path / "board.png").stat().st_size > 1000

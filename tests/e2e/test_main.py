@@ -2,11 +2,14 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from alexnet_jax.run.records import read_rows
 
 ROOT = Path(__file__).parents[2]
 DIGITS = "--config=experiments/digits.py"
@@ -109,11 +112,13 @@ def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     assert process.returncode == 0, process.stderr
 
 
-def test_a_closed_pipe_ends_a_run_quietly(data_dir, tmp_path):
+@pytest.mark.parametrize("more", ["", "2>&1"])
+def test_a_run_goes_on_though_nobody_reads(data_dir, tmp_path, more):
     """As in `python -m alexnet_jax.main ... | head -1`."""
     flags = shlex.join([DIGITS, *SMALL, f"--workdir={tmp_path}/run"])
     command = (
-        f"{sys.executable} -m alexnet_jax.main {flags} | head -1; echo ${{PIPESTATUS}}"
+        f"{sys.executable} -m alexnet_jax.main {flags} {more} | head -1; "
+        "echo ${PIPESTATUS}"
     )
     done = subprocess.run(
         ["bash", "-c", command],
@@ -123,7 +128,74 @@ def test_a_closed_pipe_ends_a_run_quietly(data_dir, tmp_path):
         text=True,
         timeout=300,
     )
-    assert done.stdout == "device    1 × cpu\n141\n" and done.stderr == ""
+    assert done.stdout == "device    1 × cpu\n0\n" and done.stderr == ""
+    assert (tmp_path / "run/checkpoints/15").is_dir()
+
+
+CLOSED_TERMINAL = """
+import os, pty, sys
+process, terminal = pty.fork()
+if not process:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while b"epoch " not in seen:
+    seen += os.read(terminal, 1000)
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+"""
+
+
+def test_a_terminal_that_is_closed_saves(data_dir, tmp_path):
+    """With the bar on it, whose next move fails."""
+    words = [sys.executable, "-m", "alexnet_jax.main", DIGITS, *SMALL]
+    words += [f"--workdir={tmp_path}/run", "--config.num_epochs=1000"]
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_TERMINAL, *words],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "129\n", done
+    rows = read_rows(tmp_path / "run/metrics.jsonl")
+    saved = max(int(p.name) for p in (tmp_path / "run/checkpoints").iterdir())
+    assert saved >= rows[-1]["step"] >= 15
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_jax_is_imported(number):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "alexnet_jax.main", DIGITS],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.rstrip().endswith(" jax._src.config"):
+            break
+    process.send_signal(number)
+    *_, last = process.communicate()[1].splitlines()
+    words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert process.returncode == 128 + number
+    assert last == f"error: {words}; run the same command to continue"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_a_terminal_of_few_letters(data_dir, tmp_path, environment):
+    process = main(
+        *(DIGITS, *SMALL, f"--workdir={tmp_path}/run", "--seeds=3,5"),
+        TFDS_DATA_DIR=str(data_dir),
+        **environment,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "device    1 x cpu" in process.stdout and " +/- 0." in process.stdout
 
 
 def test_several_devices(data_dir, tmp_path):

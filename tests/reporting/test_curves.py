@@ -1,10 +1,12 @@
 """Learning curves: means, spreads, gaps."""
 
+import io
 import math
 
 import numpy as np
 
 from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.html import document, heading
 from tests.helpers import rows_of
 
 
@@ -39,3 +41,12 @@ def test_a_short_run_counts_steps_and_gaps_stay_gaps():
     # Of the loss what is left is the training's over the epoch.
     assert [line.get_ydata().tolist() for line in loss.lines] == [[0.5]]
     assert len(accuracy.lines) == 3
+
+
+def test_a_name_of_bytes_that_are_no_text():
+    name = "\udcff\x1b"
+    figure = draw_curves({name: [rows_of()], "b": [rows_of()]}, name)
+    figure.savefig(io.BytesIO())
+    assert figure.get_suptitle() == r"\udcff\u001b"
+    page = document(name, [heading(1, name)])
+    assert page.encode() and r"\udcff" in page

@@ -1,5 +1,6 @@
 """Figures: filters, confusion matrices, examples."""
 
+import io
 from types import SimpleNamespace
 
 import jax
@@ -10,6 +11,7 @@ from alexnet_jax.models import create_model
 from alexnet_jax.reporting.figures import (
     draw_confusion,
     draw_examples,
+    draw_features,
     draw_filters,
     tile,
 )
@@ -79,3 +81,12 @@ def test_examples_are_titled():
     assert titles == ["P: coat 51 %\nT: coat", "P: a very long … 99 %\nT: bag", ""]
     colors = [axes._left_title.get_color() for axes in figure.axes[:2]]
     assert colors[0] != colors[1]
+
+
+def test_a_name_with_dollar_signs_is_no_formula():
+    image = np.zeros((4, 4, 1), np.uint8)
+    names = r"$\foo$", "$x^$"
+    figure = draw_features(image, dict.fromkeys(names, np.ones((2, 2, 3), np.float32)))
+    figure.savefig(io.BytesIO())
+    titles = [axes.get_title() for axes in figure.axes]
+    assert [title for title in titles if title][1::3] == [f"{n}, 0" for n in names]

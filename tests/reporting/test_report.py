@@ -10,10 +10,13 @@ import subprocess
 from xml.etree import ElementTree
 
 import jax
+import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet_jax.report import main
+from alexnet_jax.reporting.curves import draw_curves, to_png
+from alexnet_jax.reporting.figures import draw_confusion
 from alexnet_jax.run.read import read_runs
 from tests.helpers import rows_of
 
@@ -124,7 +127,8 @@ def test_several_runs(trained, tmp_path, capsys):
     output = tmp_path / "out" / "page.html"
     main([str(seeds[0].parent), str(single), f"--output={output}"])
     out = capsys.readouterr().out
-    assert out == f"page      {output}\nfigures   curves.png\n"
+    assert out == f"page      {output}\n"
+    assert [path.name for path in output.parent.iterdir()] == ["page.html"]
     _, *rows = cells(output, "Final results")
     assert [row[0] for row in rows] == [f"{tmp_path.name}/lab", "b/seed-0"]
     accuracy = "86.88 ± 0.88"
@@ -149,6 +153,61 @@ def test_a_run_killed_half_way(trained, tmp_path):
     assert f"No figures of the network: checkpoint: {run} holds no intact" in text
     assert len([*elements(run / "report.html", "img")]) == 1
     assert cells(run / "report.html", "lenet5: input 28×28×1, 10 classes")
+
+
+def test_a_page_alone_without_a_folder_for_the_figures(tmp_path, capsys):
+    run = write(tmp_path / "run", rows_of())
+    main([str(run)])
+    assert {path.name for path in run.iterdir()} == {"metrics.jsonl", "report.html"}
+    assert capsys.readouterr().out == f"page      {run / 'report.html'}\n"
+    main([str(run), f"--output={tmp_path / 'out'}"])
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"curves.png", "report.html"}
+
+
+def test_links_in_a_foreign_folder_are_not_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    run = write(tmp_path / "run", rows_of())
+    for name in ("report.html", "curves.png"):
+        (run / name).symlink_to(victim)
+    main([str(run), f"--output={run}"])
+    assert victim.read_text() == "mine"
+    assert not (run / "report.html").is_symlink()
+    assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_damaged_lines_are_skipped_with_a_warning(tmp_path, capsys):
+    run = write(tmp_path / "run", rows_of())
+    lines = (run / "metrics.jsonl").read_bytes().splitlines()
+    damaged = b"\n".join([lines[0], b"\xff" + lines[1], b"5", *lines[2:]])
+    (run / "metrics.jsonl").write_bytes(damaged)
+    main([str(run)])
+    line = f"warning   {run / 'metrics.jsonl'}: lines 2, 3 are damaged; skipped"
+    assert line in capsys.readouterr().out
+    assert (run / "metrics.jsonl").read_bytes() == damaged
+    (row,) = cells(run / "report.html", "Final results")[1:]
+    assert row[4] == "8"
+
+
+@pytest.mark.parametrize(
+    "record", ['{"config": []}', '{"config": {"model": 5}}', "[" * 100_000, "\0"]
+)
+def test_a_config_that_is_none(tmp_path, record):
+    run = write(tmp_path / "run", rows_of())
+    (run / "config.json").write_text(record)
+    main([str(run)])
+    assert "The run has no readable config.json." in text_of(run / "report.html")
+
+
+@pytest.mark.parametrize("name", ["a$b^$", "$\\x$", "_a", "a&b<c>", "日"])
+def test_odd_names(tmp_path, name):
+    """A name is no formula to the figures."""
+    runs = [write(tmp_path / one, rows_of(epochs=1)) for one in (name, "other")]
+    main([*map(str, runs), f"--output={tmp_path / 'page.html'}"])
+    assert name in text_of(tmp_path / "page.html")
+    assert to_png(draw_curves({name: [rows_of()]}, name))
+    assert to_png(draw_confusion(np.eye(2, dtype=int), (name, "other")))
 
 
 def test_a_run_with_nan(tmp_path):
@@ -178,13 +237,10 @@ def test_a_page_without_the_data(trained, tmp_path):
     [
         (["empty"], "empty holds no metrics.jsonl with rows; give a workdir"),
         (["nowhere"], "nowhere holds no metrics.jsonl with rows; give a workdir"),
-        (
-            ["odd"],
-            "line 2 is not a row of a run: it must have epoch, step, ",
-        ),
+        (["odd"], "odd holds no metrics.jsonl with rows; give a workdir"),
         (["run", "run2"], "--output is required for more than one run"),
         (["run", "run", "--output=a"], "WORKDIR: the same folder is given twice"),
-        (["run", "--output=a.png"], "must be a folder or FILE.html; got a.png; the "),
+        (["run", "--output=a.png"], "must be a folder or FILE.html; got a.png; in a"),
         (["run", "--output=run/metrics.jsonl"], "run/metrics.jsonl: File exists"),
         (["run", "--examples=0"], "argument --examples: must be at least 1; got '0'"),
         ([], "the following arguments are required: WORKDIR"),
@@ -195,7 +251,7 @@ def test_mistakes(argv, line, tmp_path, monkeypatch, error_line):
     (tmp_path / "empty").mkdir()
     for name in ("run", "run2"):
         write(tmp_path / name, rows_of(epochs=1))
-    write(tmp_path / "odd", [*rows_of(epochs=1)[:1], {"step": 3}])
+    write(tmp_path / "odd", [{"step": 3}, [], 5])
     assert line in error_line(main, *argv)
 
 

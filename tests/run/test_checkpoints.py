@@ -101,7 +101,7 @@ def test_the_one_before_a_damaged_one_is_used(run, kind, config, tmp_path, capsy
 
 def test_none_intact_and_nothing_is_changed(run, config):
     for folder in step_folders(run / "checkpoints").values():
-        (folder / CHECKSUMS).write_text("{")
+        KINDS["flipped bit"](folder / "default" / "manifest.ocdbt")
     before = sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*") if p.is_file())
     config.num_epochs = 3
     with pytest.raises(InputError, match="none in .* is intact .*nothing was changed"):
@@ -185,7 +185,7 @@ class TestFailingWrites:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(ocp.CheckpointManager, "save", save)
+            patch.setattr(ocp.Checkpointer, "save", save)
             with pytest.raises(RunError, match="No space left.*is of step 8") as error:
                 train_and_evaluate(config, run)
         assert "\n" not in str(error.value)

@@ -7,7 +7,6 @@ written by itself, on all cores. After a kill only the missing shards are writte
 """
 
 import contextlib
-import fcntl
 import io
 import itertools
 import shutil
@@ -25,7 +24,7 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 from tqdm import tqdm
 
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import atomic_write, locked, remove_unfinished, write_file
 from alexnet_jax.data.preparation.jpeg import BrokenImage, Conversion
 from alexnet_jax.data.preparation.sources import Source
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
@@ -81,9 +80,9 @@ def write_shards(
     folder = target.with_name(f"{target.name}.incomplete")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for part in folder.glob("*.part"):  # of a killed run
+        with locked(folder / "lock"):
+            remove_unfinished(folder)
+            for part in folder.glob("*.part"):  # of a killed run of an earlier version
                 part.unlink()
             shards = _plan(builder, sources, conversion, folder, on_broken)
             _write_missing(builder, shards, workers or count_cores())
@@ -130,7 +129,7 @@ def _plan(
             f"data.data_dir: {folder} holds an unfinished preparation of other files, "
             "or with another conversion; to start over, delete that folder"
         )
-    plan.write_text(text)
+    write_file(plan, text)
     return shards
 
 

@@ -11,18 +11,17 @@ else. `data/` and `preprocessing/` import this package.
 """
 
 import contextlib
-import zipfile
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import open_regular, write_file
 from alexnet_jax.errors import InputError
 
 FILE_NAME = "statistics.npz"  # in a data set's folder
-_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile)
 _PART = 1000  # images that are held as float64 at a time
 
 
@@ -60,8 +59,9 @@ class Statistics:
 
     def save(self, path: Path) -> None:
         """Writes an `.npz` file."""
-        with atomic_write(path) as part, part.open("wb") as file:
-            np.savez(file, **asdict(self))
+        buffer = io.BytesIO()
+        np.savez(buffer, **asdict(self))
+        write_file(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
@@ -71,9 +71,9 @@ class Statistics:
           InputError: The file is missing or damaged.
         """
         try:
-            with path.open("rb") as file, np.load(file) as arrays:
+            with open_regular(path) as file, np.load(file) as arrays:
                 return cls(**arrays)
-        except _UNREADABLE as error:
+        except Exception as error:  # of zip, zlib, NumPy: any kind
             raise InputError(
                 f"statistics: {path} cannot be read ({type(error).__name__}); delete "
                 "it, or run python -m alexnet_jax.data.statistics NAME to write it "

@@ -1,0 +1,91 @@
+"""The memory that a run needs at least, from its shapes, before any is allocated."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from alexnet_jax.errors import InputError
+
+# Where Linux says how much a container may use.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def device_memory() -> int:
+    """Returns the bytes of a device's memory; of the machine's, for a CPU."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or host_memory()
+
+
+def host_memory() -> int:
+    """Returns the bytes of memory that this process may use."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in _LIMITS:
+        try:
+            found.append(int(file.read_text()))
+        except (OSError, ValueError):  # there is none; "max"
+            continue
+    return min(found)
+
+
+def check_memory(
+    config: ConfigDict,
+    state: Any,
+    layers: Sequence[tuple[str, tuple[int, ...]]],
+    image_shape: tuple[int, ...],
+    *,
+    data: int,
+    eval_batch_size: int,
+) -> None:
+    """Checks that a run is not out of all proportion to a device's memory.
+
+    What is counted is a lower bound: the state and its gradient; for one batch, the
+    images as stored and as the network sees them, and the largest output of a layer.
+
+    Args:
+      config: The run's.
+      state: A `TrainState` of `jax.ShapeDtypeStruct`.
+      layers: For one image, from `layer_shapes`.
+      image_shape: `(h, w, C)` of the images in a batch.
+      data: Devices that share a batch.
+      eval_batch_size: Test images per step, over all devices.
+
+    Raises:
+      InputError: It would not fit; with the key to lower.
+    """
+    there = device_memory()
+    gradient = _bytes(state.params)
+    of_state = (_bytes(state) + gradient) // config.parallel.model
+    side = max(config.data.image_size, config.augment.canvas or 0)
+    width = 2 if config.dtype == "bfloat16" else 4
+    largest = max(math.prod(shape) for _, shape in layers) // config.parallel.model
+    per_image = math.prod(image_shape) + width * max(
+        largest, side * side * image_shape[-1]
+    )
+    # By the key that is to be lowered: what it takes, besides the state.
+    needs = {
+        "model.width or model.num_classes": ("the network's state", 0),
+        "batch_size": ("a training step", -(-config.batch_size // data) * per_image),
+        "eval.batch_size": ("a test step", -(-eval_batch_size // data) * per_image),
+    }
+    for key, (what, more) in needs.items():
+        if of_state + more <= there:
+            continue
+        if more and of_state + per_image > there:  # not even one image would fit
+            key = "data.image_size or augment.canvas"
+        raise InputError(
+            f"{key} must be lower: {what} would need at least "
+            f"{(of_state + more) / 1e9:,.1f} GB on each device; there are "
+            f"{there / 1e9:,.1f}"
+        )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

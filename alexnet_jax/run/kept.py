@@ -1,0 +1,142 @@
+"""The run's small files: whose run, on which data; each checkpoint keeps them, too."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.atomic import write_file
+from alexnet_jax.config import differences
+from alexnet_jax.data import DataSpec
+from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
+from alexnet_jax.errors import InputError
+from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folders
+from alexnet_jax.run.records import CONFIG_FILE
+
+KEPT_FILES = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
+
+
+class Kept(NamedTuple):
+    """A small file as a checkpoint keeps it."""
+
+    content: bytes
+    step: int
+
+
+def read_kept(checkpoints: Path, name: str) -> Kept | None:
+    """Returns a run's small file as its newest checkpoint that has it whole keeps it.
+
+    Args:
+      checkpoints: The folder of a run's checkpoints, which may be missing.
+      name: The file's, such as `config.json`.
+
+    Returns:
+      None if no checkpoint has it.
+    """
+    for step, folder in reversed(step_folders(checkpoints).items()):
+        digest = (read_checksums(folder) or {}).get(name)
+        with contextlib.suppress(OSError):
+            content = (folder / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() == digest:
+                return Kept(content, step)
+    return None
+
+
+def check_same_run(workdir: Path, config: ConfigDict) -> None:
+    """Checks that a folder holds this config's run, if any.
+
+    A `config.json` that cannot be read is written anew as a checkpoint keeps it.
+
+    Args:
+      workdir: The folder.
+      config: The run's config.
+
+    Raises:
+      InputError: It is another config's, or there are checkpoints but no config.
+      OSError: `config.json` cannot be written.
+    """
+    checkpoints = workdir / "checkpoints"
+    if not any(has_checksums(path) for path in step_folders(checkpoints).values()):
+        return
+    path = workdir / CONFIG_FILE
+    old = None
+    with contextlib.suppress(OSError):
+        old = _parse_config(path.read_bytes())
+    if old is None:
+        old = _restore_config(path)
+    changed = [
+        f"{key} was {before!r}, is {after!r}"
+        for key, before, after in differences(old, config)
+    ]
+    if changed:
+        raise InputError(
+            f"workdir: {workdir} holds another config's run: {'; '.join(changed)}; "
+            "choose another --workdir, or the old values"
+        )
+    epochs = old["num_epochs"], config.num_epochs
+    stretched = config.optim.schedule in ("cosine", "one_weird_trick")
+    if stretched and epochs[0] != epochs[1]:
+        print(
+            f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
+            f"the learning rates follow the new {config.optim.schedule}"
+        )
+
+
+def _parse_config(content: bytes) -> dict[str, Any] | None:
+    """Returns the config that `config.json` holds; None if it holds none."""
+    try:
+        config = json.loads(content)["config"]
+        whole = all(
+            isinstance(config[name], dict) for name in ("model", "data", "optim")
+        )
+        return config if whole and isinstance(config["num_epochs"], int) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _restore_config(path: Path) -> dict[str, Any]:
+    """Writes `config.json` anew from a checkpoint; returns the config."""
+    kept = read_kept(path.parent / "checkpoints", CONFIG_FILE)
+    old = _parse_config(kept.content) if kept else None
+    if kept is None or old is None:
+        raise InputError(
+            f"workdir: {path.parent} holds checkpoints but no readable config.json, so "
+            "whether they are this run's is unknown; choose another --workdir"
+        )
+    print(f"warning   {path} cannot be read; written anew from checkpoint {kept.step}")
+    write_file(path, kept.content)
+    return old
+
+
+def kept_spec(workdir: Path) -> DataSpec | None:
+    """Returns what a run was trained on.
+
+    Files that cannot be read are written anew as a checkpoint keeps them.
+
+    Args:
+      workdir: The run's folder.
+
+    Returns:
+      None if neither the folder nor a checkpoint says so.
+
+    Raises:
+      OSError: A file cannot be written.
+    """
+    with contextlib.suppress(InputError):
+        return DataSpec.load(workdir)
+    for name in (DATA_FILE, STATISTICS_FILE):
+        kept = read_kept(workdir / "checkpoints", name)
+        if kept is None:
+            return None
+        path = workdir / name
+        if not path.is_file() or path.read_bytes() != kept.content:
+            print(
+                f"warning   {path} is damaged; written anew from checkpoint {kept.step}"
+            )
+            write_file(path, kept.content)
+    with contextlib.suppress(InputError):
+        return DataSpec.load(workdir)
+    return None

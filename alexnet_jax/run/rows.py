@@ -1,0 +1,109 @@
+"""Rows of `metrics.jsonl`: an object a line, by growing step."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from alexnet_jax.atomic import read_regular
+
+Row = dict[str, float]
+
+FILE_NAME = "metrics.jsonl"
+METRICS = "metrics"  # Orbax's folder of a checkpoint's row, and its file
+_MAX = 2**53  # which a float holds to the unit
+_MAX_FLOAT = 3.5e38
+_NEEDED = frozenset(("step", "epoch", "train/loss", "train/top1"))
+
+
+class Rows(NamedTuple):
+    """What a file of rows holds.
+
+    Attributes:
+      rows: By growing step.
+      bad: The numbers of the lines that are no rows, or of a step that came before.
+    """
+
+    rows: list[Row]
+    bad: list[int]
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the file, in words; None if nothing is."""
+        if not self.bad:
+            return None
+        shown = ", ".join(map(str, self.bad[:5])) + (", ..." if self.bad[5:] else "")
+        lines, are = ("line", "is") if len(self.bad) == 1 else ("lines", "are")
+        return f"{FILE_NAME}: {lines} {shown} {are} damaged; skipped"
+
+
+def scan_rows(path: Path) -> Rows:
+    """Reads a file of rows, which may be missing; what is no row is left out."""
+    by_step: dict[int, Row] = {}
+    bad = []
+    content = path.read_bytes() if path.is_file() else b""
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip():
+            continue
+        row = _parse(line.strip(b"\0"))  # which a machine that lost power leaves
+        if row is None or row["step"] in by_step:
+            bad.append(number)
+        else:
+            by_step[int(row["step"])] = row
+    return Rows([by_step[step] for step in sorted(by_step)], bad)
+
+
+def _parse(line: bytes) -> Row | None:
+    """Returns the row of a line; None if it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if is_row(row) else None
+
+
+def is_row(row: object) -> bool:
+    """Whether an object is a row of a run: numbers, a step and an epoch among them."""
+    if not isinstance(row, dict) or not row.keys() >= _NEEDED:
+        return False
+    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in row.values()):
+        return False
+    step, epoch = row["step"], row["epoch"]
+    # A loss may be NaN or inf, yet nothing that float32 lacks.
+    if any(
+        abs(x) > (_MAX if isinstance(x, int) else _MAX_FLOAT)
+        and not (isinstance(x, float) and math.isinf(x))
+        for x in row.values()
+    ):
+        return False
+    return isinstance(step, int) and step > 0 and 1 / _MAX < epoch < _MAX
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Returns the rows of a file, which may be missing; warns of damaged lines."""
+    found = scan_rows(path)
+    if found.fault is not None:
+        print(f"warning   {path.parent / found.fault}")
+    return found.rows
+
+
+def read_kept_row(folder: Path) -> Row:
+    """Returns the row that a checkpoint keeps; an empty one if it cannot be read."""
+    try:
+        row = json.loads(read_regular(folder / METRICS / METRICS))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    top1 = row.get("test/top1", -1.0) if isinstance(row, dict) else None
+    is_number = isinstance(top1, int | float) and math.isfinite(top1)
+    return row if is_number else {}
+
+
+def is_evaluation(row: Row) -> bool:
+    """Whether a row holds a test result."""
+    return "test/top1" in row
+
+
+def to_text(rows: Iterable[Row]) -> str:
+    """Returns rows as the lines of a file."""
+    return "".join(json.dumps(row) + "\n" for row in rows)

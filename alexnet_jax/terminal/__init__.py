@@ -1,0 +1,6 @@
+"""What commands and the terminal owe each other: signals, lost output, odd letters.
+
+`signals` end a command in one line; `output` guards its streams; `text` makes names
+harmless. The standard library alone is imported, so that it is there from a process's
+first import on; `cli`, the package itself and whatever prints names import this room.
+"""

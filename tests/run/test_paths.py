@@ -1,0 +1,102 @@
+"""Paths of runs: odd ones work, or are refused before anything is done."""
+
+import os
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.run.checkpoints import Checkpoints
+from alexnet_jax.run.checksums import find_fault
+from alexnet_jax.run.paths import expand, local_path
+from alexnet_jax.run.weights import find_checkpoint, load_arrays
+from alexnet_jax.train import train_and_evaluate
+
+REFUSED = set("\\*?[") | {chr(code) for code in (*range(1, 32), *range(127, 160))}
+ODD = [chr(code) for code in range(1, 128) if not chr(code).isalnum()]
+ODD += [
+    "é",
+    "²",
+    "日",
+    "😀",
+    "e\u0301",
+    "\u202e",
+    "\xa0",
+    "%20",
+    "{a}",
+    "$HOME",
+    "...",
+    "-x",
+]
+ODD += ["a:b", "file:", "|zarr", "~x", ".zarr"]
+STATE = {"params": {"kernel": np.arange(12.0)}}
+
+
+def test_odd_characters_work_or_are_refused(tmp_path):
+    for odd in ODD:
+        if odd == "/":
+            continue
+        name = f"x{odd}x" if len(odd) == 1 else odd
+        if odd in REFUSED:
+            with pytest.raises(
+                InputError, match="^workdir: .* choose another"
+            ) as error:
+                local_path(tmp_path / name, "workdir")
+            assert "\n" not in str(error.value), odd
+            continue
+        if f"{name}/".endswith(":/"):
+            with pytest.raises(InputError, match="would be taken for a remote store"):
+                local_path(tmp_path / name / "run", "workdir")
+            continue
+        check_works(local_path(tmp_path / name, "workdir"))
+
+
+def check_works(folder):
+    folder.mkdir()
+    checkpoints = Checkpoints(folder / "checkpoints", keep=1)
+    checkpoints.save(1, STATE, {})
+    checkpoints.close()
+    whole = folder / "checkpoints" / "1"
+    assert find_fault(whole) is None
+    np.testing.assert_array_equal(
+        load_arrays(whole)["params"]["kernel"], STATE["params"]["kernel"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("~nosuchuser/x", "begins with '~nosuchuser', which is no user's home folder"),
+        ("a\\b", r"holds '\\\\'; checkpoints cannot be kept"),
+        ("a\nb", r"holds '\\n'; "),
+        ("a\u2028b", r"holds '\\u2028'; "),
+        (os.fsdecode(b"a\xffb"), r"holds '\\udcff'; "),
+        ("a\ud800b", r"holds '\\ud800'; "),
+        ("a\0b", r"holds '\\x00'; "),
+        ("a?b/c*", r"holds '\*', '\?'; "),
+        ("/gs/bucket", "would be taken for a remote store"),
+        ("gs://bucket", "would be taken for a remote store"),
+        ("x" * 256, "is too long; it may have"),
+        ("/".join(["x" * 200] * 20), "is too long; it may have"),
+    ],
+)
+def test_what_is_refused(path, line, config):
+    with pytest.raises(InputError, match=f"workdir: .*{line}"):
+        train_and_evaluate(config, path)
+    with pytest.raises(InputError, match=f"checkpoint: .*{line}"):
+        find_checkpoint(path)
+
+
+def test_a_home_folder_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand("~/run", "workdir") == tmp_path / "run"
+    assert expand("a/~", "workdir") == Path.cwd() / "a" / "~"
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="'~', which is no user's home folder"):
+        expand("~/run", "workdir")
+
+
+def test_all_of_ascii_is_tried():
+    assert {*ODD} >= {*string.punctuation, *string.whitespace}

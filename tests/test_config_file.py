@@ -1,0 +1,242 @@
+"""Config files and flags that cannot be used: the file, the line, one sentence."""
+
+import os
+import re
+
+import pytest
+from absl import flags
+
+from alexnet_jax import main as module
+from alexnet_jax.config import default_config, validate
+from alexnet_jax.errors import InputError
+from alexnet_jax.main import load_config
+
+HEAD = "from alexnet_jax.config import default_config\n\ndef get_config(variant=''):\n"
+
+
+def check(path, body, expected, head=HEAD):
+    path.write_text(head + body)
+    with pytest.raises(InputError) as error:
+        load_config(str(path))
+    assert str(error.value) == f"--config: {path}{expected}"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("  1 / 0", ", line 4: ZeroDivisionError: division by zero"),
+        ("  a = {}\n  return a['b']", ", line 5: KeyError: 'b'"),
+        ("  raise ValueError('why')", ", line 4: ValueError: why"),
+        ("  raise OSError(2, 'gone')", ", line 4: FileNotFoundError: [Errno 2] gone"),
+        ("  raise SystemExit(3)", ", line 4: SystemExit: 3"),
+        ("  assert not default_config()", ", line 4: AssertionError"),
+        ("  import no_such_thing", ", line 4: ModuleNotFoundError: No module named "
+         "'no_such_thing'"),
+        ("  get_config()", None),
+        ("  import json\n  json.loads('x')", ", line 5: JSONDecodeError: Expecting "
+         "value: line 1 column 1 (char 0)"),
+        ("  config = default_config()\n  config.seed = 'one'", None),
+        ("  config = default_config()\n  config.sede = 1", None),
+        ("  return None", ": get_config must return a ConfigDict, such as "
+         "default_config() makes; got NoneType"),
+        ("  return {'seed': 1}", ": get_config must return a ConfigDict, such as "
+         "default_config() makes; got dict"),
+        ("  return default_config().model", None),
+        ("  config = default_config().unlock()\n  config.more = 1\n  return config",
+         ": what get_config returns has unknown keys: more; begin with "
+         "default_config()"),
+        ("  class Odd(Exception):\n    def __str__(self): return 1 / 0\n  raise Odd",
+         ", line 6: Odd"),
+    ],
+)  # fmt: skip
+def test_what_get_config_does(body, expected, tmp_path):
+    path = tmp_path / "config.py"
+    if expected is not None:
+        check(path, body, expected)
+        return
+    path.write_text(HEAD + body)
+    with pytest.raises(InputError) as error:
+        load_config(str(path))
+    places = {
+        "  get_config()": "line 4: RecursionError",
+        "  return default_config().model": "what get_config returns lacks keys: ",
+    }
+    assert places.get(body, "line 5: ") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"a = (\n", "line 1: SyntaxError: '(' was never closed"),
+        (b"\n  a = 1\n", "line 2: IndentationError: unexpected indent"),
+        (b"a = '\xff'\n", "SyntaxError: "),
+        (b"a = 1\0\n", "cannot contain null bytes"),
+        (b"x = 1\nimport no.such\n", "line 2: ModuleNotFoundError: No module named"),
+        (b"get_config = 5\n", "defines no get_config(variant='')"),
+        (b"", "defines no get_config(variant='')"),
+        (b"get_config = lambda: 0\n", "get_config must return a ConfigDict"),
+        (b"(" * 100_000 + b"\n", "SyntaxError: "),
+        (b"-" * 200_000 + b"1\n", "Error"),
+        (b"raise KeyboardInterrupt.__base__('no exception')", "line 1: "),
+    ],
+)
+def test_files_that_are_no_config(text, expected, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_bytes(text)
+    if b"KeyboardInterrupt" in text:
+        with pytest.raises(BaseException, match="no exception"):
+            load_config(str(path))
+        return
+    with pytest.raises(InputError, match=f"^--config: {path}") as error:
+        load_config(str(path))
+    assert expected in str(error.value)
+
+
+def test_a_helper_of_the_file_is_not_blamed(tmp_path, monkeypatch):
+    """The line is that of the file's own code, however deep the error."""
+    (tmp_path / "helper_of_config.py").write_text("def f():\n\n\n\n\n  1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check(
+        tmp_path / "config.py",
+        "  from helper_of_config import f\n  f()",
+        ", line 5: ZeroDivisionError: division by zero",
+    )
+
+
+def test_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    with (tmp_path / "large.py").open("wb") as file:
+        file.truncate(10**12)
+    for name, expected in {
+        "pipe": " must be a regular file; .*pipe' is a pipe or a device; try --config=",
+        "link": " must be a regular file; .*link' is a pipe or a device",
+        "": " must be a regular file; .* is a folder; try --config=experiments/digits",
+        "none.py": ": there is no .*none.py'; try --config=experiments/digits.py",
+        "a\0b": ": there is no ",
+        "large.py": ": .*large.py' has 1,000,000 MB, too much for code",
+    }.items():
+        with pytest.raises(InputError, match=f"^--config{expected}"):
+            load_config(f"{tmp_path}/{name}:variant")
+
+
+def test_a_frozen_config_and_an_own_error(tmp_path):
+    path = tmp_path / "config"
+    path.write_text(
+        "from ml_collections import FrozenConfigDict\n"
+        f"{HEAD}  return FrozenConfigDict(default_config())"
+    )
+    validate(load_config(str(path)))
+    path.write_text(
+        "from alexnet_jax.errors import InputError\n"
+        f"{HEAD}  raise InputError('variant must be a or b')"
+    )
+    with pytest.raises(InputError, match="^variant must be a or b$"):
+        load_config(str(path))
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Parses flags as a process does, with flags of the test's own."""
+
+    def parse(*words):
+        argv = ["main", *words]
+        monkeypatch.setattr("sys.argv", argv)
+        values = flags.FlagValues()
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        monkeypatch.setattr(module.flags, "FLAGS", values)
+        module._parse_flags(argv)
+        return values.config
+
+    return parse
+
+
+DIGITS = "--config=experiments/digits.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--config.foo.bar=1"], "--config has no key bar in foo; see --help"),
+        (
+            ["--config.batchsize=1"],
+            '--config has no key batchsize. Did you mean "batch',
+        ),
+        (["--config.optim.momentun=1"], 'in optim. Did you mean "optim.momentum"'),
+        (["--config.seed.x=1"], "--config has no key x in seed"),
+        (["--config.__class__=1"], "--config has no key __class__"),
+        (["--config.get_type=1"], "--config has no key get_type"),
+        (["--config.a..b[=1"], "--config has no key b[ in a."),
+        (["--config.=1"], "--config has no key "),
+        (
+            ["--config.model={'name': 'x'}"],
+            "--config.model is a group of keys; set one",
+        ),
+        (["--noconfig.seed"], "Unknown command line flag"),
+        (["--config.seed"], "Missing value for flag --config.seed"),
+        (["--config.seed="], "invalid literal"),
+        (["--config.seed=" + "9" * 5000], "--config.seed="),
+        (["--config.augment.mirror=maybe"], "--config.augment.mirror=maybe: "),
+        (["--config.optim.momentum=fast"], "--config.optim.momentum=fast: "),
+        ([DIGITS], "--config must be given once; got 'experiments/digits.py', 'exp"),
+        (["--config=/dev/zero"], "--config must be given once; got 'experiments/digi"),
+        (["--config"], "--config must be given once; got 'experiments/digits.py', ''"),
+        (["--flagfile=/dev/zero"], "--flagfile is not supported; give the flags"),
+    ],
+)
+def test_flags(words, expected, parse):
+    with pytest.raises(InputError) as error:
+        parse(DIGITS, *words)
+    assert expected in str(error.value)
+
+
+def test_flags_that_can_be_used(parse):
+    config = parse(
+        DIGITS,
+        "--config.seed=7",
+        "--config.optim.decay_epochs=(3, 6)",
+        "--noconfig.log.tensorboard",
+        "--config.num_train_steps",
+        "5",
+        "--config.optim.eps=1",
+        "--config.name=a",
+        "--config.name=b",
+    )
+    assert (config.seed, config.optim.decay_epochs) == (7, (3, 6))
+    assert (config.log.tensorboard, config.num_train_steps) == (False, 5)
+    assert (config.optim.eps, config.name) == (1.0, "b")
+    with pytest.raises(InputError, match=r"optim.eps is not read by optim.name 'sgd'"):
+        validate(config)
+
+
+@pytest.mark.parametrize("text", ["(1", "(" * 99_999, "[[]]", "one"])
+def test_tuples_that_do_not_parse(text, parse):
+    with pytest.raises(InputError, match=r"optim.decay_epochs"):
+        validate(parse(DIGITS, f"--config.optim.decay_epochs={text}"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("name", 5, "a folder's name"),
+        ("seed", True, "in [0, 2**32)"),
+        ("batch_size", 2.0, "an integer of at least 1"),
+        ("data.name", [], "a string"),
+        ("data.name", "a\0b", "a string"),
+        ("data.manual_dir", 5, "a string, or not set"),
+        ("model.init", None, "a string"),
+        ("model.links", 1, "True or False"),
+        ("eval.metrics", 5, "a tuple of metrics"),
+        ("eval.metrics", ([], {}), "a tuple of metrics"),
+        ("optim.decay_epochs", 5, "a tuple of increasing epochs"),
+        ("optim.momentum", "0", "in [0, 1)"),
+        ("parallel.coordinator", 5, "HOST:PORT"),
+        ("optim.name", [], "one of"),
+    ],
+)
+def test_values_of_another_type(key, value, allowed):
+    config = default_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError, match=re.escape(f"{key} must be {allowed}")):
+        validate(config)
