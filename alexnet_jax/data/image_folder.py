@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data.preparation.builder import Photographs, is_prepared
+from alexnet_jax.data.preparation.builder import Photographs, open_builder
 from alexnet_jax.data.preparation.jpeg import TO_JPEG
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
@@ -88,14 +88,10 @@ def load(
     digest = hashlib.sha256(digests.encode()).hexdigest()
     config = FolderConfig(name=f"{root.name}-{digest[:8]}", class_names=class_names)
 
-    def create() -> ImageFolder:
-        return ImageFolder(data_dir=data_dir, config=config, file_format="array_record")
-
-    builder = create()
-    if not is_prepared(builder):
+    def write(builder: ImageFolder) -> None:
         write_shards(builder, sources, TO_JPEG, on_broken=on_broken)
-        builder = create()
-    return builder
+
+    return open_builder(ImageFolder, data_dir, write, config)
 
 
 def _classes(folder: Path) -> list[str]:

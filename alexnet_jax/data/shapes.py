@@ -14,7 +14,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from alexnet_jax.data.image_folder import load as load_folder
-from alexnet_jax.errors import InputError
+from alexnet_jax.data.preparation.lock import preparation_lock, unwritable
+from alexnet_jax.data.preparation.prepared import NotPrepared, may_write
 
 _PER_CLASS = {"train": 64, "val": 16}
 _SIDES = 64, 160  # pixels; height and width are drawn independently
@@ -40,29 +41,31 @@ def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
     """
     folder = data_dir / "shapes"
     if not folder.exists():
-        print(f"drawing   shapes as JPEG files, once, in {folder}", flush=True)
-        try:
-            _draw_all(folder)
-        except OSError as error:
-            raise InputError(
-                f"data.data_dir: {folder} cannot be written "
-                f"({error.strerror or error}); choose another data.data_dir"
-            ) from error
+        if not may_write():
+            raise NotPrepared(f"data.data_dir: {folder} is not drawn")
+        with preparation_lock(folder):
+            if not folder.exists():  # another process may have drawn them
+                _draw_all(folder)
     return load_folder(data_dir, str(folder), on_broken)
 
 
 def _draw_all(folder: Path) -> None:
+    print(f"drawing   shapes as JPEG files, once, in {folder}", flush=True)
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # what a killed run left
     generator = np.random.default_rng(0)
-    for split, number in _PER_CLASS.items():
-        for name in _SHAPES:
-            place = part / split / name
-            place.mkdir(parents=True)
-            for index in range(number):
-                image = Image.fromarray(draw(name, generator))
-                image.save(place / f"{index:03}.jpg", quality=90)
-    part.rename(folder)
+    try:
+        for split, number in _PER_CLASS.items():
+            for name in _SHAPES:
+                place = part / split / name
+                place.mkdir(parents=True)
+                for index in range(number):
+                    image = Image.fromarray(draw(name, generator))
+                    image.save(place / f"{index:03}.jpg", quality=90)
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise unwritable(folder, error) from error
 
 
 def draw(name: str, generator: np.random.Generator) -> np.ndarray:

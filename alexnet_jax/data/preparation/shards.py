@@ -7,7 +7,6 @@ written by itself, on all cores. After a kill only the missing shards are writte
 """
 
 import contextlib
-import fcntl
 import io
 import itertools
 import shutil
@@ -32,6 +31,7 @@ from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
 
 SHARDS = shard_utils.ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
+_PLAN = "plan.txt"
 _IMAGES_PER_PROCESS = 2_000  # at least: to start one takes as long as to write so many
 
 
@@ -67,7 +67,8 @@ def write_shards(
     """Writes a data set as ArrayRecord; continues what a killed run began.
 
     Args:
-      builder: Has the folder and the features `image`, `label` and `file_name`.
+      builder: Has the folder, which this process alone prepares, and the features
+        `image`, `label` and `file_name`.
       sources: The examples of each split.
       conversion: What is done to the images.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
@@ -81,18 +82,12 @@ def write_shards(
     folder = target.with_name(f"{target.name}.incomplete")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for part in folder.glob("*.part"):  # of a killed run
-                part.unlink()
-            shards = _plan(builder, sources, conversion, folder, on_broken)
-            _write_missing(builder, shards, workers or count_cores())
-            _finish(builder, shards, folder, target)
-    except BlockingIOError as error:
-        raise InputError(
-            f"data.data_dir: another process is preparing {folder}; wait until it is "
-            "finished"
-        ) from error
+        for part in folder.glob("*.part"):  # of a killed run
+            part.unlink()
+        shards = _plan(builder, sources, conversion, folder, on_broken)
+        _remove_damaged(shards)
+        _write_missing(builder, shards, workers or count_cores())
+        _finish(builder, shards, folder, target)
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -122,16 +117,27 @@ def _plan(
             )
             for index, (start, stop) in enumerate(itertools.pairwise(bounds))
         ]
-    plan = folder / "plan.txt"
+    plan = folder / _PLAN
     lines = [f"{split}: {source.digest()}" for split, source in sources.items()]
-    text = "\n".join([conversion.description, *lines, ""])
-    if plan.exists() and plan.read_text() != text:
+    text = "\n".join([conversion.description, *lines, ""]).encode()
+    if plan.exists() and plan.read_bytes() != text:
         raise InputError(
             f"data.data_dir: {folder} holds an unfinished preparation of other files, "
             "or with another conversion; to start over, delete that folder"
         )
-    plan.write_text(text)
+    with atomic_write(plan) as part:
+        part.write_bytes(text)
     return shards
+
+
+def _remove_damaged(shards: dict[str, list[Shard]]) -> None:
+    """Removes shards of an unfinished preparation that cannot be opened."""
+    for shard in itertools.chain(*shards.values()):
+        if shard.path.exists():
+            try:
+                _count_records(shard.path)
+            except RuntimeError:  # array_record's
+                shard.path.unlink()
 
 
 def _write_missing(
@@ -236,8 +242,8 @@ def _finish(
     ]
     builder.info.set_splits(tfds.core.splits.SplitDict(infos))
     builder.info.write_to_directory(folder)
-    for name in ("plan.txt", "lock"):
-        (folder / name).unlink()
+    for name in (_PLAN, "lock"):  # version 0.1 had a lock there
+        (folder / name).unlink(missing_ok=True)
     folder.rename(target)
 
 

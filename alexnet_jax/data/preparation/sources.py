@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.hashing import Hasher
 from tensorflow_datasets.proto import tf_example_pb2
 
+from alexnet_jax.data.preparation.prepared import check_features, named_damage
 from alexnet_jax.errors import InputError
 
 
@@ -129,14 +130,21 @@ class Records:
     def read(self) -> Iterator[tuple[str, str | int, bytes]]:
         source = open_records(self.folder, self.split)
         for index in range(self.start, self.stop):
-            yield parse(source[index])
+            with named_damage(self.folder):
+                example = parse(source[index])
+            yield example
 
     def digest(self) -> str:
         return f"{self.split} of {self.folder}, {len(self)} examples"
 
 
 def open_records(folder: Path, split: str) -> Any:
-    """Opens a prepared split; its examples are stored bytes, for `parse`."""
+    """Opens a prepared split; its examples are stored bytes, for `parse`.
+
+    Raises:
+      InputError: It names features that are not TFDS's, or is damaged.
+    """
+    check_features(folder)
     builder = tfds.builder_from_directory(folder)
     stored = tfds.decode.DeserializeMethod.RAW_BYTES
     return builder.as_data_source(split=split, deserialize_method=stored)
