@@ -7,6 +7,7 @@ read are reported on stderr; the others are still classified.
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="IMAGE",
-        help="a picture file of any format, or a folder of them",
+        help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM), or a folder of them",
     )
     add(
         "--invert",
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     from alexnet_jax.trained import TrainedModel
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     paths = list_files(options.images)
     network = TrainedModel(options.checkpoint)
     for line in network.skipped:

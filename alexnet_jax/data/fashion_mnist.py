@@ -140,8 +140,14 @@ def check_manual_dir(folder: Path, field: str) -> None:
             f"the four files {needed}"
         )
     for name, expected in FILES.items():
-        with (folder / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with (folder / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{field}: {folder / name} cannot be read ({error.strerror or error}); "
+                "repair or replace it"
+            ) from error
         if digest != expected:
             raise InputError(
                 f"{field}: {folder / name} is damaged: its SHA-256 starts with "

@@ -36,7 +36,7 @@ def open_file(path: Path | str) -> IO[bytes]:
     Raises:
       OSError: It cannot be opened, is no regular file, or is larger than `MAX_BYTES`.
     """
-    _check(os.stat(path))  # to open a device may already do something
+    file_size(path)  # to open a device may already do something
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     try:
         _check(os.fstat(file.fileno()))
@@ -44,6 +44,22 @@ def open_file(path: Path | str) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+def file_size(path: Path | str) -> int:
+    """Returns the bytes of a regular file.
+
+    Raises:
+      OSError: As of `open_file`.
+    """
+    found = os.stat(path)
+    _check(found)
+    return found.st_size
+
+
+def printable(name: Path | str) -> str:
+    """Returns a file's name in UTF-8, with backslashes where it is in another code."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _check(found: os.stat_result) -> None:

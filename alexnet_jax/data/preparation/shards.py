@@ -202,6 +202,8 @@ def _records(shard: Shard, broken: list[str]) -> Iterator[bytes]:
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     for name, label, content in shard.source.read():
         try:
+            if isinstance(content, BrokenImage):
+                raise content
             image = shard.conversion.convert(content)
         except BrokenImage as error:
             line = f"{name} ({error})"
