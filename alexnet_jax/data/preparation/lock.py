@@ -35,8 +35,8 @@ def preparation_lock(folder: Path) -> Iterator[None]:
       InputError: The folder's parent cannot be written.
     """
     path = folder.with_name(f"{folder.name}.lock")
+    made = [parent for parent in path.parents if not os.path.lexists(parent)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = _acquire(path, folder)
     except OSError as error:
         raise unwritable(folder, error) from error
@@ -46,12 +46,18 @@ def preparation_lock(folder: Path) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 path.unlink()
+                for parent in made:  # those that are empty again
+                    parent.rmdir()
 
 
 def _acquire(path: Path, folder: Path) -> IO[str]:
     told = False
     while True:
-        file = path.open("a")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a")
+        except FileNotFoundError:  # the process before removed the folder, now empty
+            continue
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

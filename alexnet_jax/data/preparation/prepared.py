@@ -123,7 +123,13 @@ def open_prepared(
                 access.check(builder)
             return builder
         except NotPrepared:
-            write(create())
+            try:
+                write(create())
+            except InputError:
+                # Without locks another process may have prepared it meanwhile.
+                with contextlib.suppress(NotPrepared, DamagedData):
+                    return _read(folder, create)
+                raise
         except DamagedData as found:
             with _replaced(found):
                 write(create())

@@ -270,7 +270,7 @@ class TestFullFolder:
         folder = tmp_path / "digits" / "1.0.0"
         line = str(error.value)
         assert f"data.data_dir: {folder} cannot be written ({number})" in line
-        assert "\n" not in line and not list(folder.parent.iterdir())
+        assert "\n" not in line and not list(tmp_path.glob("digits/*"))
         assert digits.load(tmp_path).info.splits["train"].num_examples == 1500
 
     def test_array_records_own_error(self, tmp_path, monkeypatch):
@@ -350,8 +350,23 @@ class TestTwoAtOnce:
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("warning   ") and "cannot be locked (no locks)" in line
 
+    def test_without_locks_the_first_to_finish_is_used(
+        self, copy, tmp_path, monkeypatch, capsys
+    ):
+        def finish_second(builder):
+            shutil.copytree(copy, builder.data_path)
+            prepare(builder)
+            raise lock.unwritable(builder.data_path, OSError("not empty"))
+
+        prepare = digits.prepare
+        monkeypatch.setattr(digits, "prepare", finish_second)
+        builder = digits.load(tmp_path / "other")
+        assert builder.info.splits["train"].num_examples == 1500
+
     def test_the_lock_is_given_up_after_an_error(self, tmp_path):
         for _ in range(2):
             with pytest.raises(KeyError), lock.preparation_lock(tmp_path / "one"):
                 raise KeyError
+        with pytest.raises(KeyError), lock.preparation_lock(tmp_path / "a" / "b" / "c"):
+            raise KeyError
         assert not list(tmp_path.iterdir())
