@@ -128,12 +128,12 @@ def check_manual_dir(folder: Path, field: str) -> None:
       InputError: The folder or a file is missing, or a file is damaged.
     """
     needed = ", ".join(FILES)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             f"{field}: {folder} is not a folder; it must contain the four files "
             f"{needed}"
         )
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in FILES if not os.path.isfile(folder / name)]
     if missing:
         raise InputError(
             f"{field}: {folder} does not contain {', '.join(missing)}; it must contain "

@@ -72,8 +72,8 @@ def load(
     if manual_dir is None:
         raise InputError(f"data.manual_dir must be set for image_folder; {_LAYOUT}")
     root = Path(manual_dir).expanduser().absolute()
-    tests = [name for name in _TEST_FOLDERS if (root / name).is_dir()]
-    if not (root / "train").is_dir() or not tests:
+    tests = [name for name in _TEST_FOLDERS if os.path.isdir(root / name)]
+    if not os.path.isdir(root / "train") or not tests:
         raise InputError(
             f"data.manual_dir: {root} has another layout; {_LAYOUT} (or "
             "validation/, or test/)"

@@ -4,6 +4,7 @@ Source: Russakovsky et al. 2015; TFDS `imagenet2012` 5.1.0; Krizhevsky et al. 20
 """
 
 import functools
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,7 +116,7 @@ def list_tars(manual_dir: str | None) -> dict[str, Files]:
             f"data.manual_dir must be set, since ImageNet cannot be downloaded; {both}"
         )
     folder = Path(manual_dir).expanduser().absolute()
-    missing = [name for name in TARS.values() if not (folder / name).is_file()]
+    missing = [name for name in TARS.values() if not os.path.isfile(folder / name)]
     if missing:
         raise InputError(
             f"data.manual_dir: {folder} does not contain {' and '.join(missing)}; "

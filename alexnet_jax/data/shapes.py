@@ -5,6 +5,7 @@ classified like photographs; only their number is small.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
       InputError: `data_dir` cannot be written.
     """
     folder = data_dir / "shapes"
-    if not folder.exists():
+    if not os.path.exists(folder):
         if not may_write():
             raise NotPrepared(f"data.data_dir: {folder} is not drawn")
         with preparation_lock(folder):
