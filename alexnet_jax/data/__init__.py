@@ -16,13 +16,8 @@ from ml_collections import ConfigDict
 from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
 from alexnet_jax.data.batches import Batch, Batches, Order, Split, true_examples
 from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
-from alexnet_jax.data.preparation.prepared import (
-    Access,
-    DamagedData,
-    NotPrepared,
-    accessed,
-    may_write,
-)
+from alexnet_jax.data.preparation.damage import DamagedData, NotPrepared
+from alexnet_jax.data.preparation.prepared import Access, accessed, may_write
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import KRIZHEVSKY
 from alexnet_jax.data.stream import Reader, Stream

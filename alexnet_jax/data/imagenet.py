@@ -19,8 +19,9 @@ from alexnet_jax.data.preparation.builder import (
     Photographs,
     open_builder,
 )
+from alexnet_jax.data.preparation.damage import NotPrepared
 from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
-from alexnet_jax.data.preparation.prepared import Access, NotPrepared, accessed
+from alexnet_jax.data.preparation.prepared import Access, accessed
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.errors import InputError

@@ -15,8 +15,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from alexnet_jax.data.image_folder import load as load_folder
+from alexnet_jax.data.preparation.damage import NotPrepared
 from alexnet_jax.data.preparation.lock import preparation_lock, unwritable
-from alexnet_jax.data.preparation.prepared import NotPrepared, may_write
+from alexnet_jax.data.preparation.prepared import may_write
 
 _PER_CLASS = {"train": 64, "val": 16}
 _SIDES = 64, 160  # pixels; height and width are drawn independently

@@ -16,13 +16,12 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from alexnet_jax.atomic import atomic_write
 from alexnet_jax.data.image_files import open_image
+from alexnet_jax.data.preparation.damage import INFO_FILE, named_damage
 from alexnet_jax.data.preparation.lock import unwritable
 from alexnet_jax.data.preparation.prepared import (
-    INFO_FILE,
     Builder,
     clear_unfinished,
     may_write,
-    named_damage,
     open_prepared,
 )
 

@@ -11,8 +11,8 @@ from tensorflow_datasets.core.hashing import Hasher
 from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax.data.image_files import open_file
+from alexnet_jax.data.preparation.damage import check_features, named_damage
 from alexnet_jax.data.preparation.jpeg import BrokenImage
-from alexnet_jax.data.preparation.prepared import check_features, named_damage
 from alexnet_jax.errors import InputError
 
 

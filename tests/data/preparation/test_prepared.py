@@ -12,7 +12,8 @@ import pytest
 
 from alexnet_jax.config import default_config
 from alexnet_jax.data import create_data, digits, fashion_mnist, image_folder, shapes
-from alexnet_jax.data.preparation import lock, prepared
+from alexnet_jax.data.preparation import damage as damages
+from alexnet_jax.data.preparation import lock
 from alexnet_jax.data.preparation.builder import decode
 from alexnet_jax.data.preparation.sources import open_records
 from alexnet_jax.errors import InputError, RunError
@@ -99,7 +100,7 @@ class TestDamage:
         load(copy.parents[1])
         assert "damaged" not in capsys.readouterr().err
 
-    @pytest.mark.parametrize("place", range(0, 80, 2))
+    @pytest.mark.parametrize("place", [*range(0, 80, 4), 70, *range(-150, 0, 5)])
     def test_a_decoded_copys_header(self, place, copy, data_dir):
         kept = copy / "test-decoded.npz"
         expected = decode(digits.load(copy.parents[1]), "test")
@@ -141,7 +142,7 @@ class TestDamage:
 
         monkeypatch.setattr(Path, "read_text", refuse)
         with pytest.raises(InputError, match="cannot be read .Permission denied"):
-            prepared.check_features(copy)
+            damages.check_features(copy)
         assert copy.exists()
 
     def test_a_folder_that_cannot_be_renamed(self, copy, monkeypatch):
