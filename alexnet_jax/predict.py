@@ -23,7 +23,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="IMAGE",
-        help="a picture file of any format, or a folder of them",
+        help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM), or a folder of them",
     )
     add(
         "--invert",

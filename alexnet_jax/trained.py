@@ -279,20 +279,25 @@ class TrainedModel:
 
         Args:
           name: `train` or `test`.
-          data_dir: As `config.data.data_dir`; the run's if not given.
+          data_dir: As `config.data.data_dir`. If it is not given, the data is read
+            from the run's own folder; what that lacks is prepared in `TFDS_DATA_DIR`
+            or the default, and a line says so: a folder that a run names is not
+            written to.
           manual_dir: As `config.data.manual_dir`; the run's if not given.
 
         Raises:
           InputError: The data cannot be read, or has other classes.
         """
         settings = self.config.data.copy_and_resolve_references()
-        settings.data_dir = data_dir or settings.data_dir
+        named = None if data_dir else settings.data_dir
+        settings.data_dir = data_dir
         settings.manual_dir = manual_dir or settings.manual_dir
         data = create_data(
             settings,
             batch_size=self.batch_size,
             eval_batch_size=self.batch_size,
             seed=self.config.seed,
+            read_from=named,
         )
         if data.spec.class_names != self.spec.class_names:
             raise InputError(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 
 import numpy as np
@@ -118,3 +119,18 @@ def test_mistakes(argv, line, tmp_path, monkeypatch, error_line):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     assert re.match(f"error: .*{line}", error_line(main, *argv))
+
+
+def test_what_is_no_picture_file_does_not_hold_the_others_up(trained, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.new("L", (8, 8), 9).save(tmp_path / name)
+    Image.new("L", (5_000, 1), 9).save(tmp_path / "narrow.png")
+    os.mkfifo(tmp_path / "fifo.png")
+    paths = [tmp_path / one for one in (name, "fifo.png", "narrow.png")]
+    with pytest.raises(SystemExit, match="^1$"):
+        main([str(trained), *map(str, paths), "--json"])
+    captured = capsys.readouterr()
+    first, second, third = json.loads(captured.out)
+    assert first["predictions"] and third["predictions"]
+    assert "it is a FIFO, not a regular file" in second["error"]
+    assert len(captured.err.splitlines()) == 1

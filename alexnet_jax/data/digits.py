@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax.data.preparation.builder import create_builder, is_prepared, prepare
+from alexnet_jax.data.preparation.builder import open_builder, prepare
 
 _NUM_TRAIN = 1_500  # of 1,797, in scikit-learn's order; the others are `test`
 
@@ -61,7 +61,4 @@ with tfds.core.registered.skip_registration():
 
 def load(data_dir: Path) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder, prepared under `data_dir`; prepares it once."""
-    builder = create_builder(Digits, data_dir)
-    if not is_prepared(builder):
-        prepare(builder)
-    return builder
+    return open_builder(Digits, data_dir, lambda builder: prepare(builder))

@@ -19,7 +19,7 @@ from tensorflow_datasets.core.download import download_manager
 from tensorflow_datasets.core.download import util as download_util
 from tensorflow_datasets.image_classification import mnist
 
-from alexnet_jax.data.preparation.builder import create_builder, is_prepared, prepare
+from alexnet_jax.data.preparation.builder import open_builder, prepare
 from alexnet_jax.errors import InputError
 
 # SHA-256 as TFDS registers them.
@@ -94,15 +94,18 @@ def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuil
     """
     if manual_dir:
         check_manual_dir(Path(manual_dir).expanduser(), "data.manual_dir")
-    builder = create_builder(FashionMnist, data_dir)
-    if is_prepared(builder):
-        return builder
+    return open_builder(
+        FashionMnist, data_dir, lambda builder: _prepare(builder, manual_dir)
+    )
+
+
+def _prepare(builder: FashionMnist, manual_dir: str | None) -> None:
     if not manual_dir and (from_environment := os.environ.get("FASHION_MNIST_DIR")):
         manual_dir = from_environment
         check_manual_dir(Path(manual_dir).expanduser(), "FASHION_MNIST_DIR")
     if manual_dir:
         prepare(builder, Path(manual_dir).expanduser().absolute())
-        return builder
+        return
     _check_network()
     try:
         prepare(builder)
@@ -112,7 +115,6 @@ def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuil
         download_manager.NonMatchingChecksumError,
     ) as error:
         raise _unreachable(type(error).__name__) from error
-    return builder
 
 
 def check_manual_dir(folder: Path, field: str) -> None:
@@ -126,20 +128,26 @@ def check_manual_dir(folder: Path, field: str) -> None:
       InputError: The folder or a file is missing, or a file is damaged.
     """
     needed = ", ".join(FILES)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             f"{field}: {folder} is not a folder; it must contain the four files "
             f"{needed}"
         )
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in FILES if not os.path.isfile(folder / name)]
     if missing:
         raise InputError(
             f"{field}: {folder} does not contain {', '.join(missing)}; it must contain "
             f"the four files {needed}"
         )
     for name, expected in FILES.items():
-        with (folder / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with (folder / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{field}: {folder / name} cannot be read ({error.strerror or error}); "
+                "repair or replace it"
+            ) from error
         if digest != expected:
             raise InputError(
                 f"{field}: {folder / name} is damaged: its SHA-256 starts with "

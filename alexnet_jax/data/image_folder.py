@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data.preparation.builder import Photographs, is_prepared
+from alexnet_jax.data.image_files import file_size, printable
+from alexnet_jax.data.preparation.builder import Photographs, open_builder
 from alexnet_jax.data.preparation.jpeg import TO_JPEG
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
@@ -20,6 +22,7 @@ _SUFFIXES = (
     *(".pgm", ".tif", ".tiff", ".webp"),
 )
 _TEST_FOLDERS = {"val": "validation", "validation": "validation", "test": "test"}
+_NOWHERE, _NOT_UTF8 = "it is a link that leads nowhere", "its name is not UTF-8"
 _LAYOUT = "it must contain train/CLASS/*.jpg and val/CLASS/*.jpg"
 
 
@@ -59,17 +62,18 @@ def load(
       data_dir: Folder of prepared data sets.
       manual_dir: `config.data.manual_dir`, the folder with `train/CLASS/*` and
         `val/CLASS/*` (also called `validation` or `test`).
-      on_broken: What to do with a file that is not an image, `fail` or `skip`.
+      on_broken: What to do with a file that is not an image, cannot be read or has a
+        name that is not UTF-8, `fail` or `skip`.
 
     Raises:
-      InputError: The folder has another layout, a class has no images, or the disk is
-        full.
+      InputError: An image is broken, the folder has another layout, a class has no
+        images, or the disk is full.
     """
     if manual_dir is None:
         raise InputError(f"data.manual_dir must be set for image_folder; {_LAYOUT}")
     root = Path(manual_dir).expanduser().absolute()
-    tests = [name for name in _TEST_FOLDERS if (root / name).is_dir()]
-    if not (root / "train").is_dir() or not tests:
+    tests = [name for name in _TEST_FOLDERS if os.path.isdir(root / name)]
+    if not os.path.isdir(root / "train") or not tests:
         raise InputError(
             f"data.manual_dir: {root} has another layout; {_LAYOUT} (or "
             "validation/, or test/)"
@@ -81,50 +85,118 @@ def load(
             f"{root / 'train'}, which has {len(class_names)} classes"
         )
     sources = {
-        split: Files.in_order(split, _list(root / name))
+        split: Files.in_order(split, _list(root / name, on_broken))
         for split, name in (("train", "train"), (_TEST_FOLDERS[tests[0]], tests[0]))
     }
     digests = "".join(source.digest() for source in sources.values())
     digest = hashlib.sha256(digests.encode()).hexdigest()
-    config = FolderConfig(name=f"{root.name}-{digest[:8]}", class_names=class_names)
+    config = FolderConfig(
+        name=f"{printable(root.name)}-{digest[:8]}", class_names=class_names
+    )
 
-    def create() -> ImageFolder:
-        return ImageFolder(data_dir=data_dir, config=config, file_format="array_record")
-
-    builder = create()
-    if not is_prepared(builder):
+    def write(builder: ImageFolder) -> None:
         write_shards(builder, sources, TO_JPEG, on_broken=on_broken)
-        builder = create()
-    return builder
+
+    return open_builder(ImageFolder, data_dir, write, config)
 
 
 def _classes(folder: Path) -> list[str]:
-    names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
+    names = [entry.name for entry in _scan(folder) if _class_fault(entry) is None]
     if not names:
         raise InputError(
-            f"data.manual_dir: {folder} contains no class folders; {_LAYOUT}"
+            f"data.manual_dir: {printable(folder)} contains no class folders; {_LAYOUT}"
         )
-    return names
+    return sorted(names)
 
 
-def _list(folder: Path) -> Iterator[ImageFile]:
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Returns what could be a class of a split, in order."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.name[0] != "."]
+    except OSError as error:
+        raise InputError(
+            f"data.manual_dir: {printable(folder)} cannot be read ({error.strerror}); "
+            "repair it, or choose another folder"
+        ) from error
+    found = [entry for entry in found if _is_folder(entry) or entry.is_symlink()]
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _class_fault(entry: os.DirEntry[str]) -> str | None:
+    """Says why something is no class folder; a link to a file is merely none."""
+    if not _is_folder(entry):
+        return _NOWHERE if not os.path.exists(entry) else ""
+    return None if printable(entry.name) == entry.name else _NOT_UTF8
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # of a loop of links
+        return False
+
+
+def _list(folder: Path, on_broken: str = "fail") -> Iterator[ImageFile]:
     """Lists the images below each class folder."""
-    for label in _classes(folder):
-        empty = True
-        for place, _, names in os.walk(folder / label, followlinks=True):
-            for name in names:
-                if not name.lower().endswith(_SUFFIXES) or name.startswith("."):
-                    continue
-                path, empty = Path(place, name), False
-                key = path.relative_to(folder).as_posix()
-                size = path.stat().st_size
-                yield ImageFile(key, label, str(path), 0, size)
+    for entry in _scan(folder):
+        fault, empty = _class_fault(entry), True
+        if fault:
+            _report(entry.name, fault, on_broken)
+        if fault is not None:
+            continue
+        for path, size in _walk(Path(entry)):
+            key = path.relative_to(folder).as_posix()
+            if isinstance(size, str):
+                _report(key, size, on_broken)
+            else:
+                empty = False
+                yield ImageFile(key, entry.name, str(path), 0, size)
         if empty:
             raise InputError(
-                f"data.manual_dir: class folder {folder / label} contains no images; "
+                f"data.manual_dir: class folder {entry.path} contains no images; "
                 f"their names must end with one of {', '.join(_SUFFIXES)}"
             )
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int | str]]:
+    """Yields the images below a folder with their sizes, or why they are broken."""
+    waiting: list[tuple[Path, tuple[os.stat_result, ...]]] = [(folder, ())]
+    while waiting:
+        place, above = waiting.pop()
+        try:
+            here = os.stat(place)
+            if any(os.path.samestat(here, other) for other in above):
+                yield place, "it is a link to a folder that it is in"
+                continue
+            with os.scandir(place) as opened:
+                entries = list(opened)
+        except OSError as error:
+            yield place, f"it cannot be read: {error.strerror}"
+            continue
+        for entry in entries:
+            if _is_folder(entry):
+                waiting.append((Path(entry), (*above, here)))
+            elif entry.name.lower().endswith(_SUFFIXES) and entry.name[0] != ".":
+                yield Path(entry), _size_or_fault(entry)
+
+
+def _size_or_fault(entry: os.DirEntry[str]) -> int | str:
+    if printable(entry.path) != entry.path:
+        return _NOT_UTF8
+    try:
+        return file_size(entry.path)
+    except OSError as error:
+        if entry.is_symlink() and not os.path.exists(entry):
+            return _NOWHERE
+        return error.strerror or str(error)
+
+
+def _report(name: str, reason: str, on_broken: str) -> None:
+    line = f"{printable(name)} ({reason})"
+    if on_broken == "fail":
+        raise InputError(
+            f"data.on_broken: image {line} is broken; repair or remove it, or set "
+            "data.on_broken=skip to skip broken images"
+        )
+    print(f"broken    {line}: skipped", file=sys.stderr, flush=True)

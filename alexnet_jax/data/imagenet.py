@@ -4,6 +4,7 @@ Source: Russakovsky et al. 2015; TFDS `imagenet2012` 5.1.0; Krizhevsky et al. 20
 """
 
 import functools
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,10 +17,11 @@ from tensorflow_datasets.datasets.imagenet2012 import (
 
 from alexnet_jax.data.preparation.builder import (
     Photographs,
-    create_builder,
-    is_prepared,
+    open_builder,
 )
+from alexnet_jax.data.preparation.damage import NotPrepared
 from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
+from alexnet_jax.data.preparation.prepared import Access, accessed
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.errors import InputError
@@ -65,11 +67,11 @@ def load(
     Raises:
       InputError: A tar is missing, incomplete or damaged, or the disk is full.
     """
-    builder = create_builder(Imagenet2012, data_dir)
-    if not is_prepared(builder):
+
+    def write(builder: tfds.core.DatasetBuilder) -> None:
         write_shards(builder, list_tars(manual_dir), TO_JPEG, on_broken=on_broken)
-        builder = create_builder(Imagenet2012, data_dir)
-    return builder
+
+    return open_builder(Imagenet2012, data_dir, write)
 
 
 def load_256(
@@ -86,17 +88,18 @@ def load_256(
     Raises:
       InputError: As of `load`.
     """
-    builder = create_builder(Imagenet2012Shrunk, data_dir)
-    if is_prepared(builder):
-        return builder
-    large = create_builder(Imagenet2012, data_dir)
-    sources: Mapping[str, Source]
-    if is_prepared(large):
-        sources = {split: Records.of(large, split) for split in TARS}
-    else:
-        sources = list_tars(manual_dir)
-    write_shards(builder, sources, _SHRUNK, on_broken=on_broken)
-    return create_builder(Imagenet2012Shrunk, data_dir)
+
+    def write(builder: tfds.core.DatasetBuilder) -> None:
+        sources: Mapping[str, Source]
+        try:
+            with accessed(Access(may_write=False)):
+                large = load(data_dir, None, on_broken)
+            sources = {split: Records.of(large, split) for split in TARS}
+        except NotPrepared:
+            sources = list_tars(manual_dir)
+        write_shards(builder, sources, _SHRUNK, on_broken=on_broken)
+
+    return open_builder(Imagenet2012Shrunk, data_dir, write)
 
 
 def list_tars(manual_dir: str | None) -> dict[str, Files]:
@@ -114,7 +117,7 @@ def list_tars(manual_dir: str | None) -> dict[str, Files]:
             f"data.manual_dir must be set, since ImageNet cannot be downloaded; {both}"
         )
     folder = Path(manual_dir).expanduser().absolute()
-    missing = [name for name in TARS.values() if not (folder / name).is_file()]
+    missing = [name for name in TARS.values() if not os.path.isfile(folder / name)]
     if missing:
         raise InputError(
             f"data.manual_dir: {folder} does not contain {' and '.join(missing)}; "

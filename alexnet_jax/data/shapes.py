@@ -5,6 +5,7 @@ classified like photographs; only their number is small.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ from PIL import Image
 
 from alexnet_jax.atomic import atomic_folder, remove_unfinished
 from alexnet_jax.data.image_folder import load as load_folder
-from alexnet_jax.errors import InputError
+from alexnet_jax.data.preparation.damage import NotPrepared
+from alexnet_jax.data.preparation.lock import preparation_lock, unwritable
+from alexnet_jax.data.preparation.prepared import may_write
 
 _PER_CLASS = {"train": 64, "val": 16}
 _SIDES = 64, 160  # pixels; height and width are drawn independently
@@ -40,32 +43,33 @@ def load(data_dir: Path, on_broken: str) -> tfds.core.DatasetBuilder:
       InputError: `data_dir` cannot be written.
     """
     folder = data_dir / "shapes"
-    if not folder.exists():
-        print(f"drawing   shapes as JPEG files, once, in {folder}", flush=True)
-        try:
-            _draw_all(folder)
-        except OSError as error:
-            raise InputError(
-                f"data.data_dir: {folder} cannot be written "
-                f"({error.strerror or error}); choose another data.data_dir"
-            ) from error
+    if not os.path.exists(folder):
+        if not may_write():
+            raise NotPrepared(f"data.data_dir: {folder} is not drawn")
+        with preparation_lock(folder):
+            if not folder.exists():  # another process may have drawn them
+                _draw_all(folder)
     return load_folder(data_dir, str(folder), on_broken)
 
 
 def _draw_all(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(folder.parent, prefix=f"{folder.name}.")  # what a kill left
-    part = folder.with_name(f"{folder.name}.part")  # of an earlier version
-    shutil.rmtree(part, ignore_errors=True)
+    print(f"drawing   shapes as JPEG files, once, in {folder}", flush=True)
     generator = np.random.default_rng(0)
-    with atomic_folder(folder) as part:
-        for split, number in _PER_CLASS.items():
-            for name in _SHAPES:
-                place = part / split / name
-                place.mkdir(parents=True)
-                for index in range(number):
-                    image = Image.fromarray(draw(name, generator))
-                    image.save(place / f"{index:03}.jpg", quality=90)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.parent, prefix=f"{folder.name}.")  # what a kill left
+        part = folder.with_name(f"{folder.name}.part")  # of an earlier version
+        shutil.rmtree(part, ignore_errors=True)
+        with atomic_folder(folder) as part:
+            for split, number in _PER_CLASS.items():
+                for name in _SHAPES:
+                    place = part / split / name
+                    place.mkdir(parents=True)
+                    for index in range(number):
+                        image = Image.fromarray(draw(name, generator))
+                        image.save(place / f"{index:03}.jpg", quality=90)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def draw(name: str, generator: np.random.Generator) -> np.ndarray:

@@ -58,7 +58,10 @@ class Reader:
         label = np.empty(len(indices), np.int32)
         broken = []
         for index, record in enumerate(records):
-            name, label[index], content = parse(record)
+            try:
+                name, label[index], content = parse(record)
+            except Exception as error:  # Protobuf and NumPy raise any kind
+                raise RuntimeError(f"example {indices[index]}: {error}") from error
             try:
                 image[index] = decode(content, self.size, self.fit)
             except BrokenImage as error:
@@ -70,7 +73,10 @@ class Reader:
 @functools.lru_cache
 def _records(folder: Path, split: str) -> Any:
     """Opens a split, once per process."""
-    return open_records(folder, split)
+    try:
+        return open_records(folder, split)
+    except InputError as error:  # which also tells what to do
+        raise RuntimeError(str(error)) from error
 
 
 @dataclass
@@ -85,6 +91,7 @@ class Stream:
       workers: Processes that read; 0 for threads of this process.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
       published: The statistics of a data set that need not be measured, ImageNet's.
+      keep: Whether measured statistics are kept beside the data set.
       broken: The images that were skipped.
     """
 
@@ -92,6 +99,7 @@ class Stream:
     workers: int
     on_broken: str
     published: Statistics | None = None
+    keep: bool = True
     broken: set[str] = field(default_factory=set, init=False)
     _ahead: Any = field(default=None, init=False, repr=False)
     _next: Place | None = field(default=None, init=False, repr=False)
@@ -160,7 +168,7 @@ class Stream:
             reader.folder / f"{reader.split}-{reader.size}-{reader.fit}-statistics.npz"
         )
         with contextlib.closing(whole):
-            return load_or_measure(path, lambda: all_images(whole))
+            return load_or_measure(path, lambda: all_images(whole), self.keep)
 
     def close(self) -> None:
         if self._ahead is not None:
@@ -175,7 +183,8 @@ class Stream:
             raise RunError(
                 f"data: {self.reader.folder} cannot be read, or a process that was "
                 f"reading it was killed ({text[:160]}); the checkpoints are kept: run "
-                "the same command again to continue"
+                "the same command again to continue; if that fails too, delete the "
+                "folder, and it is prepared anew"
             ) from error
 
     def _read_from(self, step: int, part: slice) -> None:

@@ -1,4 +1,5 @@
 import gzip
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -115,6 +116,16 @@ class TestWithFiles:
         monkeypatch.delenv("FASHION_MNIST_DIR", raising=False)
         monkeypatch.setattr(fashion_mnist, "prepare", None)  # a call would fail
         load(fashion_dir)
+
+    def test_what_is_damaged_is_prepared_anew(
+        self, fashion_files, fashion_dir, tmp_path, capsys
+    ):
+        folder = tmp_path / "fashion_mnist" / "3.0.1"
+        kept = shutil.ignore_patterns("*train*", "*.npz")
+        shutil.copytree(fashion_dir / "fashion_mnist" / "3.0.1", folder, ignore=kept)
+        data = load(tmp_path, fashion_files)
+        assert len(data.train.label) == 60_000
+        assert f"damaged   {folder} (" in capsys.readouterr().err
 
     def test_the_host_holds_small_images_alone(self, fashion_dir):
         data = load(fashion_dir)

@@ -1,3 +1,6 @@
+import errno
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +90,104 @@ class TestBadFolders:
         (tmp_path / "val" / "fox").mkdir()
         line = self.refused(tmp_path, tmp_path / "data")
         assert f"class fox is in {tmp_path / 'val'} but not in" in line
+
+
+BROKEN = {
+    "dangling": "a link that leads nowhere",
+    "loop": "a link that leads nowhere",
+    "class": "a link that leads nowhere",
+    "above": "a link to a folder that it is in",
+    "name": "its name is not UTF-8",
+    "folder name": "its name is not UTF-8",
+    "class name": "its name is not UTF-8",
+    "fifo": "it is a FIFO, not a regular file",
+    "socket": "it is a socket, not a regular file",
+    "device": "it is a device, not a regular file",
+    "endless": "it has 2,147,483,648 bytes, more than",
+    "unreadable": "it cannot be read: Permission denied",
+}
+
+
+def lay_broken(kind, folder, monkeypatch):
+    """Lays something into a class folder that is no image that can be read."""
+    path = folder / "broken.jpg"
+    if kind == "dangling":
+        path.symlink_to("nowhere.jpg")
+    elif kind == "loop":
+        path.symlink_to("broken.jpg")
+    elif kind == "class":
+        (folder.parent / "gnu").symlink_to("nowhere")
+    elif kind == "above":
+        (folder / "deep").mkdir()
+        (folder / "deep" / "again").symlink_to("..")
+    elif kind.endswith("name"):
+        name = os.fsdecode(b"caf\xe9")
+        place = {"name": folder, "folder name": folder / name}
+        place = place.get(kind, folder.parent / name)
+        place.mkdir(exist_ok=True)
+        (place / (f"{name}.jpg" if kind == "name" else "a.jpg")).write_bytes(picture(8))
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        # A path of a socket's must be short.
+        monkeypatch.chdir(folder)
+        socket.socket(socket.AF_UNIX).bind("broken.jpg")
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "endless":
+        with path.open("wb") as file:
+            file.truncate(2 << 30)
+    elif kind == "unreadable":
+        path.write_bytes(picture(8))
+        os_open = os.open
+
+        def refuse(name, *args, **options):
+            if str(name).endswith("broken.jpg"):
+                raise PermissionError(errno.EACCES, "Permission denied", name)
+            return os_open(name, *args, **options)
+
+        monkeypatch.setattr(os, "open", refuse)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_cannot_be_read_is_named_or_skipped(kind, tmp_path, monkeypatch, capsys):
+    folder = write_folder(tmp_path / "zoo", 1, 1)
+    lay_broken(kind, folder / "train" / "cat", monkeypatch)
+    with pytest.raises(InputError) as error:
+        load(folder, tmp_path / "data")
+    line = str(error.value)
+    assert line.startswith("data.on_broken: image ") and BROKEN[kind] in line
+    assert line.endswith("set data.on_broken=skip to skip broken images")
+    assert "\n" not in line and line.encode()  # no surrogates
+    capsys.readouterr()
+    builder = image_folder.load(tmp_path / "data", str(folder), "skip")
+    assert builder.info.splits["train"].num_examples == 6
+    assert builder.info.features["label"].names == ["cat", "dog", "eel"]
+    told = "".join(capsys.readouterr())
+    assert "broken    " in told and BROKEN[kind] in told
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+    folder, scandir = write_folder(tmp_path / "zoo", 1, 1), os.scandir
+
+    def refuse(place):
+        if Path(place).name == "train":
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    expected = "data.manual_dir: .*train cannot be read .Permission denied"
+    with pytest.raises(InputError, match=expected):
+        load(folder, tmp_path / "data")
+
+
+def test_a_link_to_a_folder_or_a_file_is_followed(tmp_path):
+    folder = write_folder(tmp_path / "zoo", 1, 1)
+    (folder / "train" / "cat").rename(tmp_path / "cats")
+    (folder / "train" / "cat").symlink_to(tmp_path / "cats")
+    (folder / "train" / "dog" / "link.jpg").symlink_to(tmp_path / "cats" / "0.jpg")
+    (folder / "train" / "notes").symlink_to(tmp_path / "cats" / "0.jpg")
+    builder = load(folder, tmp_path / "data")
+    assert builder.info.splits["train"].num_examples == 7
+    assert builder.info.features["label"].names == ["cat", "dog", "eel"]

@@ -5,19 +5,26 @@ import io
 import json
 import os
 import sys
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import requests
 import tensorflow_datasets as tfds
-from PIL import Image
+from array_record.python.array_record_module import ArrayRecordReader
 
 from alexnet_jax.atomic import atomic_write
-from alexnet_jax.errors import InputError
+from alexnet_jax.data.image_files import open_image
+from alexnet_jax.data.preparation.damage import INFO_FILE, named_damage
+from alexnet_jax.data.preparation.lock import unwritable
+from alexnet_jax.data.preparation.prepared import (
+    Builder,
+    clear_unfinished,
+    may_write,
+    open_prepared,
+)
 
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 _CHUNK = 5_000  # records read at a time, so that few are in memory undecoded
 
 
@@ -62,33 +69,50 @@ def resolve_data_dir(data_dir: str | None) -> Path:
     return Path(chosen).expanduser().absolute()
 
 
-def create_builder(
-    cls: type[tfds.core.GeneratorBasedBuilder], data_dir: Path
-) -> tfds.core.GeneratorBasedBuilder:
-    """Creates a builder that writes and reads ArrayRecord.
+def open_builder(
+    cls: type[Builder],
+    data_dir: Path,
+    write: Callable[[Builder], None],
+    config: tfds.core.BuilderConfig | None = None,
+) -> Builder:
+    """Returns a prepared builder that writes and reads ArrayRecord.
 
-    A copy that another project prepared in another format (TFDS's default is TFRecord,
-    which only TensorFlow reads) is kept: ours is written to another folder.
+    A copy that is missing or damaged is prepared. One that another project prepared in
+    another format (TFDS's default is TFRecord, which only TensorFlow reads) is kept:
+    ours is written to another folder.
 
     Args:
       cls: The builder's class.
       data_dir: Folder of prepared data sets.
+      write: Prepares a builder's data set.
+      config: The builder's config, if it has several.
+
+    Raises:
+      InputError: The data set can be neither read nor prepared.
     """
-    info_file = data_dir / cls.name / str(cls.VERSION) / "dataset_info.json"
-    if info_file.exists():
-        file_format = json.loads(info_file.read_text()).get("fileFormat")
-        if file_format != "array_record":
-            print(
-                f"{info_file.parent} holds {file_format} files, which need TensorFlow; "
-                f"they are kept, and ArrayRecord is written to {data_dir}/alexnet_jax"
-            )
-            data_dir = data_dir / "alexnet_jax"
-    return cls(data_dir=data_dir, file_format="array_record")
+    place = Path(cls.name, config.name if config else "", str(cls.VERSION))
+    folder = data_dir / place
+    file_format = _file_format(folder)
+    if file_format != "array_record":
+        print(
+            f"{folder} holds {file_format} files, which need TensorFlow; "
+            f"they are kept, and ArrayRecord is written to {data_dir}/alexnet_jax"
+        )
+        data_dir = data_dir / "alexnet_jax"
+    options = {"config": config} if config else {}
+
+    def create() -> Builder:
+        return cls(data_dir=data_dir, file_format="array_record", **options)
+
+    return open_prepared(data_dir / place, create, write)
 
 
-def is_prepared(builder: tfds.core.GeneratorBasedBuilder) -> bool:
-    """Whether the data set is prepared on disk."""
-    return (Path(builder.data_path) / "dataset_info.json").exists()
+def _file_format(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / INFO_FILE).read_text("utf-8"))["fileFormat"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        # Missing or damaged; what another project wrote is kept all the same.
+        return "tfrecord" if any(folder.glob("*.tfrecord*")) else "array_record"
 
 
 def prepare(
@@ -97,13 +121,15 @@ def prepare(
     """Writes the data set as ArrayRecord, with a progress bar on a terminal.
 
     Args:
-      builder: A builder from `create_builder`.
+      builder: A builder from `open_builder`.
       manual_dir: Folder that holds the original files; None downloads them.
 
     Raises:
-      InputError: `data_dir` cannot be written.
+      InputError: `data_dir` cannot be written; nothing is left there.
       requests.exceptions.RequestException: A download failed.
     """
+    folder = Path(builder.data_path)
+    clear_unfinished(folder)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(
@@ -119,11 +145,8 @@ def prepare(
             builder.download_and_prepare(download_config=config)
     except requests.exceptions.RequestException:  # an OSError, but not of the disk
         raise
-    except OSError as error:
-        raise InputError(
-            f"data.data_dir: {builder.data_path} cannot be written "
-            f"({error.strerror or error}); choose another data.data_dir"
-        ) from error
+    except (OSError, RuntimeError) as error:  # array_record raises the latter
+        raise unwritable(folder, error) from error
 
 
 def decode(
@@ -131,8 +154,8 @@ def decode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a split of PNG images into memory.
 
-    The first call writes a decoded copy beside the records, if the folder can be
-    written, which later calls read in a moment.
+    The first call writes a decoded copy beside the records, if the folder can and may
+    be written, which later calls read in a moment.
 
     Args:
       builder: A prepared builder with features `image` and `label`.
@@ -140,16 +163,29 @@ def decode(
 
     Returns:
       Images `(N, h, w, C) uint8` and labels `(N,) int32`, in the builder's order.
+
+    Raises:
+      DamagedData: The records cannot be read.
     """
     info = builder.info
     shape = (info.splits[split].num_examples, *info.features["image"].shape)
     kept = Path(builder.data_path) / f"{split}-decoded.npz"
-    with contextlib.suppress(*_UNREADABLE):
+    # On damaged bytes NumPy and zipfile raise any kind.
+    with contextlib.suppress(Exception):
         with kept.open("rb") as opened, np.load(opened) as arrays:
             images, labels = arrays["image"], arrays["label"]
-        if images.shape == shape and labels.shape == shape[:1]:
+        kinds = images.dtype, labels.dtype
+        if (images.shape, labels.shape, *kinds) == (
+            shape,
+            shape[:1],
+            np.uint8,
+            np.int32,
+        ):
             return images, labels
-    images, labels = _decode_records(builder, split, shape)
+    with named_damage(kept.parent):
+        images, labels = _decode_records(builder, split, shape)
+    if not may_write():
+        return images, labels
     # A read-only folder, a full disk: the next start decodes again.
     with (
         contextlib.suppress(OSError),
@@ -163,6 +199,17 @@ def decode(
 def _decode_records(
     builder: tfds.core.GeneratorBasedBuilder, split: str, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
+    for path, length in zip(
+        builder.info.splits[split].filepaths,
+        builder.info.splits[split].shard_lengths,
+        strict=True,
+    ):
+        with contextlib.closing(ArrayRecordReader(str(path))) as reader:
+            if reader.num_records() != length:
+                raise ValueError(
+                    f"{path.name} holds {reader.num_records()} examples, {INFO_FILE} "
+                    f"says {length}"
+                )
     source = builder.as_data_source(
         split=split, decoders={"image": tfds.decode.SkipDecoding()}
     )
@@ -172,7 +219,7 @@ def _decode_records(
         indices = range(start, min(start + _CHUNK, len(source)))
         examples: list[dict[str, Any]] = source.__getitems__(list(indices))
         for index, example in zip(indices, examples, strict=True):
-            png = Image.open(io.BytesIO(example["image"]))
+            png = open_image(io.BytesIO(example["image"]))
             images[index] = np.asarray(png).reshape(shape[1:])
             labels[index] = example["label"]
     return images, labels

@@ -2,27 +2,22 @@
 
 import contextlib
 import io
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from alexnet_jax.data.image_files import MAX_PIXELS, open_image
+
 # Large images are decoded at half or a quarter of their size, but at no less than twice
 # the wanted size: the filter below can hardly tell the difference.
 _SPARE = 2
 _FILTER = Image.Resampling.BICUBIC
-
-# What Pillow raises on bytes that are not an image, or a truncated one.
-_BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+# Of a resized image's long side to its short side. Of a narrower image the middle is
+# taken first: a row of 4,000 pixels would become one of 256 × 1,024,000.
+_MAX_RATIO = 32
+_JPEG_SIDE = 65_499  # pixels, odd or even with what is cut; libjpeg takes one more
 
 
 class BrokenImage(ValueError):
@@ -51,18 +46,26 @@ class Conversion:
 
 
 @contextlib.contextmanager
-def _named() -> Iterator[None]:
+def _opened(content: bytes) -> Iterator[Image.Image]:
     try:
-        yield
-    except _BROKEN as error:
-        raise BrokenImage(" ".join(str(error).split())) from error
+        with open_image(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BrokenImage(
+                    f"{image.width}×{image.height} is more than {MAX_PIXELS:,} pixels"
+                )
+            yield image
+    except (BrokenImage, MemoryError):
+        raise
+    except Exception as error:  # on damaged bytes Pillow's readers raise any kind
+        text = " ".join(str(error).split())
+        raise BrokenImage(text or type(error).__name__) from error
 
 
 def decode(content: bytes, size: int, fit: str) -> np.ndarray:
     """Decodes an image to a square.
 
     Args:
-      content: JPEG, or any format that Pillow reads.
+      content: Of a format in `image_files.FORMATS`.
       size: Height and width of the result, in pixels.
       fit: `crop` resizes the short side to `size` and keeps the center, as in 2012;
         `warp` resizes both sides to `size`, ignoring their ratio, as Caffe does.
@@ -71,17 +74,14 @@ def decode(content: bytes, size: int, fit: str) -> np.ndarray:
       `(size, size, 3) uint8`, RGB.
 
     Raises:
-      BrokenImage: The bytes cannot be decoded.
+      BrokenImage: The bytes cannot be decoded, or are of too many pixels.
 
     Source:
       Krizhevsky et al. 2012, §2; Caffe's `examples/imagenet/create_imagenet.sh`.
     """
-    with _named(), Image.open(io.BytesIO(content)) as opened:
+    with _opened(content) as opened:
         image = _load(opened, size)
-        warped = fit == "warp"
-        target = (size, size) if warped else _to_short_side(image.size, size)
-        if image.size != target:
-            image = image.resize(target, _FILTER)
+        image = _warp(image, size) if fit == "warp" else _resize(image, size)
         left, top = (image.width - size) // 2, (image.height - size) // 2
         return np.asarray(image)[top : top + size, left : left + size]
 
@@ -90,34 +90,38 @@ def shrink(content: bytes, short_side: int, quality: int) -> bytes:
     """Returns an image as JPEG with a short side of a given length.
 
     Args:
-      content: JPEG, or any format that Pillow reads.
-      short_side: In pixels.
+      content: Of a format in `image_files.FORMATS`.
+      short_side: In pixels. The long side is at most 32 times as long: of a narrower
+        image the middle is kept.
       quality: Of the JPEG, 1 to 95.
 
     Raises:
       BrokenImage: The bytes cannot be decoded.
     """
-    with _named(), Image.open(io.BytesIO(content)) as opened:
-        image = _load(opened, short_side)
-        target = _to_short_side(image.size, short_side)
-        return _encode(image.resize(target, _FILTER), quality)
+    with _opened(content) as opened:
+        return _encode(_resize(_load(opened, short_side), short_side), quality)
 
 
 def as_jpeg(content: bytes) -> bytes:
     """Returns an RGB or gray JPEG unchanged, and anything else as RGB JPEG.
 
     As TFDS does with the 22 CMYK files and the one PNG of ImageNet. The pixels of a
-    JPEG are not decoded, so a truncated one passes.
+    JPEG are not decoded, so a truncated one passes. Of an image too long for JPEG the
+    middle is kept.
 
     Args:
-      content: JPEG, or any format that Pillow reads.
+      content: Of a format in `image_files.FORMATS`.
 
     Raises:
       BrokenImage: The bytes are not an image.
     """
-    with _named(), Image.open(io.BytesIO(content)) as image:
+    with _opened(content) as image:
         if image.format == "JPEG" and image.mode in ("RGB", "L"):
             return content
+        width, height = image.size
+        left, top = (max(0, side - _JPEG_SIDE) // 2 for side in image.size)
+        if left or top:
+            image = image.crop((left, top, width - left, height - top))
         return _encode(image.convert("RGB"), quality=100)
 
 
@@ -131,10 +135,28 @@ def _load(image: Image.Image, size: int) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    width, height = size
+def _resize(image: Image.Image, short_side: int) -> Image.Image:
+    """Resizes an image to a short side; of a narrow one the middle alone."""
+    width, height = image.size
     factor = short_side / min(width, height)
-    return round(width * factor), round(height * factor)
+    target = round(width * factor), round(height * factor)
+    # Of each end, in pixels of the result.
+    across, down = (max(0, side - _MAX_RATIO * short_side) // 2 for side in target)
+    left, top = across * width / target[0], down * height / target[1]
+    size = target[0] - 2 * across, target[1] - 2 * down
+    if image.size == size:
+        return image
+    return image.resize(size, _FILTER, (left, top, width - left, height - top))
+
+
+def _warp(image: Image.Image, size: int) -> Image.Image:
+    """Resizes an image to a square."""
+    width, height = image.size
+    # Pillow resizes the rows first: of a narrow, high image it would keep them all.
+    if height > max(width, _MAX_RATIO * size) and size > width:
+        image = image.resize((width, size), _FILTER)
+    target = size, size
+    return image if image.size == target else image.resize(target, _FILTER)
 
 
 def _encode(image: Image.Image, quality: int) -> bytes:

@@ -24,13 +24,14 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 from tqdm import tqdm
 
-from alexnet_jax.atomic import atomic_write, locked, remove_unfinished, write_file
+from alexnet_jax.atomic import atomic_write, remove_unfinished, write_file
 from alexnet_jax.data.preparation.jpeg import BrokenImage, Conversion
 from alexnet_jax.data.preparation.sources import Source
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
 
 SHARDS = shard_utils.ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
+_PLAN = "plan.txt"
 _IMAGES_PER_PROCESS = 2_000  # at least: to start one takes as long as to write so many
 
 
@@ -66,7 +67,8 @@ def write_shards(
     """Writes a data set as ArrayRecord; continues what a killed run began.
 
     Args:
-      builder: Has the folder and the features `image`, `label` and `file_name`.
+      builder: Has the folder, which this process alone prepares, and the features
+        `image`, `label` and `file_name`.
       sources: The examples of each split.
       conversion: What is done to the images.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
@@ -80,18 +82,13 @@ def write_shards(
     folder = target.with_name(f"{target.name}.incomplete")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / "lock"):
-            remove_unfinished(folder)
-            for part in folder.glob("*.part"):  # of a killed run of an earlier version
-                part.unlink()
-            shards = _plan(builder, sources, conversion, folder, on_broken)
-            _write_missing(builder, shards, workers or count_cores())
-            _finish(builder, shards, folder, target)
-    except BlockingIOError as error:
-        raise InputError(
-            f"data.data_dir: another process is preparing {folder}; wait until it is "
-            "finished"
-        ) from error
+        remove_unfinished(folder)
+        for part in folder.glob("*.part"):  # of a killed run of an earlier version
+            part.unlink()
+        shards = _plan(builder, sources, conversion, folder, on_broken)
+        _remove_damaged(shards)
+        _write_missing(builder, shards, workers or count_cores())
+        _finish(builder, shards, folder, target)
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -121,16 +118,26 @@ def _plan(
             )
             for index, (start, stop) in enumerate(itertools.pairwise(bounds))
         ]
-    plan = folder / "plan.txt"
+    plan = folder / _PLAN
     lines = [f"{split}: {source.digest()}" for split, source in sources.items()]
-    text = "\n".join([conversion.description, *lines, ""])
-    if plan.exists() and plan.read_text() != text:
+    text = "\n".join([conversion.description, *lines, ""]).encode()
+    if plan.exists() and plan.read_bytes() != text:
         raise InputError(
             f"data.data_dir: {folder} holds an unfinished preparation of other files, "
             "or with another conversion; to start over, delete that folder"
         )
     write_file(plan, text)
     return shards
+
+
+def _remove_damaged(shards: dict[str, list[Shard]]) -> None:
+    """Removes shards of an unfinished preparation that cannot be opened."""
+    for shard in itertools.chain(*shards.values()):
+        if shard.path.exists():
+            try:
+                _count_records(shard.path)
+            except RuntimeError:  # array_record's
+                shard.path.unlink()
 
 
 def _write_missing(
@@ -195,6 +202,8 @@ def _records(shard: Shard, broken: list[str]) -> Iterator[bytes]:
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     for name, label, content in shard.source.read():
         try:
+            if isinstance(content, BrokenImage):
+                raise content
             image = shard.conversion.convert(content)
         except BrokenImage as error:
             line = f"{name} ({error})"
@@ -235,8 +244,8 @@ def _finish(
     ]
     builder.info.set_splits(tfds.core.splits.SplitDict(infos))
     builder.info.write_to_directory(folder)
-    for name in ("plan.txt", "lock"):
-        (folder / name).unlink()
+    for name in (_PLAN, "lock"):  # version 0.1 had a lock there
+        (folder / name).unlink(missing_ok=True)
     folder.rename(target)
 
 

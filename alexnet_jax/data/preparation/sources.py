@@ -10,6 +10,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.hashing import Hasher
 from tensorflow_datasets.proto import tf_example_pb2
 
+from alexnet_jax.data.image_files import open_file
+from alexnet_jax.data.preparation.damage import check_features, named_damage
+from alexnet_jax.data.preparation.jpeg import BrokenImage
 from alexnet_jax.errors import InputError
 
 
@@ -25,8 +28,8 @@ class Source(Protocol):
     def part(self, start: int, stop: int) -> "Source":
         """Returns the examples from `start` up to `stop`, exclusive."""
 
-    def read(self) -> Iterator[tuple[str, str | int, bytes]]:
-        """Yields name, label and content of each image file."""
+    def read(self) -> Iterator[tuple[str, str | int, bytes | BrokenImage]]:
+        """Yields name, label and content of each image file, or why it has none."""
 
     def digest(self) -> str:
         """Returns a text that differs for other examples."""
@@ -72,13 +75,22 @@ class Files:
     def part(self, start: int, stop: int) -> "Files":
         return Files(self.files[start:stop])
 
-    def read(self) -> Iterator[tuple[str, str | int, bytes]]:
+    def read(self) -> Iterator[tuple[str, str | int, bytes | BrokenImage]]:
         for file in self.files:
+            content: bytes | BrokenImage
             try:
-                with open(file.path, "rb") as opened:
-                    opened.seek(file.offset)
-                    content = opened.read(file.size)
+                if file.offset:
+                    with open(file.path, "rb") as tar:
+                        tar.seek(file.offset)
+                        content = tar.read(file.size)
+                else:
+                    with open_file(file.path) as image:
+                        content = image.read(file.size)
             except OSError as error:
+                if not file.offset:  # a tar begins with a header
+                    reason = f"it cannot be read: {error.strerror or error}"
+                    yield file.name, file.label, BrokenImage(reason)
+                    continue
                 raise InputError(
                     f"data.manual_dir: {file.path} cannot be read "
                     f"({error.strerror or error}); repair or remove it, and run the "
@@ -126,17 +138,24 @@ class Records:
         first = self.start + start
         return Records(self.folder, self.split, first, self.start + stop, share)
 
-    def read(self) -> Iterator[tuple[str, str | int, bytes]]:
+    def read(self) -> Iterator[tuple[str, str | int, bytes | BrokenImage]]:
         source = open_records(self.folder, self.split)
         for index in range(self.start, self.stop):
-            yield parse(source[index])
+            with named_damage(self.folder):
+                example = parse(source[index])
+            yield example
 
     def digest(self) -> str:
         return f"{self.split} of {self.folder}, {len(self)} examples"
 
 
 def open_records(folder: Path, split: str) -> Any:
-    """Opens a prepared split; its examples are stored bytes, for `parse`."""
+    """Opens a prepared split; its examples are stored bytes, for `parse`.
+
+    Raises:
+      InputError: It names features that are not TFDS's, or is damaged.
+    """
+    check_features(folder)
     builder = tfds.builder_from_directory(folder)
     stored = tfds.decode.DeserializeMethod.RAW_BYTES
     return builder.as_data_source(split=split, deserialize_method=stored)

@@ -72,8 +72,18 @@ class Statistics:
         """
         try:
             with open_regular(path) as file, np.load(file) as arrays:
-                return cls(**arrays)
-        except Exception as error:  # of zip, zlib, NumPy: any kind
+                found = cls(**arrays)
+            channels = found.mean_image.shape[2:]
+            shapes = {name: array.shape for name, array in asdict(found).items()}
+            image = shapes.pop("mean_image")
+            square = shapes.pop("color_directions")
+            fits = len(image) == 3 and square == channels * 2
+            if not fits or {*shapes.values()} != {channels}:
+                raise ValueError("shapes that do not fit each other")
+            if not all(np.isfinite(array).all() for array in asdict(found).values()):
+                raise ValueError("NaN or inf")
+            return found
+        except Exception as error:  # on damaged bytes NumPy and zipfile raise any kind
             raise InputError(
                 f"statistics: {path} cannot be read ({type(error).__name__}); delete "
                 "it, or run python -m alexnet_jax.data.statistics NAME to write it "
@@ -132,7 +142,7 @@ def load_stored(folder: Path) -> Statistics | None:
 
 
 def load_or_measure(
-    path: Path, parts: Callable[[], Iterable[np.ndarray]]
+    path: Path, parts: Callable[[], Iterable[np.ndarray]], keep: bool = True
 ) -> Statistics:
     """Returns the statistics in a file; measures and keeps them if there are none.
 
@@ -142,6 +152,7 @@ def load_or_measure(
     Args:
       path: An `.npz` file in a data set's folder.
       parts: Returns the images, as `measure` takes them.
+      keep: Whether a file is written.
 
     Raises:
       InputError: There is no image, or one is broken.
@@ -151,6 +162,8 @@ def load_or_measure(
             return Statistics.load(path)
     print(f"measuring the training images in {path.parent}, once", flush=True)
     found = measure(parts())
+    if not keep:
+        return found
     try:
         found.save(path)
     except OSError as error:

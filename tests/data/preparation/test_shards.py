@@ -1,5 +1,4 @@
 import contextlib
-import fcntl
 import io
 import resource
 import shutil
@@ -118,11 +117,18 @@ class TestContinuing:
             load(zoo, tmp_path)
         assert plan.read_text() == "something else"
 
-    def test_two_at_a_time(self, zoo, unfinished, tmp_path):
-        with (unfinished / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with pytest.raises(InputError, match="another process is preparing"):
+    def test_a_shard_that_is_damaged_is_written_again(
+        self, zoo, prepared, unfinished, tmp_path, monkeypatch
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(shards, "_finish", lambda *args: None)
+            with pytest.raises(InputError, match="is not prepared"):
                 load(zoo, tmp_path)
+        first, second, *_ = sorted(unfinished.glob("*array_record*"))
+        first.write_bytes(first.read_bytes()[:1000])
+        second.write_bytes(b"")
+        (unfinished / "lock").touch()  # of version 0.1
+        check_complete(load(zoo, tmp_path), prepared, 8)
 
 
 def test_a_preparation_of_version_0_1_is_continued(zoo, unfinished, tmp_path):

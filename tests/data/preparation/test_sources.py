@@ -65,6 +65,17 @@ def test_a_file_that_is_gone(files):
         list(source.read())
 
 
+def test_records_that_are_damaged(tmp_path):
+    folder = write_folder(tmp_path / "zoo", 3, 1)
+    builder = image_folder.load(tmp_path / "data", str(folder), "fail")
+    (path,) = Path(builder.data_path).glob("*train.array_record*")
+    content = bytearray(path.read_bytes())
+    content[1_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="data.data_dir: .* is damaged .*hash mism"):
+        list(Records.of(builder, "train").read())
+
+
 def test_records_are_those_of_a_prepared_copy(tmp_path):
     folder = write_folder(tmp_path / "zoo", 3, 1)
     builder = image_folder.load(tmp_path / "data", str(folder), "fail")

@@ -1,0 +1,80 @@
+"""Image files: what is opened at all, and how."""
+
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+# Those that Pillow decodes itself and people keep pictures in. Of the others, EPS
+# starts Ghostscript. PPM stands for PBM, PGM and PNM too, and JPEG for MPO.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+
+MAX_PIXELS = 100_000_000  # of an image; Pillow's own limit is higher
+MAX_BYTES = 1 << 30  # of a file
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """Opens an image of one of `FORMATS`; nothing is decoded yet.
+
+    Args:
+      file: The image; not closed with it.
+
+    Raises:
+      OSError: It is in none of the formats; other errors are Pillow's.
+    """
+    return Image.open(file, formats=FORMATS)
+
+
+def open_file(path: Path | str) -> IO[bytes]:
+    """Opens a regular file to read; never waits, as for a FIFO's writer.
+
+    Raises:
+      OSError: It cannot be opened, is no regular file, or is larger than `MAX_BYTES`.
+    """
+    file_size(path)  # to open a device may already do something
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    try:
+        _check(os.fstat(file.fileno()))
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def file_size(path: Path | str) -> int:
+    """Returns the bytes of a regular file.
+
+    Raises:
+      OSError: As of `open_file`.
+    """
+    found = os.stat(path)
+    _check(found)
+    return found.st_size
+
+
+def printable(name: Path | str) -> str:
+    """Returns a file's name in UTF-8, with backslashes where it is in another code."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _check(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"it is {_kind(found.st_mode)}, not a regular file")
+    if found.st_size > MAX_BYTES:
+        raise OSError(f"it has {found.st_size:,} bytes, more than {MAX_BYTES:,}")
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")

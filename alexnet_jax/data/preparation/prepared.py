@@ -1,0 +1,161 @@
+"""The door to prepared copies: missing ones are prepared, damaged ones replaced."""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tensorflow_datasets as tfds
+
+from alexnet_jax.data.preparation.damage import (
+    INFO_FILE,
+    DamagedData,
+    NotPrepared,
+    check_features,
+    named_damage,
+)
+from alexnet_jax.data.preparation.lock import preparation_lock
+from alexnet_jax.errors import InputError
+
+Builder = TypeVar("Builder", bound=tfds.core.DatasetBuilder)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a folder of prepared data sets is treated.
+
+    Attributes:
+      may_write: Whether data sets may be prepared there and copies kept.
+      check: Reads all of a copy, which is replaced if that raises DamagedData.
+    """
+
+    may_write: bool = True
+    check: Callable[[Any], object] | None = None
+
+
+# Not a parameter: loaders have no part in it, and users write loaders.
+_access: ContextVar[Access | None] = ContextVar("access", default=None)
+
+
+@contextlib.contextmanager
+def accessed(access: Access) -> Iterator[None]:
+    """Opens data sets in a certain way while the context lasts."""
+    token = _access.set(access)
+    try:
+        yield
+    finally:
+        _access.reset(token)
+
+
+def may_write() -> bool:
+    """Whether the folder of prepared data sets may be written now."""
+    return (_access.get() or Access()).may_write
+
+
+def open_prepared(
+    folder: Path, create: Callable[[], Builder], write: Callable[[Builder], None]
+) -> Builder:
+    """Opens a prepared copy; prepares it first if it is missing or damaged.
+
+    Of several processes one prepares, and the others wait. A damaged copy is renamed,
+    and gets its name back if another one cannot be prepared.
+
+    Args:
+      folder: Where the copy is.
+      create: Returns its builder.
+      write: Prepares it with a builder.
+
+    Raises:
+      NotPrepared: The copy is missing, and the folder may only be read.
+      DamagedData: It is damaged, and the folder may only be read.
+      InputError: It can be neither read nor prepared.
+    """
+    access = _access.get() or Access()
+    if access.check is None:
+        try:
+            return _read(folder, create)
+        except (NotPrepared, DamagedData):
+            if not access.may_write:
+                raise
+    with preparation_lock(folder):
+        try:
+            builder = _read(folder, create)  # another process may have prepared it
+            if access.check is not None:
+                access.check(builder)
+            return builder
+        except NotPrepared:
+            try:
+                write(create())
+            except InputError:
+                # Without locks another process may have prepared it meanwhile.
+                with contextlib.suppress(NotPrepared, DamagedData):
+                    return _read(folder, create)
+                raise
+        except DamagedData as found:
+            with _replaced(found):
+                write(create())
+        return _read(folder, create)
+
+
+def _read(folder: Path, create: Callable[[], Builder]) -> Builder:
+    if not os.path.lexists(folder):
+        raise NotPrepared(f"data.data_dir: {folder} is not prepared")
+    with named_damage(folder):
+        check_features(folder)
+        builder = create()
+        splits, features = builder.info.splits, builder.info.features
+        if "train" not in splits or not {"test", "validation"} & {*splits}:
+            raise DamagedData(folder, f"{INFO_FILE} names the splits {[*splits]}")
+        if None in features["image"].shape:  # others are decoded, and seen then
+            present = {*os.listdir(folder)}
+            for split in splits.values():
+                missing = {Path(path).name for path in split.filepaths} - present
+                if missing:
+                    raise DamagedData(folder, f"{min(missing)} is missing")
+    return builder
+
+
+@contextlib.contextmanager
+def _replaced(damage: DamagedData) -> Iterator[None]:
+    """Sets a damaged copy aside while another is prepared in its place."""
+    folder = damage.folder
+    aside = folder.with_name(f"{folder.name}.damaged")
+    try:
+        if aside.is_symlink() or aside.is_file():
+            aside.unlink()
+        elif aside.exists():
+            shutil.rmtree(aside)
+        folder.rename(aside)
+    except OSError as error:
+        raise InputError(
+            f"data.data_dir: {folder} is damaged ({damage.reason}) and cannot be "
+            f"replaced ({error.strerror or error}); choose another data.data_dir"
+        ) from error
+    print(
+        f"damaged   {folder} ({damage.reason}): prepared anew; the old copy is kept as "
+        f"{aside.name}",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            aside.rename(folder)
+        if isinstance(error, InputError):
+            raise InputError(
+                f"data.data_dir: {folder} is damaged ({damage.reason}) and cannot be "
+                f"prepared anew: {error}"
+            ) from error
+        raise
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Removes what a killed process left of preparing a folder with TFDS's writer."""
+    for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        shutil.rmtree(left, ignore_errors=True)
