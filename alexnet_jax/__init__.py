@@ -47,9 +47,11 @@ _MODULES = {
 }
 
 
-if getattr(sys, "argv", [])[:1] == ["-m"]:
+if getattr(sys, "argv", [])[:1] == ["-m"] and any(
+    word.startswith("alexnet_jax.") for word in sys.orig_argv
+):
     # A command, `python -m alexnet_jax.NAME`, whose imports take seconds: signals end
-    # it in one line from the first of them on.
+    # it in one line from the first of them on. Another module's `-m` is its own.
     from alexnet_jax.terminal.signals import end_at_once
 
     end_at_once()
