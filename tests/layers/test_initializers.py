@@ -49,7 +49,7 @@ def draw(name, scheme, **fields):
 def check_uniform(layer, name):
     """PyTorch's: kernel and bias within 1/√fan_in."""
     kernel, bias = layer["kernel"], layer["bias"]
-    bound = 1 / np.sqrt(np.prod(kernel.shape[:-1]))
+    bound = np.float32(1 / np.sqrt(np.prod(kernel.shape[:-1])))
     assert max(np.abs(kernel).max(), np.abs(bias).max()) <= bound, name
     assert np.abs(kernel).max() > 0.99 * bound, name
     np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.05)
