@@ -36,7 +36,7 @@ summary: install ## List the networks
 results: install ## Write the tables of README and docs/results.md from results/
 	$(BIN)/python -m benchmarks.readme_tables
 
-test: install ## Run the quick tests, two at a time, in 4 minutes
+test: install ## Run the quick tests, two at a time, in 5 minutes
 	$(PYTEST) -m "not e2e and not heavy and not slow"
 
 test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
