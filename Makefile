@@ -36,13 +36,13 @@ summary: install ## List the networks
 results: install ## Write the tables of README and docs/results.md from results/
 	$(BIN)/python -m benchmarks.readme_tables
 
-test: install ## Run the quick tests, two at a time, in 4 minutes
+test: install ## Run the quick tests, two at a time, in 5 minutes
 	$(PYTEST) -m "not e2e and not heavy and not slow"
 
 test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
 	JAX_ENABLE_X64=1 $(PYTEST) -m "not e2e and not heavy and not slow"
 
-test-all: install ## Run all tests but the slow ones, in 15 minutes
+test-all: install ## Run all tests but the slow ones, in 18 minutes
 	$(PYTEST)
 
 test-slow: install ## Run the tests that take minutes

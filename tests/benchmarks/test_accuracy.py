@@ -21,7 +21,9 @@ def test_the_table_is_what_was_measured():
 def test_errors_are_against_float64():
     """Of Winograd's algorithm more than of XLA's form; of a wrong function all."""
     conv, x = Conv(32, (3, 3), name="conv"), noise(2, 13, 13, 32)
-    weights = {"params": {"kernel": noise(3, 3, 32, 32), "bias": jnp.zeros(32)}}
+    weights = {
+        "params": {"kernel": noise(3, 3, 32, 32), "bias": jnp.zeros(32, jnp.float32)}
+    }
     ours, plain = accuracy.measure(conv.apply, weights, x)
     for one, other in zip(ours, plain, strict=True):
         assert 1e-8 < other < one < 1e-4

@@ -87,4 +87,4 @@ class TestConv:
         conv = Conv(features, (3, 3), feature_group_count=2, name="conv2")
         line = f"conv2: {what} channels must be a multiple of its 2 groups; got 5"
         with pytest.raises(InputError, match=line):
-            conv.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels)))
+            conv.init(jax.random.key(0), jnp.zeros((1, 8, 8, channels), jnp.float32))

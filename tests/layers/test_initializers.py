@@ -49,7 +49,7 @@ def draw(name, scheme, **fields):
 def check_uniform(layer, name):
     """PyTorch's: kernel and bias within 1/√fan_in."""
     kernel, bias = layer["kernel"], layer["bias"]
-    bound = 1 / np.sqrt(np.prod(kernel.shape[:-1]))
+    bound = np.float32(1 / np.sqrt(np.prod(kernel.shape[:-1])))
     assert max(np.abs(kernel).max(), np.abs(bias).max()) <= bound, name
     assert np.abs(kernel).max() > 0.99 * bound, name
     np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.05)
@@ -132,7 +132,7 @@ def test_layers_do_not_share_draws():
 
 
 def params_of(layer, shape):
-    draw = jax.jit(lambda key: layer.init(key, jnp.zeros(shape))["params"])
+    draw = jax.jit(lambda key: layer.init(key, jnp.zeros(shape, jnp.float32))["params"])
     return jax.device_get(draw(jax.random.key(0)))
 
 
@@ -173,7 +173,7 @@ def test_a_layer_without_a_scheme_follows_its_own_inits():
 def test_an_unknown_scheme(layer):
     layer = layer.clone(initializer="kaiming", name="head")
     with pytest.raises(InputError, match="^head: initializer must be None or one of "):
-        layer.init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+        layer.init(jax.random.key(0), jnp.zeros((1, 3, 3, 2), jnp.float32))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -279,7 +279,7 @@ def check_paper(params):
 def test_every_door_draws_the_same():
     model, image = (
         create_model("alexnet_paper", width=1 / 16),
-        jnp.zeros((1, 67, 67, 1)),
+        jnp.zeros((1, 67, 67, 1), jnp.float32),
     )
     doors = {
         "init": lambda: model.init(init_keys(), image),
@@ -301,7 +301,7 @@ def test_every_door_draws_the_same():
     "module", [Nested(), Body(nn.remat), Body(nn.jit)], ids=["nested", "remat", "jit"]
 )
 def test_a_network_in_a_users_module_is_drawn_as_by_its_author(module):
-    image = jnp.zeros((1, 67, 67, 1))
+    image = jnp.zeros((1, 67, 67, 1), jnp.float32)
     params = jax.jit(lambda: module.init(init_keys(), image)["params"])()
     check_paper(jax.device_get(params.get("body", params)["alexnet"]))
 
@@ -313,7 +313,7 @@ def test_networks_side_by_side_are_drawn_apart():
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
     )(width=1 / 16)
-    images = jnp.zeros((2, 1, 67, 67, 1))
+    images = jnp.zeros((2, 1, 67, 67, 1), jnp.float32)
     params = jax.device_get(jax.jit(lambda: both.init(init_keys(), images)["params"])())
     for place in range(2):
         check_paper(jax.tree.map(lambda leaf, place=place: leaf[place], params))

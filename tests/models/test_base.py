@@ -85,7 +85,7 @@ def test_a_layer_in_two_places_of_a_table_is_two():
 @pytest.mark.heavy
 def test_dropout_is_active_in_training_alone():
     model = create_model("alexnet_half", num_classes=3, width=1 / 16)
-    image = jnp.ones((2, 67, 67, 1))
+    image = jnp.ones((2, 67, 67, 1), jnp.float32)
     variables = jax.jit(model.init)(init_keys(), image)
 
     def logits(model, seed):

@@ -61,19 +61,21 @@ class Net(Classifier):
 def test_too_small_images(door, width, size):
     end = "is too small for LeNet: layer 6, avg_pool, has no output; use "
     with pytest.raises(InputError, match=f"^image_size {size} {end}"):
-        door(create_model("lenet5"), jnp.zeros((1, 11, width, 3)))
+        door(create_model("lenet5"), jnp.zeros((1, 11, width, 3), jnp.float32))
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("size", [0, 1, 11])
 def test_every_network_says_so(name, size):
     with pytest.raises(InputError, match=f"^image_size {size} .*, has no output; use "):
-        jax.eval_shape(create_model(name).init, KEY, jnp.zeros((2, size, size, 1)))
+        jax.eval_shape(
+            create_model(name).init, KEY, jnp.zeros((2, size, size, 1), jnp.float32)
+        )
 
 
 def test_too_small_for_a_users_network():
     with pytest.raises(InputError, match="^image_size 0 .* UserNet: layer 1, "):
-        UserNet().init(KEY, jnp.zeros((1, 0, 0, 1)))
+        UserNet().init(KEY, jnp.zeros((1, 0, 0, 1), jnp.float32))
 
 
 @every_door
@@ -81,7 +83,7 @@ def test_something_else_than_images(door):
     message = r"^images must have shape \(batch, height,"
     for shape in ((28, 28, 1), (2, 28, 28), (), (1, 28, 28, 0)):
         with pytest.raises(InputError, match=message):
-            door(create_model("lenet5"), jnp.zeros(shape))
+            door(create_model("lenet5"), jnp.zeros(shape, jnp.float32))
 
 
 @every_door
@@ -95,7 +97,7 @@ def test_something_else_than_images(door):
 def test_fields_that_cannot_be(door, field, value, message):
     for kind in (MODELS["lenet5"], Net):
         with pytest.raises(InputError, match=message):
-            door(kind(**{field: value}), jnp.zeros((1, 28, 28, 1)))
+            door(kind(**{field: value}), jnp.zeros((1, 28, 28, 1), jnp.float32))
 
 
 @pytest.mark.parametrize(
@@ -104,14 +106,14 @@ def test_fields_that_cannot_be(door, field, value, message):
 )
 def test_other_fields_that_cannot_be(fields):
     with pytest.raises(InputError, match="^model.(init|num_classes) must be "):
-        Net(**fields).init(KEY, jnp.zeros((1, 28, 28, 1)))
+        Net(**fields).init(KEY, jnp.zeros((1, 28, 28, 1), jnp.float32))
 
 
 @pytest.mark.parametrize("name", ["alexnet_2012", "lenet5"])
 def test_an_empty_batch_is_none(name):
     fields = {} if name == "lenet5" else {"width": 1 / 16}
     model = create_model(name, training=False, **fields)
-    images = jnp.zeros((0, 67, 67, 1))
+    images = jnp.zeros((0, 67, 67, 1), jnp.float32)
     assert model.layer_shapes(images.shape)[-1][1] == (0, 10)
     variables = jax.jit(model.init)(KEY, images)
     assert jax.jit(model.apply)(variables, images).shape == (0, 10)
@@ -153,12 +155,12 @@ def test_a_net_without_layers(door):
     for kind, got in ((WithoutNet, "NoneType"), (AList, "tuple")):
         rule = f"^{kind.__name__} must fill self.net with an nn.Sequential in its setup"
         with pytest.raises(InputError, match=f"{rule}; got {got}"):
-            door(kind(), jnp.zeros((1, 8, 8, 1)))
+            door(kind(), jnp.zeros((1, 8, 8, 1), jnp.float32))
 
 
 @by_layers
 def test_a_net_that_can_be_called_alone(door):
-    image = jnp.zeros((1, 8, 8, 1))
+    image = jnp.zeros((1, 8, 8, 1), jnp.float32)
     logits, _ = OneLayer().init_with_output(KEY, image)
     assert logits.shape == (1, 8, 8, 10)
     with pytest.raises(InputError, match="^OneLayer must fill self.net with .*; got D"):
@@ -171,7 +173,7 @@ def test_a_layer_that_returns_no_array(door):
     with pytest.raises(
         InputError, match="^Net: layer 2, .* return an array; got tuple"
     ):
-        door(two, jnp.zeros((1, 8, 8, 1)))
+        door(two, jnp.zeros((1, 8, 8, 1), jnp.float32))
 
 
 class Block(nn.Module):
@@ -183,7 +185,7 @@ class Block(nn.Module):
 def test_plain_layers_follow_their_own_inits_by_default():
     ones = nn.initializers.ones
     net = Net(layers=(lambda: nn.Dense(10, bias_init=ones),))
-    params = net.init(KEY, jnp.zeros((1, 4, 4, 1)))["params"]
+    params = net.init(KEY, jnp.zeros((1, 4, 4, 1), jnp.float32))["params"]
     np.testing.assert_array_equal(params["net"]["layers_1"]["bias"], np.ones(10))
 
 
@@ -204,7 +206,7 @@ def test_a_named_scheme_is_not_ignored(door, layer, name):
         InputError,
         match=f"^Net: layer {name} does not follow model.init 'torch'; make it with ",
     ):
-        door(model, jnp.zeros((1, 8, 8, 1)))
+        door(model, jnp.zeros((1, 8, 8, 1), jnp.float32))
 
 
 def test_a_users_layer_follows_a_named_scheme():
@@ -213,7 +215,9 @@ def test_a_users_layer_follows_a_named_scheme():
             head = Dense(self.num_classes, initializer=self.scheme())
             self.net = nn.Sequential([flatten, head])
 
-    params = Followed(initializer="caffe").init(KEY, jnp.zeros((1, 9, 9, 9)))["params"]
+    params = Followed(initializer="caffe").init(
+        KEY, jnp.zeros((1, 9, 9, 9), jnp.float32)
+    )["params"]
     assert np.std(params["net"]["layers_1"]["kernel"]) == pytest.approx(0.01, rel=0.1)
 
 
@@ -224,11 +228,11 @@ def test_a_mistake_in_setup_is_shown_as_it_is():
 
     for door in DOORS.values():
         with pytest.raises(AttributeError, match="flaten"):
-            door(Typo(), jnp.zeros((1, 8, 8, 1)))
+            door(Typo(), jnp.zeros((1, 8, 8, 1), jnp.float32))
 
 
 def test_weights_are_applied_whatever_drew_them():
-    image = jnp.ones((1, 8, 8, 1))
+    image = jnp.ones((1, 8, 8, 1), jnp.float32)
     plain = Net(layers=(lambda: nn.Dense(10),))
     variables = plain.init(KEY, image)
     logits = plain.clone(initializer="torch").apply(variables, image)

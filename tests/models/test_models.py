@@ -207,7 +207,12 @@ def small_network(name):
     return model, model.init(init_keys(), images), images
 
 
-@pytest.mark.parametrize("name", TABLE)
+# All kinds of layers; in the quick tests these alone.
+KINDS = "alexnet_d2l", "alexnet_2012", "caffenet", "alexnet_torchvision", "lenet5"
+ALL = [pytest.param(n, marks=[pytest.mark.heavy] * (n not in KINDS)) for n in TABLE]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_forward_mode_agrees_with_reverse_mode(name):
     model, variables, images = small_network(name)
     direction = jax.tree.map(lambda a: 0.1 * noise(*a.shape), (variables, images))
@@ -226,7 +231,7 @@ def test_forward_mode_agrees_with_reverse_mode(name):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_hessian_is_the_same_in_both_orders(name):
     model, variables, images = small_network(name)
     direction = jax.tree.map(lambda a: 0.1 * noise(*a.shape), variables)
@@ -244,7 +249,7 @@ def test_the_hessian_is_the_same_in_both_orders(name):
     compare(*jax.jit(products)(variables, direction), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", ALL)
 def test_batches_of_no_size_yet_and_of_none(name):
     """A program exported once serves every batch; an empty batch has no logits."""
     model, variables, images = small_network(name)

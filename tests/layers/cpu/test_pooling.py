@@ -89,7 +89,7 @@ def test_windows_with_nan_and_infinities(pool, with_relu):
 
     def gradient(x):
         y, backward = jax.vjp(layer, x)
-        return backward(jnp.arange(1.0, y.size + 1).reshape(y.shape))[0]
+        return backward(jnp.arange(1, y.size + 1, dtype=x.dtype).reshape(y.shape))[0]
 
     got = jax.jit(gradient)(x)
     with plain_forms():

@@ -28,7 +28,10 @@ def test_it_is_one_after_the_other(pool, dtype):
 
 def test_what_was_pooled_need_not_stay():
     """On a CPU; with ReLU first its gradient wants every unit."""
-    image, kernels = jnp.ones((4, 33, 33, 64)), [jnp.zeros((64, 64))] * 2
+    image, kernels = (
+        jnp.ones((4, 33, 33, 64), jnp.float32),
+        [jnp.zeros((64, 64), jnp.float32)] * 2,
+    )
 
     def planned(way):
         def loss(kernels):
