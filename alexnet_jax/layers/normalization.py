@@ -155,7 +155,7 @@ def _normalize(
     """
 
     def normalize(x: jax.Array) -> jax.Array:
-        wide = _widen(x)
+        wide = widen(x)
         denominator = _denominator(wide, window, k, scale)
         return (wide * _power(denominator, beta)).astype(x.dtype)
 
@@ -163,7 +163,7 @@ def _normalize(
         return normalize(x), x
 
     def backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-        wide, incoming = _widen(x), _widen(gradient)
+        wide, incoming = widen(x), widen(gradient)
         denominator = _denominator(wide, window, k, scale)
         power = _power(denominator, beta)
         # Each unit has a part in all the sums whose window it lies in: the mirrored
@@ -176,7 +176,8 @@ def _normalize(
     return with_gradient(normalize, forward, backward)(x)
 
 
-def _widen(x: jax.Array) -> jax.Array:
+def widen(x: jax.Array) -> jax.Array:
+    """Returns the input in float32 at least: what is summed is rounded once."""
     return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 

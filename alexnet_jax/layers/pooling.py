@@ -12,6 +12,7 @@ from jax import lax
 from alexnet_jax.layers.conv import ceil_padding
 from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.pooling import strided_max_pool
+from alexnet_jax.layers.normalization import widen
 
 
 def max_pool(x: jax.Array, *, then_relu: bool = False) -> jax.Array:
@@ -81,7 +82,7 @@ def avg_pool_3x3(x: jax.Array) -> jax.Array:
         zero, edges = np.zeros((), x.dtype), ((0, 0), *_overhang(x, 3), (0, 0))
         return lax.reduce_window(x, zero, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), edges)
 
-    wide = _widen(x)
+    wide = widen(x)
     mean = total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
     return mean.astype(x.dtype)
 
@@ -89,7 +90,7 @@ def avg_pool_3x3(x: jax.Array) -> jax.Array:
 def avg_pool(x: jax.Array) -> jax.Array:
     """Average pooling: 2×2 windows at stride 2. `(B, H, W, C)` → `(B, H/2, W/2, C)`."""
     # `nn.avg_pool` divides by an integer, which strict promotion refuses.
-    wide = _widen(x)
+    wide = widen(x)
     total = nn.pooling.pool(wide, 0.0, jax.lax.add, (2, 2), (2, 2), padding="VALID")
     return (total / 4.0).astype(x.dtype)
 
@@ -108,7 +109,7 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
 
     Source: PyTorch `AdaptiveAvgPool2d`.
     """
-    y = _widen(x)
+    y = widen(x)
     for axis in (1, 2):
         size = x.shape[axis]
         if size in (0, 6):  # no pixels: `layer_shapes` raises the error
@@ -120,8 +121,3 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
         mean = jnp.tensordot(shares, y, (1, axis), precision=lax.Precision.HIGHEST)
         y = jnp.moveaxis(mean, 0, axis)
     return y if y.dtype == x.dtype else y.astype(x.dtype)
-
-
-def _widen(x: jax.Array) -> jax.Array:
-    """Returns the input in float32 at least: a mean is rounded once, at its end."""
-    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
