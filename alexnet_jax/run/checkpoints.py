@@ -19,6 +19,7 @@ from alexnet_jax.atomic import atomic_folder, remove_folder, write_file
 from alexnet_jax.errors import RunError
 from alexnet_jax.parallel.multihost import to_host
 from alexnet_jax.run.checksums import (
+    find_difference,
     find_missing_arrays,
     step_folders,
     write_checksums,
@@ -151,9 +152,9 @@ class Checkpoints:
             )
             for name, content in self.kept_files.items():
                 write_file(part / name, content)
-            fault = find_missing_arrays(part)
+            fault = find_missing_arrays(part) or find_difference(part, state)
             if fault is not None:
-                raise OSError(f"what was written cannot be read back: {fault}")
+                raise OSError(f"read back, {fault}")
             write_checksums(part, time.perf_counter() - start)
             self._check_place()
             if os.path.lexists(folder):  # a foreign file, or the like

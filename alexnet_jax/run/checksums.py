@@ -2,14 +2,18 @@
 
 Orbax restores a flipped byte as a wrong number and takes an emptied folder for the
 newest checkpoint; checksums reveal both. That all arrays are among the files is looked
-up besides.
+up besides; each is read back once, before there are checksums.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorstore as ts
+from flax import traverse_util
 
 from alexnet_jax.atomic import read_regular, write_file
 
@@ -107,8 +111,7 @@ def find_missing_arrays(folder: Path) -> str | None:
             for leaf in tree
             if not leaf["value_metadata"]["skip_deserialize"]  # None
         }
-        base = {"driver": "file", "path": f"{folder / ARRAYS}/"}
-        store = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        store = ts.KvStore.open(_store(folder)).result()
         stored = {key.decode() for key in store.list().result()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = " ".join(str(error).split())
@@ -121,6 +124,44 @@ def find_missing_arrays(folder: Path) -> str | None:
         some = ", ".join(missing[:3]) or "all"
         return f"{len(missing) or 'all'} of its arrays are not in it: {some}"
     return None
+
+
+def find_difference(folder: Path, state: Mapping[str, Any]) -> str | None:
+    """Reads the arrays of a checkpoint; returns which is not as it was saved.
+
+    Args:
+      folder: The checkpoint's.
+      state: What was saved: nested dicts of NumPy arrays and None.
+
+    Returns:
+      None if every byte is as it was.
+    """
+    for path, array in traverse_util.flatten_dict(dict(state)).items():
+        if array is None:
+            continue
+        name = ".".join(path)
+        try:  # one at a time, so that no second state is in memory
+            kvstore = _store(folder) | {"path": f"{name}/"}
+            stored = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
+            found = stored.read().result()
+        except (OSError, ValueError) as error:
+            text = " ".join(str(error).split())
+            return f"{name} cannot be read ({text[:100]})"
+        same = (found.shape, found.dtype) == (array.shape, array.dtype)
+        if not same or not np.array_equal(_bytes(found), _bytes(array)):
+            return f"{name} is not as it was saved"
+    return None
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """Returns an array's bytes: NaN equals itself, -0.0 does not equal 0.0."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _store(folder: Path) -> dict[str, Any]:
+    """Returns TensorStore's description of a checkpoint's arrays."""
+    base = {"driver": "file", "path": f"{folder / ARRAYS}/"}
+    return {"driver": "ocdbt", "base": base}
 
 
 def has_checksums(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from alexnet_jax.run.folder import named_disk_errors, workdir_lock
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.rows import scan_rows
 from alexnet_jax.train import train_and_evaluate
+from tests.faults.campaign import KINDS
 from tests.helpers import checkpoint_of, metrics_of
 
 
@@ -133,11 +134,32 @@ class TestUnfinishedCheckpoints:
             "of its arrays are not in it" in line
         )
 
-    def test_what_was_written_is_looked_up(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(checkpoints, "find_missing_arrays", lambda folder: "gone")
+    @pytest.mark.parametrize(
+        ("spoil", "fault"),
+        [
+            (None, "is not as it was saved"),
+            (KINDS["flipped bit"], "is not as it was saved"),
+            (KINDS["truncated file"], "cannot be read"),
+        ],
+    )
+    def test_what_was_written_is_read_back(self, tmp_path, monkeypatch, spoil, fault):
+        """The arrays' writer does something else than it was told, without an error."""
         made = Checkpoints(tmp_path / "checkpoints", keep=1)
-        made.save(1, {"params": {"kernel": np.ones(3)}}, {})
-        with pytest.raises(RunError, match="read back: gone.; there is none yet"):
+        write = made._writer.save
+        kernel = np.random.default_rng(0).normal(size=100_000)
+
+        def save(folder, args):
+            write(folder, args=args)
+            if spoil is None:
+                args.default.item["params"] = {"kernel": -kernel}
+            else:
+                files = (folder / "default").rglob("*")
+                spoil(max(files, key=lambda path: path.stat().st_size))
+
+        monkeypatch.setattr(made._writer, "save", save)
+        made.save(1, {"params": {"kernel": kernel}}, {})
+        words = rf"read back, params.kernel {fault}.*\); there is none yet"
+        with pytest.raises(RunError, match=words):
             made.close()
         assert not list((tmp_path / "checkpoints").iterdir())
 
