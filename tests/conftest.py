@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.config import default_config
-from alexnet_jax.data import Batches, shapes
+from alexnet_jax.data import Batches, fashion_mnist, shapes
 from alexnet_jax.data.digits import load
 from alexnet_jax.train import train_and_evaluate
 
@@ -127,3 +127,13 @@ def fashion_files():
     if not folder:
         pytest.skip("FASHION_MNIST_DIR names no folder with the original files")
     return Path(folder).absolute()
+
+
+@pytest.fixture(scope="session")
+def fashion_dir(fashion_files, tmp_path_factory):
+    """A folder in which Fashion-MNIST lies prepared; to be left as it is."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers
+        folder = folder.parent
+    fashion_mnist.load(folder / "fashion", str(fashion_files))
+    return folder / "fashion"

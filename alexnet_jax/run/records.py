@@ -145,5 +145,8 @@ def whole_rows(
     missing = {row["step"]: row for row in stored if row["step"] not in rows}
     if missing:
         steps = ", ".join(f"{number:,}" for number in sorted(missing))
-        print(f"warning   {path}: no row of step {steps}; taken from the checkpoints")
+        print(
+            f"warning   {path} lacks rows; those of step {steps} are taken from the "
+            "checkpoints, others are lost"
+        )
     return [row for _, row in sorted((rows | missing).items())]

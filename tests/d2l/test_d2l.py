@@ -101,12 +101,9 @@ class TestData:
         assert digits.visualize(batch, labels=["a", "b"])[0].get_title() == "a"
 
     @pytest.mark.heavy
-    def test_fashion_mnist_has_d2ls_labels(self, fashion_files, tmp_path):
+    def test_fashion_mnist_has_d2ls_labels(self, fashion_dir):
         data = d2l.FashionMNIST(
-            batch_size=128,
-            resize=(224, 224),
-            manual_dir=str(fashion_files),
-            data_dir=str(tmp_path),
+            batch_size=128, resize=(224, 224), data_dir=str(fashion_dir)
         )
         names = (
             "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle boot"

@@ -76,14 +76,6 @@ class TestWithoutFiles:
         np.testing.assert_array_equal(fashion_mnist.read_idx(path), pixels)
 
 
-@pytest.fixture(scope="module")
-def fashion_dir(fashion_files, tmp_path_factory):
-    """Fashion-MNIST prepared from the original files."""
-    folder = tmp_path_factory.mktemp("fashion")
-    fashion_mnist.load(folder, str(fashion_files))
-    return folder
-
-
 @pytest.mark.heavy
 class TestWithFiles:
     def test_every_image_is_there(self, fashion_files, fashion_dir):
@@ -117,16 +109,6 @@ class TestWithFiles:
         monkeypatch.setattr(fashion_mnist, "prepare", None)  # a call would fail
         load(fashion_dir)
 
-    def test_what_is_damaged_is_prepared_anew(
-        self, fashion_files, fashion_dir, tmp_path, capsys
-    ):
-        folder = tmp_path / "fashion_mnist" / "3.0.1"
-        kept = shutil.ignore_patterns("*train*", "*.npz")
-        shutil.copytree(fashion_dir / "fashion_mnist" / "3.0.1", folder, ignore=kept)
-        data = load(tmp_path, fashion_files)
-        assert len(data.train.label) == 60_000
-        assert f"damaged   {folder} (" in capsys.readouterr().err
-
     def test_the_host_holds_small_images_alone(self, fashion_dir):
         data = load(fashion_dir)
         train, test = data.train, data.test
@@ -134,8 +116,11 @@ class TestWithFiles:
         assert held < 60_000_000
         assert train.batch(0)["image"].shape == (128, 28, 28, 1)
 
-    def test_download(self, fashion_files, tmp_path, monkeypatch):
-        """Through a proxy on this machine that serves the original files."""
+    def test_download(self, fashion_files, fashion_dir, tmp_path, monkeypatch, capsys):
+        """For a damaged copy, through a proxy that serves the original files."""
+        folder = tmp_path / "fashion_mnist" / "3.0.1"
+        kept = shutil.ignore_patterns("*train*", "*.npz")
+        shutil.copytree(fashion_dir / "fashion_mnist" / "3.0.1", folder, ignore=kept)
         asked = []
 
         class Proxy(BaseHTTPRequestHandler):
@@ -166,6 +151,7 @@ class TestWithFiles:
             server.server_close()
         assert sorted(asked) == sorted(fashion_mnist.FILES)
         assert len(train.label) == 60_000
+        assert f"damaged   {folder} (" in capsys.readouterr().err
 
 
 def hashes(images, labels):

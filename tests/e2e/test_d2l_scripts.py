@@ -81,9 +81,9 @@ print(float(status.split("VmHWM:")[1].split()[0]) * 1024)
 """
 
 
-def run_script(code, folder, data_dir, **environment):
+def run_script(code, folder, data_dir):
     """Runs a reader's script in a process of its own; returns what it printed."""
-    environment |= {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": str(data_dir)}
+    environment = {"JAX_PLATFORMS": "cpu", "TFDS_DATA_DIR": str(data_dir)}
     process = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -96,21 +96,21 @@ def run_script(code, folder, data_dir, **environment):
     return process.stdout.splitlines()
 
 
-def test_a_users_lenet_on_fashion_mnist(fashion_files, tmp_path, data_dir):
+def test_a_users_lenet_on_fashion_mnist(fashion_dir, tmp_path):
     """One epoch of the original files passes 0.75, far below d2l's 12 GB.
 
     The peak is the kernel's own: `ru_maxrss` of a child begins at its parent's.
     """
-    files = str(fashion_files)
-    lines = run_script(USERS_LENET, tmp_path, data_dir, FASHION_MNIST_DIR=files)
+    lines = run_script(USERS_LENET, tmp_path, fashion_dir)
     accuracy, peak = map(float, lines[-2:])
     assert accuracy > 0.75
     assert peak < 1.2e9  # 0.9e9 was measured
 
 
-def test_the_chapter_runs_as_a_script(tmp_path, data_dir):
+def test_the_chapter_runs_as_a_script(tmp_path, data_dir, request):
     """On the original files where they are at hand, else on digits."""
     if os.environ.get("FASHION_MNIST_DIR"):
+        data_dir = request.getfixturevalue("fashion_dir")
         # All 10,000 test images are looked at, which takes minutes at 224×224.
         code = CHAPTER.replace("resize=(224, 224)", "resize=(80, 80)")
     else:
@@ -122,6 +122,7 @@ def test_the_chapter_runs_as_a_script(tmp_path, data_dir):
     assert (tmp_path / "alex-net.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow  # the script above has most of it
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook's client
 def test_the_notebook_runs(data_dir, tmp_path, monkeypatch):
     """On digits, so that it needs no download, and with fewer steps."""

@@ -22,7 +22,7 @@ from alexnet_jax.run.folder import named_disk_errors, workdir_lock
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.rows import scan_rows
 from alexnet_jax.train import train_and_evaluate
-from tests.faults.campaign import KINDS
+from tests.faults.damage import KINDS
 from tests.helpers import checkpoint_of, metrics_of
 
 
@@ -139,7 +139,7 @@ class TestUnfinishedCheckpoints:
         [
             (None, "is not as it was saved"),
             (KINDS["flipped bit"], "is not as it was saved"),
-            (KINDS["truncated file"], "cannot be read"),
+            (KINDS["truncated"], "cannot be read"),
         ],
     )
     def test_what_was_written_is_read_back(self, tmp_path, monkeypatch, spoil, fault):
@@ -210,7 +210,7 @@ class TestSmallFiles:
         (run / "metrics.jsonl").unlink()
         lines = goes_on()
         assert len(lines) == 4
-        assert "no row of step 4, 8; taken from the checkpoints" in lines[-1]
+        assert "lacks rows; those of step 4, 8 are taken" in lines[-1]
 
     @pytest.mark.heavy
     def test_of_an_older_version_the_specification_is_measured_again(

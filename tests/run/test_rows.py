@@ -85,6 +85,6 @@ def test_the_damaged_file_is_kept_and_lost_rows_come_from_the_checkpoints(
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == damaged
     out = capsys.readouterr().out
     assert "lines 2, 6 are damaged; skipped; the file as it was is metrics.js" in out
-    assert "no row of step 2; taken from the checkpoints" in out
+    assert "lacks rows; those of step 2 are taken" in out
     whole_rows(path, 4, [], keep_damaged=True)
     assert (tmp_path / "metrics.jsonl.damaged-2").read_bytes() == damaged
