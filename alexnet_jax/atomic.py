@@ -14,6 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +46,7 @@ def open_append(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags), "ab", buffering=0)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Opens a file for reading; a pipe or a device is not waited for.
 
     Raises:

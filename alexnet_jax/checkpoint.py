@@ -17,8 +17,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.text import checkpoints_text
+    from alexnet_jax.terminal.paths import expand
 
-    print("\n".join(checkpoints_text(options.workdir)))
+    print("\n".join(checkpoints_text(expand(options.workdir, "WORKDIR"))))
 
 
 if __name__ == "__main__":

@@ -143,6 +143,8 @@ def one_line_errors(
         sys.exit(status)
 
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS log each of their steps
+    # No command opens a window, and Matplotlib is not imported with an unknown name.
+    os.environ.pop("MPLBACKEND", None)
     with guarded_streams():
         try:
             with raised_signals(hint):

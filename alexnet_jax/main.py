@@ -44,6 +44,7 @@ Every key of the config is a flag. The most common ones:
 The same command continues an interrupted run from its last checkpoint.
 """
 
+import contextlib
 import difflib
 import itertools
 import os
@@ -63,6 +64,7 @@ from alexnet_jax import cli
 from alexnet_jax.config import default_config, flatten_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.output import output_may_be_lost
+from alexnet_jax.terminal.paths import expand
 from alexnet_jax.terminal.user_code import check_readable, load_module, named_errors
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
@@ -204,6 +206,8 @@ def main(argv: Sequence[str]) -> None:
     from alexnet_jax.run.signals import Stopped
 
     config = flags.FLAGS.config
+    if _WORKDIR.value == "":
+        raise InputError("--workdir must not be empty; leave it out for runs/NAME")
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
     try:
         if _SEEDS.value is None:
@@ -232,8 +236,10 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
     from alexnet_jax.train import train_and_evaluate
 
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(caches / "alexnet_jax"))
+        caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        with contextlib.suppress(InputError):  # there is no home folder
+            folder = expand(caches, "XDG_CACHE_HOME") / "alexnet_jax"
+            jax.config.update("jax_compilation_cache_dir", str(folder))
     return train_and_evaluate(config, workdir)
 
 
@@ -292,11 +298,14 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
 
 
 def _abort(status: int) -> None:
-    """Ends this process at once, if others of the same job would wait for it."""
+    """Ends this process at once, where an orderly exit could wait for long."""
     if "alexnet_jax.parallel.multihost" in sys.modules:
         from alexnet_jax.parallel.multihost import abort_process
 
-        abort_process(status)
+        abort_process(status)  # for the other processes of the job
+    if "orbax.checkpoint" in sys.modules:
+        sys.stdout.flush()
+        os._exit(status)  # for threads of a checkpoint that could not be written
 
 
 if __name__ == "__main__":

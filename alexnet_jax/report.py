@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.paths import expand_home
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,14 +65,16 @@ def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the report that the arguments ask for."""
     options = _parse(argv)
-    page = _page(options.output, options.workdirs)
+    workdirs = [expand_home(path, "WORKDIR") for path in options.workdirs]
+    output = options.output and expand_home(options.output, "--output")
+    page = _page(output, workdirs)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.report import write_report
 
     images = write_report(
-        options.workdirs,
+        workdirs,
         page,
-        images_too=options.output is not None and page != options.output,
+        images_too=output is not None and page != output,
         examples=options.examples,
         data_dir=options.data_dir,
         manual_dir=options.manual_dir,

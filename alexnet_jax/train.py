@@ -18,11 +18,11 @@ from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
-from alexnet_jax.run.paths import local_path
 from alexnet_jax.run.rows import Row, is_evaluation
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
+from alexnet_jax.terminal.paths import local_path
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
@@ -90,7 +90,10 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     step = multihost.largest(folder.checkpoints.latest_step() or 0)
     state = multihost.agree(lambda: _start(trainer, folder, data, step))
     if state is None:
-        return _report_finished(config, workdir, step, folder.ended_rows(step))
+        rows = folder.ended_rows(step)
+        if rows:
+            folder.draw_curves(lambda: _curves(config.name, rows), missing=True)
+        return _report_finished(config, workdir, step, rows)
     state = trainer.put(multihost.from_primary(state))
     _announce(config, parallel, state, data, workdir)
     with closing(folder):  # a run has finished when its last checkpoint is on disk
@@ -147,9 +150,9 @@ def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) 
     """Trains to the end and draws the curves."""
     seconds = folder.start_records(int(state.step))
 
-    def draw(rows: list[Row]) -> bytes:
-        name = folder.config.name
-        return to_png(draw_curves({name: [rows]}, name))
+    def draw() -> None:
+        if rows := folder.rows:
+            folder.draw_curves(lambda: _curves(folder.config.name, rows))
 
     try:
         trainer.fit(
@@ -161,12 +164,14 @@ def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) 
             say=lambda text: print(text, flush=True),  # a pipe shows it at once
         )
     except BaseException:
-        with contextlib.suppress(
-            OSError, RunError
-        ):  # the first error is the one to say
-            folder.draw_curves(draw)
+        with contextlib.suppress(OSError, RunError):  # the first error is to be said
+            draw()
         raise
-    folder.draw_curves(draw)
+    draw()
+
+
+def _curves(name: str, rows: list[Row]) -> bytes:
+    return to_png(draw_curves({name: [rows]}, name))
 
 
 def _announce(

@@ -80,7 +80,7 @@ IMPORTERS = {
     "inspection": {"reporting", "train", "loop", "trained"},
     "reporting": {"train"},
     # And the package's own `__init__`, before anything else.
-    "terminal": {"cli", "inspection", "reporting", "run", "data"},
+    "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }
 
 

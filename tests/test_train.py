@@ -178,7 +178,7 @@ def test_a_finished_run_whose_metrics_are_gone(config, tmp_path, capsys):
     (tmp_path / "metrics.jsonl").unlink()
     assert train_and_evaluate(config, tmp_path) == result
     out = capsys.readouterr().out
-    assert "metrics.jsonl lacks rows; those of step 4 are taken" in out
+    assert "metrics.jsonl lacks the rows of step 4; taken" in out
     with pytest.raises(InputError, match="its metrics.jsonl holds no result"):
         train._result(config, tmp_path, [])
 

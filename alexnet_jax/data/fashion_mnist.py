@@ -21,6 +21,7 @@ from tensorflow_datasets.image_classification import mnist
 
 from alexnet_jax.data.preparation.builder import open_builder, prepare
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.paths import expand
 
 # SHA-256 as TFDS registers them.
 FILES = {
@@ -93,7 +94,7 @@ def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuil
         files cannot be downloaded.
     """
     if manual_dir:
-        check_manual_dir(Path(manual_dir).expanduser(), "data.manual_dir")
+        check_manual_dir(expand(manual_dir, "data.manual_dir"), "data.manual_dir")
     return open_builder(
         FashionMnist, data_dir, lambda builder: _prepare(builder, manual_dir)
     )
@@ -102,9 +103,10 @@ def load(data_dir: Path, manual_dir: str | None) -> tfds.core.GeneratorBasedBuil
 def _prepare(builder: FashionMnist, manual_dir: str | None) -> None:
     if not manual_dir and (from_environment := os.environ.get("FASHION_MNIST_DIR")):
         manual_dir = from_environment
-        check_manual_dir(Path(manual_dir).expanduser(), "FASHION_MNIST_DIR")
+        folder = expand(manual_dir, "FASHION_MNIST_DIR")
+        check_manual_dir(folder, "FASHION_MNIST_DIR")
     if manual_dir:
-        prepare(builder, Path(manual_dir).expanduser().absolute())
+        prepare(builder, expand(manual_dir, "data.manual_dir"))
         return
     _check_network()
     try:

@@ -8,6 +8,8 @@ from typing import IO
 
 from PIL import Image
 
+from alexnet_jax.atomic import open_regular
+
 # Those that Pillow decodes itself and people keep pictures in. Of the others, EPS
 # starts Ghostscript. PPM stands for PBM, PGM and PNM too, and JPEG for MPO.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -37,13 +39,7 @@ def open_file(path: Path | str) -> IO[bytes]:
       OSError: It cannot be opened, is no regular file, or is larger than `MAX_BYTES`.
     """
     file_size(path)  # to open a device may already do something
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
-    try:
-        _check(os.fstat(file.fileno()))
-    except OSError:
-        file.close()
-        raise
-    return file
+    return open_regular(Path(path))
 
 
 def file_size(path: Path | str) -> int:
@@ -53,20 +49,16 @@ def file_size(path: Path | str) -> int:
       OSError: As of `open_file`.
     """
     found = os.stat(path)
-    _check(found)
-    return found.st_size
-
-
-def printable(name: Path | str) -> str:
-    """Returns a file's name in UTF-8, with backslashes where it is in another code."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"it is {_kind(found.st_mode)}, not a regular file")
     if found.st_size > MAX_BYTES:
         raise OSError(f"it has {found.st_size:,} bytes, more than {MAX_BYTES:,}")
+    return found.st_size
+
+
+def as_utf8(name: Path | str) -> str:
+    """Returns a file's name in UTF-8, with backslashes where it is in another code."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _kind(mode: int) -> str:

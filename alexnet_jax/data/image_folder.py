@@ -9,12 +9,13 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data.image_files import file_size, printable
+from alexnet_jax.data.image_files import as_utf8, file_size
 from alexnet_jax.data.preparation.builder import Photographs, open_builder
 from alexnet_jax.data.preparation.jpeg import TO_JPEG
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.paths import expand
 
 # Those of torchvision's ImageFolder.
 _SUFFIXES = (
@@ -71,7 +72,7 @@ def load(
     """
     if manual_dir is None:
         raise InputError(f"data.manual_dir must be set for image_folder; {_LAYOUT}")
-    root = Path(manual_dir).expanduser().absolute()
+    root = expand(manual_dir, "data.manual_dir")
     tests = [name for name in _TEST_FOLDERS if os.path.isdir(root / name)]
     if not os.path.isdir(root / "train") or not tests:
         raise InputError(
@@ -91,7 +92,7 @@ def load(
     digests = "".join(source.digest() for source in sources.values())
     digest = hashlib.sha256(digests.encode()).hexdigest()
     config = FolderConfig(
-        name=f"{printable(root.name)}-{digest[:8]}", class_names=class_names
+        name=f"{as_utf8(root.name)}-{digest[:8]}", class_names=class_names
     )
 
     def write(builder: ImageFolder) -> None:
@@ -104,7 +105,7 @@ def _classes(folder: Path) -> list[str]:
     names = [entry.name for entry in _scan(folder) if _class_fault(entry) is None]
     if not names:
         raise InputError(
-            f"data.manual_dir: {printable(folder)} contains no class folders; {_LAYOUT}"
+            f"data.manual_dir: {as_utf8(folder)} contains no class folders; {_LAYOUT}"
         )
     return sorted(names)
 
@@ -116,7 +117,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
             found = [entry for entry in entries if entry.name[0] != "."]
     except OSError as error:
         raise InputError(
-            f"data.manual_dir: {printable(folder)} cannot be read ({error.strerror}); "
+            f"data.manual_dir: {as_utf8(folder)} cannot be read ({error.strerror}); "
             "repair it, or choose another folder"
         ) from error
     found = [entry for entry in found if _is_folder(entry) or entry.is_symlink()]
@@ -127,7 +128,7 @@ def _class_fault(entry: os.DirEntry[str]) -> str | None:
     """Says why something is no class folder; a link to a file is merely none."""
     if not _is_folder(entry):
         return _NOWHERE if not os.path.exists(entry) else ""
-    return None if printable(entry.name) == entry.name else _NOT_UTF8
+    return None if as_utf8(entry.name) == entry.name else _NOT_UTF8
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -182,7 +183,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, int | str]]:
 
 
 def _size_or_fault(entry: os.DirEntry[str]) -> int | str:
-    if printable(entry.path) != entry.path:
+    if as_utf8(entry.path) != entry.path:
         return _NOT_UTF8
     try:
         return file_size(entry.path)
@@ -193,7 +194,7 @@ def _size_or_fault(entry: os.DirEntry[str]) -> int | str:
 
 
 def _report(name: str, reason: str, on_broken: str) -> None:
-    line = f"{printable(name)} ({reason})"
+    line = f"{as_utf8(name)} ({reason})"
     if on_broken == "fail":
         raise InputError(
             f"data.on_broken: image {line} is broken; repair or remove it, or set "

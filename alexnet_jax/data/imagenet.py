@@ -25,6 +25,7 @@ from alexnet_jax.data.preparation.prepared import Access, accessed
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.paths import expand
 
 Imagenet2012 = imagenet2012_dataset_builder.Builder  # TFDS's own
 
@@ -116,7 +117,7 @@ def list_tars(manual_dir: str | None) -> dict[str, Files]:
         raise InputError(
             f"data.manual_dir must be set, since ImageNet cannot be downloaded; {both}"
         )
-    folder = Path(manual_dir).expanduser().absolute()
+    folder = expand(manual_dir, "data.manual_dir")
     missing = [name for name in TARS.values() if not os.path.isfile(folder / name)]
     if missing:
         raise InputError(

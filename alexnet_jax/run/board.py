@@ -15,7 +15,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
-from alexnet_jax.atomic import create_file, write_all
+from alexnet_jax.atomic import create_file, real_folder, write_all
 from alexnet_jax.run.rows import Row
 
 _NOT_DRAWN = ("step", "epoch", "time_s")
@@ -28,19 +28,23 @@ class Board:
         """Creates the file.
 
         Args:
-          folder: Its folder.
+          folder: Its folder, which is made if it is missing.
           purge_step: From this step on, TensorBoard drops what earlier files hold.
 
         Raises:
           OSError: It cannot be written.
         """
+        self._folder = folder
+        self._open(purge_step)
+
+    def _open(self, purge_step: int) -> None:
         # TensorBoard looks for `tfevents` and reads files in the order of their names.
         now = f"{time.time_ns() // 1000}"
         name = f"{now[:10]}.{now[10:]}.{socket.gethostname()}.{os.getpid()}"
         log = SessionLog(status=SessionLog.START)
+        self._path = real_folder(self._folder) / f"events.out.tfevents.{name}"
         with contextlib.ExitStack() as opened:
-            file = create_file(folder / f"events.out.tfevents.{name}")
-            self._file = opened.enter_context(file)
+            self._file = opened.enter_context(create_file(self._path))
             self._write(Event(file_version="brain.Event:2"))
             self._write(Event(step=purge_step, session_log=log))
             opened.pop_all()
@@ -51,6 +55,10 @@ class Board:
         Raises:
           OSError: It cannot be written.
         """
+        if not self._path.exists():
+            print(f"warning   {self._path} was moved or deleted; a new file goes on")
+            self._file.close()
+            self._open(int(row["step"]))
         values = [
             Summary.Value(tag=name, simple_value=value)
             for name, value in row.items()

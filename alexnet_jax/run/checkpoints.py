@@ -24,9 +24,18 @@ from alexnet_jax.run.checksums import (
     step_folders,
     write_checksums,
 )
+from alexnet_jax.run.place import Place
 from alexnet_jax.run.quarantine import set_aside
 from alexnet_jax.run.quiet import silence_writers
-from alexnet_jax.run.rows import METRICS, Row, is_row, read_kept_row
+from alexnet_jax.run.rows import (
+    FILE_NAME,
+    METRICS,
+    Row,
+    Stored,
+    is_row,
+    read_kept_row,
+    scan_rows,
+)
 from alexnet_jax.run.weights import (
     check_same_arrays,
     load_arrays,
@@ -45,7 +54,8 @@ class Checkpoints:
     for the last write to end.
 
     Attributes:
-      kept_files: Content of the run's small files by name, which each checkpoint keeps.
+      kept_files: Returns the content of the run's small files by name, which each
+        checkpoint keeps.
     """
 
     def __init__(
@@ -57,12 +67,13 @@ class Checkpoints:
           folder: Absolute; its checkpoints are intact (`quarantine_damaged`).
           keep: How many of the newest are kept, besides the one with the best test
             accuracy.
-          check_place: Raises an error if the folder is not where it was.
+          check_place: Raises an error if the run's folder is not where it was.
         """
         silence_writers()
         folder.mkdir(parents=True, exist_ok=True)
-        self.kept_files: dict[str, bytes] = {}
-        self._folder, self._keep, self._check_place = folder, keep, check_place
+        self.kept_files: Callable[[], dict[str, bytes]] = dict
+        self._folder, self._keep = folder, keep
+        self._check_workdir, self._place = check_place, Place(folder)
         self._rows = {
             n: read_kept_row(path) for n, path in step_folders(folder).items()
         }
@@ -86,6 +97,7 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
             self._writer.close()
+            self._place.close()
 
     def latest_step(self) -> int | None:
         """Returns the newest checkpoint's step, or None."""
@@ -95,9 +107,13 @@ class Checkpoints:
         """Returns the steps of all checkpoints, in order."""
         return sorted(self._rows)
 
-    def rows(self) -> list[Row]:
-        """Returns the rows of metrics that the checkpoints hold, by step."""
-        return [row for _, row in sorted(self._rows.items()) if is_row(row)]
+    def rows(self) -> Stored:
+        """Returns the rows of metrics that the checkpoints hold."""
+        rows = {step: row for step, row in self._rows.items() if is_row(row)}
+        kept = self._folder / str(self.latest_step()) / FILE_NAME
+        if are_all := kept.is_file():
+            rows |= {int(row["step"]): row for row in scan_rows(kept).rows}
+        return Stored([row for _, row in sorted(rows.items())], are_all)
 
     def best_step(self) -> int | None:
         """Returns the step with the best test accuracy, or None."""
@@ -126,10 +142,13 @@ class Checkpoints:
         self._await(_MAX_UNWRITTEN)
         # A copy even where the device is the host: training reuses that memory.
         copy = serialization.to_state_dict(to_host(state))
-        self._unwritten.append(self._thread.submit(self._write, step, copy, row))
+        kept = self.kept_files()
+        self._unwritten.append(self._thread.submit(self._write, step, copy, row, kept))
         return time.perf_counter() - start
 
-    def _write(self, step: int, state: dict[str, Any], row: Row) -> None:
+    def _write(
+        self, step: int, state: dict[str, Any], row: Row, kept: dict[str, bytes]
+    ) -> None:
         self._check_place()
         # Orbax finds a full disk, too, but not before it has written.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
@@ -150,7 +169,7 @@ class Checkpoints:
                     metrics=ocp.args.JsonSave(row),
                 ),
             )
-            for name, content in self.kept_files.items():
+            for name, content in kept.items():
                 write_file(part / name, content)
             fault = find_missing_arrays(part) or find_difference(part, state)
             if fault is not None:
@@ -162,11 +181,16 @@ class Checkpoints:
         self._rows[step] = row
         self._delete_others()
 
+    def _check_place(self) -> None:
+        self._check_workdir()
+        self._place.check()
+
     def _delete_others(self) -> None:
         """Deletes all but the newest checkpoints and the best."""
         kept = {*self.steps()[-self._keep :], self.best_step()}
         for step in self.steps():
             if step not in kept:
+                self._check_place()
                 del self._rows[step]
                 with contextlib.suppress(FileNotFoundError):  # deleted by somebody else
                     remove_folder(self._folder / str(step))
@@ -242,7 +266,7 @@ class RemoteCheckpoints:
 
     def __init__(self) -> None:
         """Keeps no files."""
-        self.kept_files: dict[str, bytes] = {}
+        self.kept_files: Callable[[], dict[str, bytes]] = dict
 
     def close(self) -> None:
         """Does nothing."""
@@ -250,9 +274,9 @@ class RemoteCheckpoints:
     def latest_step(self) -> None:
         """Returns None."""
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> Stored:
         """Returns none."""
-        return []
+        return Stored([], are_all=True)
 
     def save(self, step: int, state: TrainState, row: Row) -> float:
         """Hands the primary this process's part of a state; returns 0 s."""

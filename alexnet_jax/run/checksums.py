@@ -15,7 +15,7 @@ import numpy as np
 import tensorstore as ts
 from flax import traverse_util
 
-from alexnet_jax.atomic import read_regular, write_file
+from alexnet_jax.atomic import open_regular, read_regular, write_file
 
 CHECKSUMS = "seal.json"  # the name that runs have had from the first version on
 ARRAYS = "default"  # Orbax's folder of them
@@ -34,7 +34,11 @@ def is_step(path: Path) -> bool:
     # "²" and "٣" are digits, too; "007" would not be found by its step.
     name = path.name
     return (
-        name.isascii() and name.isdecimal() and str(int(name)) == name and path.is_dir()
+        name.isascii()
+        and name.isdecimal()
+        and str(int(name)) == name
+        and path.is_dir()
+        and not path.is_symlink()  # a run's own never are
     )
 
 
@@ -57,7 +61,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

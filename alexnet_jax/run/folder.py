@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import write_file
+from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.data import Data
 from alexnet_jax.data.spec import STATISTICS_FILE
 from alexnet_jax.errors import InputError
@@ -24,9 +24,11 @@ from alexnet_jax.run.place import (
     workdir_lock,
 )
 from alexnet_jax.run.quarantine import quarantine_damaged
-from alexnet_jax.run.records import Records, whole_rows
+from alexnet_jax.run.records import Records, restore_rows
 from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
 from alexnet_jax.run.rows import Row
+
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 class Folder(Protocol):
@@ -75,7 +77,13 @@ class Folder(Protocol):
         """
 
     def ended_rows(self, step: int) -> list[Row]:
-        """Returns the rows of a run that ended at a step before."""
+        """Returns the rows of a run that ended at a step before.
+
+        What is missing or damaged is written anew as the checkpoints have it.
+
+        Raises:
+          OSError: It cannot be written.
+        """
 
     def write(self, row: Row) -> None:
         """Appends a row to the records, once these are open.
@@ -84,11 +92,12 @@ class Folder(Protocol):
           RunError: The folder was moved or deleted.
         """
 
-    def draw_curves(self, draw: Callable[[list[Row]], bytes]) -> None:
-        """Writes the learning curves, if there are any rows.
+    def draw_curves(self, draw: Callable[[], bytes], *, missing: bool = False) -> None:
+        """Writes the learning curves.
 
         Args:
-          draw: Returns a PNG file of rows.
+          draw: Returns a PNG file.
+          missing: Only if there are none, or the file is cut short.
         """
 
     def close(self) -> None:
@@ -144,26 +153,29 @@ class RunFolder:
             )
 
     def start_records(self, step: int) -> float:
-        stored = self.checkpoints.rows()
-        self._records = Records(self.path, self.config, step, stored)
-        self.checkpoints.kept_files = {
-            name: (self.path / name).read_bytes() for name in KEPT_FILES
-        }
+        records = Records(self.path, self.config, step, self.checkpoints.rows())
+        kept = {name: (self.path / name).read_bytes() for name in KEPT_FILES}
+        self.checkpoints.kept_files = lambda: kept | {METRICS_FILE: records.text}
+        self._records = records
         seconds = [row["time_s"] for row in self.rows if "time_s" in row]
         return seconds[-1] if seconds and math.isfinite(seconds[-1]) else 0.0
 
     def ended_rows(self, step: int) -> list[Row]:
-        return whole_rows(self.path / METRICS_FILE, step, self.checkpoints.rows())
+        return restore_rows(self.path / METRICS_FILE, step, self.checkpoints.rows())
 
     def write(self, row: Row) -> None:
         assert self._records is not None
         self._place.check()
         self._records.write(row)
 
-    def draw_curves(self, draw: Callable[[list[Row]], bytes]) -> None:
-        if self.rows:
-            self._place.check()
-            write_file(self.path / CURVES_FILE, draw(self.rows))
+    def draw_curves(self, draw: Callable[[], bytes], *, missing: bool = False) -> None:
+        file = self.path / CURVES_FILE
+        if missing:
+            with contextlib.suppress(OSError):
+                if read_regular(file).endswith(_PNG_END):
+                    return
+        self._place.check()
+        write_file(file, draw())
 
     def close(self) -> None:
         try:
@@ -194,7 +206,9 @@ class RemoteFolder:
 
     def write(self, row: Row) -> None: ...
 
-    def draw_curves(self, draw: Callable[[list[Row]], bytes]) -> None: ...
+    def draw_curves(
+        self, draw: Callable[[], bytes], *, missing: bool = False
+    ) -> None: ...
 
     def close(self) -> None: ...
 

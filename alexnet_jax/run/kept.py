@@ -3,18 +3,22 @@
 import contextlib
 import hashlib
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import write_file
+from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.config import differences
 from alexnet_jax.data import DataSpec
 from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folders
 from alexnet_jax.run.records import CONFIG_FILE
+
+T = TypeVar("T")
 
 KEPT_FILES = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
 
@@ -39,10 +43,36 @@ def read_kept(checkpoints: Path, name: str) -> Kept | None:
     for step, folder in reversed(step_folders(checkpoints).items()):
         digest = (read_checksums(folder) or {}).get(name)
         with contextlib.suppress(OSError):
-            content = (folder / name).read_bytes()
+            content = read_regular(folder / name)
             if hashlib.sha256(content).hexdigest() == digest:
                 return Kept(content, step)
     return None
+
+
+def read_from_run(checkpoint: Path, read: Callable[[Path], T]) -> T:
+    """Reads a small file from a run's folder; if it cannot be read, from a checkpoint.
+
+    Args:
+      checkpoint: `WORKDIR/checkpoints/STEP`, intact; or a copy of one elsewhere.
+      read: Reads a file of the folder that it is given, or raises an InputError.
+
+    Raises:
+      InputError: As `read`, of the run's folder; the checkpoint has no copy.
+    """
+    folders = [checkpoint]
+    if checkpoint.parent.name == "checkpoints":
+        folders.insert(0, checkpoint.parents[1])
+    try:
+        return read(folders[0])
+    except InputError as error:
+        with contextlib.suppress(InputError):
+            found = read(folders[-1])
+            print(
+                f"warning: {error}; taken from checkpoint {checkpoint.name}",
+                file=sys.stderr,
+            )
+            return found
+        raise
 
 
 def check_same_run(workdir: Path, config: ConfigDict) -> None:
@@ -64,7 +94,7 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
     path = workdir / CONFIG_FILE
     old = None
     with contextlib.suppress(OSError):
-        old = _parse_config(path.read_bytes())
+        old = _parse_config(read_regular(path))
     if old is None:
         old = _restore_config(path)
     changed = [
@@ -132,11 +162,11 @@ def kept_spec(workdir: Path) -> DataSpec | None:
         if kept is None:
             return None
         path = workdir / name
-        if not path.is_file() or path.read_bytes() != kept.content:
-            print(
-                f"warning   {path} is damaged; written anew from checkpoint {kept.step}"
-            )
-            write_file(path, kept.content)
+        with contextlib.suppress(OSError):
+            if read_regular(path) == kept.content:
+                continue
+        print(f"warning   {path} is damaged; written anew from checkpoint {kept.step}")
+        write_file(path, kept.content)
     with contextlib.suppress(InputError):
         return DataSpec.load(workdir)
     return None

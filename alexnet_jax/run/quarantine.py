@@ -72,7 +72,7 @@ def _rescue(folder: Path, damaged: dict[int, str]) -> set[int]:
             rescued.add(step)
             print(
                 f"warning   checkpoint of step {step}: {damaged[step]}; its arrays "
-                "were read back and new checksums written"
+                "could be read and got new ones, which show no damage of before"
             )
     if written and not rescued:
         listed = "; ".join(f"step {step}: {fault}" for step, fault in damaged.items())

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import default_config, flatten_config, validate
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.paths import expand
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows
+from alexnet_jax.terminal.paths import expand
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Run:
         """Returns the step at which the run ends, computed from one of its rows."""
         config = self.record.get("config", {})
         epochs, steps = config.get("num_epochs"), config.get("num_train_steps")
-        if not isinstance(epochs, int):
+        if epochs is None:
             return None
         whole = round(row["step"] / row["epoch"] * epochs)
-        return min(whole, steps) if isinstance(steps, int) else whole
+        return whole if steps is None else min(whole, steps)
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -133,15 +133,21 @@ def read_run(workdir: Path, name: str) -> Run:
 
 def _read_record(path: Path) -> dict[str, Any]:
     """Returns what `config.json` holds; nothing, if that is not a run's."""
-    kinds = {"config": dict, "versions": dict, "devices": list}
     try:
         record = json.loads(read_regular(path))
-        parts = [record.get(name, kind()) for name, kind in kinds.items()]
-        parts += [parts[0].get(name, {}) for name in ("model", "data")]
-    except (OSError, ValueError, AttributeError, RecursionError):
+        config = record.setdefault("config", {})
+        parts = [config.setdefault(name, {}) for name in ("model", "data")]
+        texts = [part.get("name", "") for part in parts]
+        texts += record.setdefault("versions", {}).values()
+        texts += record.setdefault("devices", [])
+        counts = [parts[0].get("num_classes", 10)]
+        lengths = (config.get("num_epochs"), config.get("num_train_steps"))
+        counts += [length for length in lengths if length is not None]
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
-    wanted = (*kinds.values(), dict, dict)
-    is_whole = all(map(isinstance, parts, wanted))
+    is_whole = all(isinstance(text, str) for text in texts) and all(
+        isinstance(count, int) and abs(count) < 2**53 for count in counts
+    )
     return record if is_whole else {}
 
 

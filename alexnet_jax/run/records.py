@@ -16,7 +16,7 @@ from alexnet_jax.atomic import (
     damaged_name,
     free_place,
     open_append,
-    real_folder,
+    read_regular,
     write_all,
     write_file,
 )
@@ -24,9 +24,10 @@ from alexnet_jax.run.board import Board
 from alexnet_jax.run.rows import (
     FILE_NAME,
     Row,
+    Stored,
     is_evaluation,
+    parse_rows,
     read_rows,
-    scan_rows,
     to_text,
 )
 
@@ -57,17 +58,15 @@ class Records:
     """
 
     def __init__(
-        self, workdir: Path, config: ConfigDict, step: int, stored: Iterable[Row] = ()
+        self, workdir: Path, config: ConfigDict, step: int, stored: Stored
     ) -> None:
-        """Opens the records and drops rows past `step`.
-
-        A file with damaged lines is kept as `metrics.jsonl.damaged`.
+        """Opens the records and drops rows past `step`; see `restore_rows`.
 
         Args:
           workdir: The run's folder, locked.
           config: The run's config.
           step: The step that the run resumes from; 0 for a new run.
-          stored: Rows that the checkpoints hold, taken if the file lacks them.
+          stored: Rows that the checkpoints hold.
 
         Raises:
           OSError: A file cannot be written.
@@ -83,14 +82,20 @@ class Records:
         }
         write_file(workdir / CONFIG_FILE, json.dumps(record, indent=2) + "\n")
         self._path = workdir / FILE_NAME
-        self.rows = whole_rows(self._path, step, stored, keep_damaged=True)
-        write_file(self._path, to_text(self.rows))
+        self.rows = restore_rows(self._path, step, stored)
+        self._lines = [to_text([row]) for row in self.rows]
+        self._write_all()  # it may be a link, or missing
         self._board: Board | None = None
         with contextlib.ExitStack() as opened:
-            self._file = opened.enter_context(open_append(self._path))
+            opened.callback(self._file.close)
             if config.log.tensorboard:
-                self._board = Board(real_folder(workdir / "tensorboard"), step + 1)
+                self._board = Board(workdir / "tensorboard", step + 1)
             opened.pop_all()
+
+    @property
+    def text(self) -> bytes:
+        """What `metrics.jsonl` holds."""
+        return "".join(self._lines).encode()
 
     def close(self) -> None:
         """Closes the files; a second call does nothing."""
@@ -104,49 +109,86 @@ class Records:
         Raises:
           OSError: It cannot be written.
         """
+        is_whole = self._is_whole()
         self.rows.append(row)
-        if self._is_in_place():
-            write_all(self._file, to_text([row]).encode())
-        else:  # somebody moved or deleted it
-            print(f"warning   {self._path} was moved or deleted; written anew")
+        self._lines.append(to_text([row]))
+        if is_whole:
+            line = self._lines[-1].encode()
+            write_all(self._file, line)
+            self._length += len(line)
+        else:  # somebody moved, deleted or changed it
+            print(f"warning   {self._path} was moved or changed; written anew")
             self._file.close()
-            write_file(self._path, to_text(self.rows))
-            self._file = open_append(self._path)
+            self._write_all()
         if self._board:
             self._board.write(row)
 
-    def _is_in_place(self) -> bool:
+    def _is_whole(self) -> bool:
+        """Whether the file is where it was, and as long as what was written."""
         with contextlib.suppress(OSError):
-            found = self._path.lstat()
-            return os.path.samestat(found, os.fstat(self._file.fileno()))
+            found, opened = self._path.lstat(), os.fstat(self._file.fileno())
+            return os.path.samestat(found, opened) and opened.st_size == self._length
         return False
 
+    def _write_all(self) -> None:
+        """Replaces the file and opens it to append."""
+        content = self.text
+        write_file(self._path, content)
+        self._file, self._length = open_append(self._path), len(content)
 
-def whole_rows(
-    path: Path, step: int, stored: Iterable[Row], *, keep_damaged: bool = False
-) -> list[Row]:
-    """Returns the rows of a run up to a step; warns of what is damaged or missing.
+
+def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
+    """Returns the rows of a run up to a step; writes the file anew if it has not these.
+
+    Warns of what is damaged or missing. A file with damaged rows is kept beside it, as
+    `metrics.jsonl.damaged`.
 
     Args:
       path: The file, which may be missing.
       step: The last row's, at most.
-      stored: Rows that the checkpoints hold.
-      keep_damaged: Whether a copy of a file with damaged lines is kept beside it.
+      stored: Rows that the checkpoints hold; they have checksums, the file has none.
+
+    Raises:
+      OSError: The file cannot be written.
     """
-    found = scan_rows(path)
-    if found.fault is not None:
-        kept = ""
-        if keep_damaged:
-            copy = free_place(damaged_name(path))
-            write_file(copy, path.read_bytes())
-            kept = f"; the file as it was is {copy.name}"
-        print(f"warning   {path.parent / found.fault}{kept}")
+    content = b""
+    with contextlib.suppress(OSError):  # missing, or not to be read
+        content = read_regular(path)
+    found = parse_rows(content)
     rows = {row["step"]: row for row in found.rows if row["step"] <= step}
-    missing = {row["step"]: row for row in stored if row["step"] not in rows}
-    if missing:
-        steps = ", ".join(f"{number:,}" for number in sorted(missing))
-        print(
-            f"warning   {path} lacks rows; those of step {steps} are taken from the "
-            "checkpoints, others are lost"
+    true = {row["step"]: row for row in stored.rows if row["step"] <= step}
+    differing = [
+        n for n in true if n in rows and to_text([rows[n]]) != to_text([true[n]])
+    ]
+    faults = [found.fault] if found.fault else []
+    if differing:
+        faults.append(
+            f"{FILE_NAME}: the rows of step {_listed(differing)} are not as their "
+            "checkpoint has them; taken from there"
         )
-    return [row for _, row in sorted((rows | missing).items())]
+    if faults:
+        copy = free_place(damaged_name(path))
+        write_file(copy, content)
+        kept = f"the file as it was is {copy.name}"
+        print(f"warning   {path.parent / '; '.join(faults)}; {kept}")
+    if missing := [n for n in true if n not in rows]:
+        others = "" if stored.are_all else "; others may be lost"
+        print(
+            f"warning   {path} lacks the rows of step {_listed(missing)}; taken from "
+            f"the checkpoints{others}"
+        )
+    elif step and not rows and not stored.are_all:
+        print(f"warning   {path} has no rows up to step {step:,}; they are lost")
+    whole = [row for _, row in sorted((rows | true).items())]
+    text = to_text(whole)
+    if text.encode() != content:
+        write_file(path, text)
+    return whole
+
+
+def _differ(row: Row, other: Row) -> bool:
+    return to_text([row]) != to_text([other])  # NaN does not equal itself
+
+
+def _listed(steps: Iterable[float]) -> str:
+    return ", ".join(f"{step:,}" for step in sorted(steps))

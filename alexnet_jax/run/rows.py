@@ -38,11 +38,32 @@ class Rows(NamedTuple):
         return f"{FILE_NAME}: {lines} {shown} {are} damaged; skipped"
 
 
+class Stored(NamedTuple):
+    """Rows that a run's checkpoints hold.
+
+    Attributes:
+      rows: By growing step.
+      are_all: Whether the run had no others up to its newest checkpoint; unknown of
+        checkpoints of earlier versions.
+    """
+
+    rows: list[Row]
+    are_all: bool
+
+
 def scan_rows(path: Path) -> Rows:
     """Reads a file of rows, which may be missing; what is no row is left out."""
+    try:
+        content = read_regular(path)
+    except OSError:  # a checkpoint may have what it held
+        content = b""
+    return parse_rows(content)
+
+
+def parse_rows(content: bytes) -> Rows:
+    """Parses what a file of rows holds; what is no row is left out."""
     by_step: dict[int, Row] = {}
     bad = []
-    content = path.read_bytes() if path.is_file() else b""
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue
@@ -95,8 +116,7 @@ def read_kept_row(folder: Path) -> Row:
     except (OSError, ValueError, RecursionError):
         return {}
     top1 = row.get("test/top1", -1.0) if isinstance(row, dict) else None
-    is_number = isinstance(top1, int | float) and math.isfinite(top1)
-    return row if is_number else {}
+    return row if isinstance(top1, int | float) and -1 <= top1 <= 1 else {}
 
 
 def is_evaluation(row: Row) -> bool:

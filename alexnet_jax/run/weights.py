@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import ARRAYS, find_fault, is_step, step_folders
-from alexnet_jax.run.paths import local_path
+from alexnet_jax.terminal.paths import local_path
 
 
 def single_process_options() -> ocp.options.MultiprocessingOptions:

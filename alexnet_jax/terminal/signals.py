@@ -60,8 +60,8 @@ def end_at_once() -> None:
 def raised_signals(hint: str = "") -> Iterator[None]:
     """Raises `Ended` where a signal comes while the context lasts.
 
-    A second signal ends the process at once, as does the first if nothing has come of
-    its exception after some seconds.
+    A second signal ends the process at once, as does the first within an import, or if
+    nothing has come of its exception after some seconds.
 
     Args:
       hint: What the line of such an end says besides.
@@ -75,7 +75,7 @@ def raised_signals(hint: str = "") -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal watch
         _die_if_forked(process, number)
-        if watch is not None:
+        if watch is not None or _is_importing(frame):
             _leave(number, hint)
         watch = threading.Timer(_PATIENCE_S, _leave, (number, hint))
         watch.daemon = True
@@ -99,6 +99,18 @@ def raised_signals(hint: str = "") -> Iterator[None]:
             sys.unraisablehook = told
         if watch is not None:
             watch.cancel()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: C extensions crash where that is broken off.
+
+    Nothing needs to be cleaned up then; what writes has been imported before.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _die_if_forked(process: int, number: int) -> None:

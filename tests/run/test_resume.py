@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import stat
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from alexnet_jax import atomic
 from alexnet_jax.atomic import write_file
-from alexnet_jax.data import DataSpec
+from alexnet_jax.data import Batches, DataSpec
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run import checkpoints, place
 from alexnet_jax.run.checkpoints import Checkpoints
@@ -210,7 +211,7 @@ class TestSmallFiles:
         (run / "metrics.jsonl").unlink()
         lines = goes_on()
         assert len(lines) == 4
-        assert "lacks rows; those of step 4, 8 are taken" in lines[-1]
+        assert "lacks the rows of step 4, 8; taken" in lines[-1]
 
     @pytest.mark.heavy
     def test_of_an_older_version_the_specification_is_measured_again(
@@ -267,6 +268,17 @@ class TestSmallFiles:
         os.mkfifo(run / name)
         assert f"{name} is in the way; moved to {run / name}.damaged" in goes_on()[0]
 
+    def test_a_link_to_what_would_never_end(self, run, goes_on, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for name in KEPT_FILES:
+            (run / name).unlink()
+            (run / name).symlink_to(tmp_path / "pipe")
+        (run / "checkpoints" / "8" / "config.json").unlink()
+        os.mkfifo(run / "checkpoints" / "8" / "config.json")
+        lines = goes_on(start=4)
+        assert sum("written anew from checkpoint 4" in line for line in lines) == 3
+        assert sum("step 8: config.json is missing; mo" in line for line in lines) == 1
+
     @pytest.mark.heavy
     def test_a_file_in_the_place_of_the_checkpoints(self, run, goes_on):
         shutil.rmtree(run / "checkpoints")
@@ -277,6 +289,13 @@ class TestSmallFiles:
         for name in ("metrics.jsonl", "config.json", "checkpoints/12"):
             write_file(run / f"{name}.0123456789abcdef.tmp", "half")
         assert goes_on() == [] and not list(run.rglob("*.tmp"))
+
+    def test_a_checkpoint_that_is_a_link(self, run, goes_on, tmp_path):
+        """What it leads to is somebody else's: neither read nor moved nor deleted."""
+        (run / "checkpoints" / "8").rename(tmp_path / "8")
+        (run / "checkpoints" / "8").symlink_to(tmp_path / "8")
+        assert goes_on(start=4)[-1].endswith("8 is no checkpoint; left alone")
+        assert find_fault(tmp_path / "8") is None
 
 
 class TestRows:
@@ -298,21 +317,87 @@ class TestRows:
     def test_moved_while_the_run_writes(self, run, goes_on, monkeypatch):
         move_at_step(monkeypatch, 10, run / "metrics.jsonl", run / "moved")
         (line,) = goes_on()
-        assert line.endswith("metrics.jsonl was moved or deleted; written anew")
+        assert line.endswith("metrics.jsonl was moved or changed; written anew")
+
+    def test_emptied_while_the_run_writes(self, run, goes_on, monkeypatch):
+        at_step(monkeypatch, 10, lambda: os.truncate(run / "metrics.jsonl", 0))
+        (line,) = goes_on()
+        assert line.endswith("metrics.jsonl was moved or changed; written anew")
+
+    @pytest.mark.parametrize("spoil", [Path.unlink, KINDS["emptied"]])
+    def test_all_rows_are_in_the_checkpoint(self, run, goes_on, spoil):
+        """Those between the checkpoints too."""
+        spoil(run / "metrics.jsonl")
+        shutil.rmtree(run / "checkpoints" / "4")
+        (line,) = goes_on()
+        assert "lacks the rows of step 4, 8; taken from the checkpoints" in line
+        assert "lost" not in line
+
+    def test_a_flipped_digit(self, run, goes_on):
+        path = run / "metrics.jsonl"
+        first, second = path.read_text().splitlines()
+        row = json.loads(first) | {"test/top1": 0.99}
+        path.write_text(f"{json.dumps(row)}\n{second}\n")
+        (line,) = goes_on()
+        assert "the rows of step 4 are not as their checkpoint has them" in line
+
+    def test_a_run_that_has_ended_is_mended(self, run, config, capsys):
+        whole = {p: (run / p).read_bytes() for p in ("metrics.jsonl", "curves.png")}
+        config.num_epochs = 2
+        result = train_and_evaluate(config, run)
+        assert "warning" not in capsys.readouterr().out
+        for name, content in whole.items():
+            (run / name).write_bytes(content[: len(content) // 2])
+        assert train_and_evaluate(config, run) == result
+        out = capsys.readouterr().out
+        assert "warning " in out and "finished  earlier, at step 8" in out
+        for name, content in whole.items():
+            assert (run / name).read_bytes() == content
+
+
+def at_step(monkeypatch, step, act):
+    """Does something once while a run trains."""
+    batch, done = Batches.batch, []
+
+    def look(self, index, rows=slice(None)):
+        if index == step and self.batch_size == 400 and not done:
+            done.append(act())
+        return batch(self, index, rows)
+
+    monkeypatch.setattr(Batches, "batch", look)
 
 
 def move_at_step(monkeypatch, step, path, to=None):
     """Moves something away, or deletes it, while a run trains."""
-    from alexnet_jax.data import Batches
+    at_step(monkeypatch, step, lambda: path.rename(to) if to else shutil.rmtree(path))
 
-    batch = Batches.batch
 
-    def move(self, index, rows=slice(None)):
-        if index == step and self.batch_size == 400 and os.path.lexists(path):
-            path.rename(to) if to else shutil.rmtree(path)
-        return batch(self, index, rows)
+def test_checkpoints_that_are_swapped_for_somebody_elses(
+    run, config, tmp_path, monkeypatch
+):
+    """Nothing of theirs is deleted, moved or written."""
+    for step in (4, 8, 12):
+        (tmp_path / "theirs" / str(step)).mkdir(parents=True)
+        (tmp_path / "theirs" / str(step) / "precious").touch()
+    before = sorted((tmp_path / "theirs").rglob("*"))
 
-    monkeypatch.setattr(Batches, "batch", move)
+    def swap():
+        (run / "checkpoints").rename(tmp_path / "ours")
+        (run / "checkpoints").symlink_to(tmp_path / "theirs")
+
+    at_step(monkeypatch, 9, swap)
+    with pytest.raises(RunError, match="checkpoints was moved or deleted while the"):
+        train_and_evaluate(config, run)
+    assert sorted((tmp_path / "theirs").rglob("*")) == before
+    assert not (run / "damaged").exists()
+
+
+def test_tensorboards_events_go_on(run, config, tmp_path, monkeypatch, capsys):
+    config.log.tensorboard = True
+    at_step(monkeypatch, 9, lambda: (run / "tensorboard").rename(tmp_path / "moved"))
+    train_and_evaluate(config, run)
+    assert "was moved or deleted; a new file goes on" in capsys.readouterr().out
+    assert list((run / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("what", ["renamed", *map(heavy, ("deleted", "replaced"))])

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from alexnet_jax.run.records import whole_rows
-from alexnet_jax.run.rows import read_rows, scan_rows
+from alexnet_jax.run.records import restore_rows
+from alexnet_jax.run.rows import Stored, read_rows, scan_rows, to_text
 from tests.helpers import rows_of
 
 ROWS = rows_of()
@@ -81,10 +81,36 @@ def test_the_damaged_file_is_kept_and_lost_rows_come_from_the_checkpoints(
     path = tmp_path / "metrics.jsonl"
     damaged = b"\n".join([LINES[0], b"5", *LINES[2:5], LINES[5][:9]])
     path.write_bytes(damaged)
-    assert whole_rows(path, 4, [ROWS[1]], keep_damaged=True) == ROWS[:4]
+    stored = Stored([ROWS[1]], are_all=False)
+    assert restore_rows(path, 4, stored) == ROWS[:4] == read_rows(path)
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == damaged
     out = capsys.readouterr().out
     assert "lines 2, 6 are damaged; skipped; the file as it was is metrics.js" in out
-    assert "lacks rows; those of step 2 are taken" in out
-    whole_rows(path, 4, [], keep_damaged=True)
+    assert "lacks the rows of step 2; taken from the checkpoints; others may b" in out
+    restore_rows(path, 4, stored)
+    assert capsys.readouterr().out == ""
+    path.write_bytes(damaged)
+    restore_rows(path, 4, stored)
     assert (tmp_path / "metrics.jsonl.damaged-2").read_bytes() == damaged
+
+
+def test_a_row_of_a_checkpoint_is_the_true_one(tmp_path, capsys):
+    """A flipped digit is no damage that a line shows; checkpoints have checksums."""
+    path = tmp_path / "metrics.jsonl"
+    for spoilt in ({"train/loss": 9.0}, {"train/loss": math.nan}, {"more": 1.0}):
+        rows = [ROWS[0], ROWS[1] | spoilt, *ROWS[2:]]
+        path.write_text(to_text(rows))
+        assert restore_rows(path, 4, Stored(ROWS[:3], are_all=True)) == ROWS[:4]
+        assert "the rows of step 2 are not as their ch" in capsys.readouterr().out
+    nan = [ROWS[0] | {"train/loss": math.nan}]
+    path.write_text(to_text(nan))
+    restore_rows(path, 4, Stored(nan, are_all=True))
+    assert capsys.readouterr().out == ""
+
+
+def test_rows_that_nobody_has(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    restore_rows(path, 4, Stored([], are_all=True))
+    assert capsys.readouterr().out == ""
+    restore_rows(path, 4, Stored([], are_all=False))
+    assert "has no rows up to step 4; they are lost" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Small data sets: prepared as ArrayRecord by TFDS, and decoded into memory."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import requests
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import atomic_write, open_regular, read_regular
 from alexnet_jax.data.image_files import open_image
 from alexnet_jax.data.preparation.damage import INFO_FILE, named_damage
 from alexnet_jax.data.preparation.lock import unwritable
@@ -24,6 +25,7 @@ from alexnet_jax.data.preparation.prepared import (
     may_write,
     open_prepared,
 )
+from alexnet_jax.terminal.paths import expand
 
 _CHUNK = 5_000  # records read at a time, so that few are in memory undecoded
 
@@ -64,9 +66,12 @@ def resolve_data_dir(data_dir: str | None) -> Path:
     Args:
       data_dir: `config.data.data_dir`; None takes `TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`.
+
+    Raises:
+      InputError: There is no such home folder.
     """
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(chosen).expanduser().absolute()
+    return expand(chosen, "data.data_dir" if data_dir else "TFDS_DATA_DIR")
 
 
 def open_builder(
@@ -109,7 +114,7 @@ def open_builder(
 
 def _file_format(folder: Path) -> str:
     try:
-        return str(json.loads((folder / INFO_FILE).read_text("utf-8"))["fileFormat"])
+        return str(json.loads(read_regular(folder / INFO_FILE))["fileFormat"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         # Missing or damaged; what another project wrote is kept all the same.
         return "tfrecord" if any(folder.glob("*.tfrecord*")) else "array_record"
@@ -172,7 +177,7 @@ def decode(
     kept = Path(builder.data_path) / f"{split}-decoded.npz"
     # On damaged bytes NumPy and zipfile raise any kind.
     with contextlib.suppress(Exception):
-        with kept.open("rb") as opened, np.load(opened) as arrays:
+        with open_regular(kept) as opened, np.load(opened) as arrays:
             images, labels = arrays["image"], arrays["label"]
         kinds = images.dtype, labels.dtype
         if (images.shape, labels.shape, *kinds) == (
@@ -204,6 +209,8 @@ def _decode_records(
         builder.info.splits[split].shard_lengths,
         strict=True,
     ):
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         with contextlib.closing(ArrayRecordReader(str(path))) as reader:
             if reader.num_records() != length:
                 raise ValueError(

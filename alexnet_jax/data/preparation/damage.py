@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from alexnet_jax.atomic import read_regular
 from alexnet_jax.errors import InputError
 
 INFO_FILE, FEATURES_FILE = "dataset_info.json", "features.json"
@@ -87,7 +88,7 @@ def check_features(folder: Path) -> None:
             if not (folder / name).is_file():
                 raise DamagedData(folder, f"{name} is missing")
             try:
-                content = json.loads((folder / name).read_text("utf-8"))
+                content = json.loads(read_regular(folder / name))
             except ValueError as error:
                 raise DamagedData(folder, f"{name}: {error}") from error
             except RecursionError as error:

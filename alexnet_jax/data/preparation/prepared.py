@@ -112,11 +112,9 @@ def _read(folder: Path, create: Callable[[], Builder]) -> Builder:
         if "train" not in splits or not {"test", "validation"} & {*splits}:
             raise DamagedData(folder, f"{INFO_FILE} names the splits {[*splits]}")
         if None in features["image"].shape:  # others are decoded, and seen then
-            present = {*os.listdir(folder)}
-            for split in splits.values():
-                missing = {Path(path).name for path in split.filepaths} - present
-                if missing:
-                    raise DamagedData(folder, f"{min(missing)} is missing")
+            for path in (path for split in splits.values() for path in split.filepaths):
+                if not os.path.isfile(path):
+                    raise DamagedData(folder, f"{Path(path).name} is missing")
     return builder
 
 

@@ -24,7 +24,12 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
 from tqdm import tqdm
 
-from alexnet_jax.atomic import atomic_write, remove_unfinished, write_file
+from alexnet_jax.atomic import (
+    atomic_write,
+    read_regular,
+    remove_unfinished,
+    write_file,
+)
 from alexnet_jax.data.preparation.jpeg import BrokenImage, Conversion
 from alexnet_jax.data.preparation.sources import Source
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
@@ -121,7 +126,7 @@ def _plan(
     plan = folder / _PLAN
     lines = [f"{split}: {source.digest()}" for split, source in sources.items()]
     text = "\n".join([conversion.description, *lines, ""]).encode()
-    if plan.exists() and plan.read_bytes() != text:
+    if plan.exists() and read_regular(plan) != text:
         raise InputError(
             f"data.data_dir: {folder} holds an unfinished preparation of other files, "
             "or with another conversion; to start over, delete that folder"

@@ -4,14 +4,17 @@ import os
 import string
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from alexnet_jax import main, train
+from alexnet_jax.data import open_data_set
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.checksums import find_fault
-from alexnet_jax.run.paths import expand, local_path
 from alexnet_jax.run.weights import find_checkpoint, load_arrays
+from alexnet_jax.terminal.paths import expand, local_path
 from alexnet_jax.train import train_and_evaluate
 
 REFUSED = set("\\*?[") | {chr(code) for code in (*range(1, 32), *range(127, 160))}
@@ -80,6 +83,8 @@ def check_works(folder):
         ("gs://bucket", "would be taken for a remote store"),
         ("x" * 256, "is too long; it may have"),
         ("/".join(["x" * 200] * 20), "is too long; it may have"),
+        ("x/" * 201, "and 200 folders; choose"),
+        ("a\0b/../c", r"holds '\\x00'; "),
     ],
 )
 def test_what_is_refused(path, line, config):
@@ -96,6 +101,39 @@ def test_a_home_folder_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "gone"))
     with pytest.raises(InputError, match="'~', which is no user's home folder"):
         expand("~/run", "workdir")
+
+
+def test_a_way_up(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    assert local_path(tmp_path / "x" / ".." / "run", "workdir") == tmp_path / "run"
+    assert local_path(tmp_path / "link" / "run", "workdir").parts[-2] == "link"
+    check_works(local_path(tmp_path / "link" / ".." / "run", "workdir"))
+    assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "image_folder", "imagenet2012"])
+def test_folders_of_data(config, monkeypatch, name):
+    config.data.name = name
+    config.data.manual_dir = "~nosuchuser/files"
+    with pytest.raises(InputError, match="^data.manual_dir: '~nosuchuser/files' beg"):
+        open_data_set(config.data)
+    config.data.data_dir = "~nosuchuser"
+    with pytest.raises(InputError, match="^data.data_dir: '~nosuchuser' begins"):
+        open_data_set(config.data)
+    config.data.data_dir = None
+    monkeypatch.setenv("TFDS_DATA_DIR", "~nosuchuser")
+    with pytest.raises(InputError, match="^TFDS_DATA_DIR: '~nosuchuser' begins"):
+        open_data_set(config.data)
+
+
+def test_a_run_without_a_home_folder_has_no_cache(config, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: pytest.fail(value))
+    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", None)
+    monkeypatch.setattr(train, "train_and_evaluate", lambda *_: {"done": 1.0})
+    assert main.run(config, tmp_path / "run") == {"done": 1.0}
 
 
 def test_all_of_ascii_is_tried():

@@ -1,4 +1,4 @@
-"""Paths that users give: those that the checkpoints' library takes at its word."""
+"""Paths that users give, absolute; and those that can hold checkpoints."""
 
 import os
 import re
@@ -16,19 +16,32 @@ _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 _REMOTE = re.compile(r"/(gs|s3|az|hf)(/|$)")
 # The system's limit, less what the files of a checkpoint need.
 _MAX_BYTES, _MAX_NAME_BYTES = 4096 - 400, 255
+_MAX_NAMES = 200  # Python makes a folder's parents by recursion
 
 
-def expand(text: str | Path, what: str) -> Path:
-    """Returns an absolute path; `~` is the home folder.
+def expand_home(text: str | Path, what: str) -> Path:
+    """Returns a path in which `~` is the home folder.
 
     Args:
       text: The path as it was given.
       what: What an error calls it.
 
     Raises:
-      InputError: `~NAME` is no user's, or has no home folder.
+      InputError: `~NAME` is no user's, or has no home folder; or the path is too long.
     """
     path = Path(text)
+    # Lone surrogates, which stand for no byte, are refused elsewhere.
+    names = [name.encode(errors="surrogatepass") for name in path.parts]
+    if (
+        sum(map(len, names)) + len(names) > _MAX_BYTES
+        or max(map(len, names), default=0) > _MAX_NAME_BYTES
+        or len(names) > _MAX_NAMES
+    ):
+        raise InputError(
+            f"{what}: {str(path)[:60]!r}... is too long; it may have {_MAX_BYTES} "
+            f"bytes, {_MAX_NAME_BYTES} from one / to the next, and {_MAX_NAMES} "
+            "folders; choose another folder"
+        )
     try:
         found = path.expanduser()
         if found != path and not Path(path.parts[0]).expanduser().is_dir():
@@ -38,7 +51,26 @@ def expand(text: str | Path, what: str) -> Path:
             f"{what}: {str(path)!r} begins with {path.parts[0]!r}, which is no user's "
             "home folder; give the whole path, or choose another folder"
         ) from error
-    return found.absolute()
+    return found
+
+
+def expand(text: str | Path, what: str) -> Path:
+    """Returns an absolute path, without `..` or two slashes; `~` is the home folder.
+
+    Args:
+      text: The path as it was given.
+      what: What an error calls it.
+
+    Raises:
+      InputError: As of `expand_home`.
+    """
+    found = expand_home(text, what).absolute()
+    is_odd = ".." in found.parts or found.root != "/"  # POSIX keeps two slashes
+    if not is_odd or "\0" in str(found):
+        return found
+    # Orbax and TensorStore write there and look elsewhere, or refuse it. What `..` is
+    # after a link, the system knows.
+    return Path(os.path.realpath(found))
 
 
 def local_path(text: str | Path, what: str) -> Path:
@@ -50,7 +82,7 @@ def local_path(text: str | Path, what: str) -> Path:
 
     Raises:
       InputError: It has characters that the checkpoints' library reads as patterns or
-        escapes, or that cannot be printed; or it is too long.
+        escapes, or that cannot be printed; or as of `expand_home`.
     """
     path = expand(text, what)
     whole = str(path)
@@ -71,12 +103,4 @@ def local_path(text: str | Path, what: str) -> Path:
             "cannot be kept in a path with ':/', or below /gs, /s3, /az or /hf; choose "
             "another folder"
         )
-    names = [os.fsencode(name) for name in path.parts]
-    if sum(len(name) + 1 for name in names) > _MAX_BYTES or any(
-        len(name) > _MAX_NAME_BYTES for name in names
-    ):
-        raise InputError(
-            f"{what}: {whole[:60]!r}... is too long; it may have {_MAX_BYTES} bytes, "
-            f"and {_MAX_NAME_BYTES} from one / to the next; choose another folder"
-        )
-    return path
+    return expand_home(path, what)  # a relative one may only now be too long
