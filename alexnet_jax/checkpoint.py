@@ -4,7 +4,6 @@ python -m alexnet_jax.checkpoint WORKDIR
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from alexnet_jax import cli
 
@@ -13,7 +12,9 @@ from alexnet_jax import cli
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the checkpoints of the run that the arguments name."""
     parser = cli.Parser("alexnet_jax.checkpoint", __doc__)
-    parser.add_argument("workdir", type=Path, metavar="WORKDIR", help="a run's folder")
+    parser.add_argument(
+        "workdir", type=cli.path, metavar="WORKDIR", help="a run's folder"
+    )
     options = parser.parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.text import checkpoints_text

@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import logging
@@ -69,6 +71,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def path(text: str) -> Path:
+    """Parses an argument that names a file or a folder."""
+    if not text:  # Python takes it for the current folder
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
 def image_shape(text: str) -> tuple[int, ...]:
     """Parses `H,W,C` or `B,H,W,C` as `(B, H, W, C)`; B is 1 if not given."""
     words = [word.lstrip("0") for word in re.findall(r"[0-9]+", text)]
@@ -93,12 +102,15 @@ def image_shape(text: str) -> tuple[int, ...]:
 def add_data_arguments(parser: Parser) -> None:
     """Adds `--data-dir` and `--manual-dir`, which override those of a run."""
     for name, text in (
-        ("--data-dir", "folder of the prepared data sets"),
-        ("--manual-dir", "folder of the original files"),
+        (
+            "--data-dir",
+            "folder of the prepared data sets (default: the run's own, which is only "
+            "read; what it lacks is prepared in TFDS_DATA_DIR or "
+            "~/tensorflow_datasets)",
+        ),
+        ("--manual-dir", "folder of the original files (default: the run's own)"),
     ):
-        parser.add_argument(
-            name, metavar="DIR", help=f"{text} (default: the run's own)"
-        )
+        parser.add_argument(name, metavar="DIR", help=text)
 
 
 def print_json(value: Any) -> None:
@@ -163,11 +175,13 @@ def one_line_errors(
         except KeyboardInterrupt as error:
             number = getattr(error, "number", signal.SIGINT)
             leave(128 + number, WORDS[signal.Signals(number)] + hint)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             # JAX's own class is not imported, so that a mistyped flag needs no JAX.
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if "RESOURCE_EXHAUSTED" in str(error):
+                leave(1, _out_of_memory(error))
+            if not _has_no_devices(error):
                 raise
-            leave(1, _out_of_memory(error))
+            leave(1, _no_devices(error))
 
 
 def _one_line(text: str) -> str:
@@ -179,6 +193,21 @@ def _out_of_memory(error: Exception) -> str:
     return (
         f"out of memory{f' ({reason})' if reason else ''}; lower batch_size, "
         "eval.batch_size or data.image_size, or share the batch among more devices"
+    )
+
+
+def _has_no_devices(error: Exception) -> bool:
+    """Whether JAX found no device of the platform that it was told to use."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return Path(frame.f_code.co_filename).name == "xla_bridge.py"
+
+
+def _no_devices(error: Exception) -> str:
+    platforms = os.environ.get("JAX_PLATFORMS")
+    return (
+        f"JAX_PLATFORMS: JAX finds no device for {platforms!r} "
+        f"({_one_line(str(error))[:160] or type(error).__name__}); unset it, or name a "
+        "platform of this machine, such as cpu"
     )
 
 

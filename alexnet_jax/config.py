@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -127,6 +128,7 @@ def default_config() -> ConfigDict:
 _LIMIT = 2**31
 _MAX_SIDE = 2**14  # of an image, in pixels
 _MAX_SHOWN = 200  # letters of a value in an error
+_MAX_ITEMS = 1000  # of a list
 
 
 def _integer(value: Any, low: int) -> bool:
@@ -242,7 +244,7 @@ _RULES: dict[str, Rule] = {
     ),
     "parallel.model": _COUNT,
     "parallel.coordinator": (
-        lambda value: value is None or bool(re.fullmatch(r"\S+:\d+", value)),
+        lambda value: value is None or bool(re.fullmatch(r"\S+:[0-9]+", value)),
         "HOST:PORT of process 0, or not set",
     ),
     "parallel.num_processes": _OPTIONAL_COUNT,
@@ -285,12 +287,22 @@ class _Type(NamedTuple):
         if isinstance(value, bool) or self.type is bool:  # Python counts them as 0, 1
             return isinstance(value, bool) and self.type is bool
         if self.type is tuple:  # JSON has lists
-            return isinstance(value, tuple | list) and all(
-                isinstance(one, str | int | float) for one in value
+            return (
+                isinstance(value, tuple | list)
+                and len(value) <= _MAX_ITEMS
+                and all(isinstance(one, str | int | float) for one in value)
             )
         if self.type is str:
-            return isinstance(value, str) and "\0" not in value
+            return isinstance(value, str) and _is_text(value)
         return isinstance(value, int | float if self.type is float else self.type)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be a path: no null byte, no surrogate that is no byte."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 @functools.cache

@@ -5,7 +5,6 @@ python -m alexnet_jax.evaluate CHECKPOINT
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from alexnet_jax import cli
 
@@ -13,7 +12,7 @@ from alexnet_jax import cli
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.evaluate", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
+    add("checkpoint", type=cli.path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
     add(
         "--split",
         choices=("test", "train"),

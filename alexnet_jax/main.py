@@ -160,7 +160,7 @@ def load_config(argument: str) -> ConfigDict:
     with named_errors(path, "--config"):  # a value may be required and not set
         if isinstance(config, FrozenConfigDict):
             config = ConfigDict(config)
-        keys = flatten_config(config).keys()
+        keys = flatten_config(config.lock()).keys()
     known = flatten_config(default_config()).keys()
     for wrong, what in ((known - keys, "lacks"), (keys - known, "has unknown")):
         if wrong:
@@ -168,7 +168,7 @@ def load_config(argument: str) -> ConfigDict:
                 f"--config: {path}: what get_config returns {what} keys: "
                 f"{', '.join(sorted(wrong)[:5])}; begin with default_config()"
             )
-    return config.lock()
+    return config
 
 
 def _check_keys(argv: Sequence[str], config: ConfigDict) -> None:
@@ -253,9 +253,10 @@ def parse_seeds(values: Sequence[str]) -> list[int]:
         seeds = [int(value) for value in values]
     except ValueError:
         seeds = []
-    if not seeds or len(set(seeds)) < len(seeds):
+    in_range = all(0 <= seed < 2**32 for seed in seeds)
+    if not seeds or not in_range or len(set(seeds)) < len(seeds):
         raise InputError(
-            "--seeds must be distinct integers, such as --seeds=0,1,2; "
+            "--seeds must be distinct integers in [0, 2**32), such as --seeds=0,1,2; "
             f"got {','.join(values)!r}"
         )
     return seeds

@@ -9,7 +9,6 @@ read are reported on stderr; the others are still classified.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from alexnet_jax import cli
 
@@ -17,10 +16,10 @@ from alexnet_jax import cli
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.predict", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
+    add("checkpoint", type=cli.path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
     add(
         "images",
-        type=Path,
+        type=cli.path,
         nargs="+",
         metavar="IMAGE",
         help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM), or a folder of them",

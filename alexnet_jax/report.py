@@ -22,14 +22,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "workdirs",
         nargs="+",
-        type=Path,
+        type=cli.path,
         metavar="WORKDIR",
         help="a run's folder; one with seed-0, seed-1, ... in it is shown as one run "
         "with the spread over its seeds",
     )
     add(
         "--output",
-        type=Path,
+        type=cli.path,
         metavar="FOLDER|FILE.html",
         help="where to write; in a FOLDER, the figures as PNG files, too (default for "
         "one run: WORKDIR/report.html)",

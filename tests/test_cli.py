@@ -3,13 +3,17 @@
 import argparse
 import importlib
 import json
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from jax.errors import JaxRuntimeError
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.main import parse_seeds
 
 COMMANDS = ["summary", "predict", "evaluate", "report", "checkpoint"]
 COMMANDS += ["data.prepare", "data.statistics.__main__"]
@@ -168,3 +172,25 @@ def test_numbers_out_of_all_proportion(function, text, expected):
         function(text)
     assert cli.positive_int("007") == 7
     assert cli.image_shape("000000000001,2,3") == (1, 1, 2, 3)
+
+
+def test_a_platform_that_the_machine_lacks(tmp_path):
+    for name in ("cuda", "nonsense"):
+        done = subprocess.run(
+            [sys.executable, "-m", "alexnet_jax.main"]
+            + ["--config=experiments/digits.py", f"--workdir={tmp_path}"],
+            env=os.environ | {"JAX_PLATFORMS": name, "MPLBACKEND": "nonsense"},
+            capture_output=True,
+            text=True,
+        )
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 1
+        assert line.startswith(
+            f"error: JAX_PLATFORMS: JAX finds no device for '{name}'"
+        )
+
+
+@pytest.mark.parametrize("seeds", ["0,-1", "0,4294967296", "0,x", "1,1", ""])
+def test_seeds_are_checked_before_the_first_run(seeds):
+    with pytest.raises(InputError, match="--seeds must be distinct integers in .0, 2"):
+        parse_seeds(seeds.split(","))

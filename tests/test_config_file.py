@@ -77,19 +77,17 @@ def test_what_get_config_does(body, expected, tmp_path):
         (b"get_config = lambda: 0\n", "get_config must return a ConfigDict"),
         (b"(" * 100_000 + b"\n", "SyntaxError: "),
         (b"-" * 200_000 + b"1\n", "Error"),
-        (b"raise KeyboardInterrupt.__base__('no exception')", "line 1: "),
+        (b"raise BaseException('no exception')", "line 1: BaseException: no exc"),
+        (b"raise GeneratorExit", "line 1: GeneratorExit"),
+        (b"raise ValueError('x' * 10**6)", "line 1: ValueError: xxx"),
     ],
 )
 def test_files_that_are_no_config(text, expected, tmp_path):
     path = tmp_path / "config.py"
     path.write_bytes(text)
-    if b"KeyboardInterrupt" in text:
-        with pytest.raises(BaseException, match="no exception"):
-            load_config(str(path))
-        return
     with pytest.raises(InputError, match=f"^--config: {path}") as error:
         load_config(str(path))
-    assert expected in str(error.value)
+    assert expected in str(error.value) and len(str(error.value)) < 1000
 
 
 def test_a_helper_of_the_file_is_not_blamed(tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alexnet_jax.atomic import atomic_write
+
 _STYLES = ("-", "--", "-.", ":")
 _COLORS = ("C0", "C1", "C2", "C3")
 
@@ -103,5 +105,7 @@ class ProgressBoard:
         display.display(self.figure())
 
     def save(self, path: str | Path) -> None:
-        """Writes the picture; the suffix says as what."""
-        self.figure().savefig(path)
+        """Writes the picture; the suffix says as what, a PNG without one."""
+        kind = Path(path).suffix.removeprefix(".") or "png"
+        with atomic_write(Path(path)) as part:
+            self.figure().savefig(part, format=kind)

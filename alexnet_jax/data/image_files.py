@@ -1,5 +1,6 @@
 """Image files: what is opened at all, and how."""
 
+import logging
 import os
 import stat
 import warnings
@@ -18,6 +19,8 @@ MAX_PIXELS = 100_000_000  # of an image; Pillow's own limit is higher
 MAX_BYTES = 1 << 30  # of a file
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What it logs of a damaged file, it also raises.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def open_image(file: IO[bytes]) -> Image.Image:

@@ -1,5 +1,6 @@
 """Picture files of any kind, converted to images like those of a data set."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from alexnet_jax.data.image_files import FORMATS, MAX_PIXELS, open_file, open_image
 from alexnet_jax.data.spec import DataSpec
@@ -107,13 +108,16 @@ def read_picture(path: Path, spec: DataSpec, invert: bool = False) -> Picture:
     """
     dark = has_dark_background(spec.statistics.mean_image)
     height, width, channels = spec.image_shape
-    picture, notes = _open(path, black=dark, least=(4 * width, 4 * height))
-    mode = "L" if channels == 1 else "RGB"
-    if picture.mode != mode:
-        picture = picture.convert(mode)
-    if dark:
-        picture = _pad(picture, (width, height))
-    picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+    with _named_errors(path):
+        picture, notes = _open(path, black=dark, least=(4 * width, 4 * height))
+        if picture.mode == "LAB":  # which Pillow converts by profiles alone
+            picture = _from_lab(picture)
+        mode = "L" if channels == 1 else "RGB"
+        if picture.mode != mode:
+            picture = picture.convert(mode)
+        if dark:
+            picture = _pad(picture, (width, height))
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     image = np.asarray(picture).reshape(height, width, -1)
     if invert:
         image = 255 - image
@@ -129,34 +133,12 @@ def read_picture(path: Path, spec: DataSpec, invert: bool = False) -> Picture:
     return Picture(image, tuple(notes))
 
 
-def _open(
-    path: Path, black: bool, least: tuple[int, int]
-) -> tuple[Image.Image, list[str]]:
-    """Opens and decodes a file, upright, with 8 bits and no transparency.
-
-    Args:
-      path: The file.
-      black: Whether transparent parts become black; otherwise white.
-      least: Width and height of the result, at least, where there is a choice.
-    """
-    notes: list[str] = []
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turns whatever Pillow raises on a file into a line."""
     try:
-        with warnings.catch_warnings():
-            # Unusual metadata is not the user's concern.
-            warnings.simplefilter("ignore")
-            with open_file(path) as file, open_image(file) as opened:
-                size = f"{opened.width}×{opened.height}"
-                if opened.width * opened.height > _MAX_PIXELS:
-                    raise InputError(_too_large(path, size))
-                frames = getattr(opened, "n_frames", 1)
-                if frames > 1:
-                    notes.append(f"it has {frames} frames; the first is used")
-                # A JPEG's blocks can be decoded at an eighth, in a tenth of the time.
-                opened.draft(None, least)
-                opened.load()
-                ImageOps.exif_transpose(opened, in_place=True)  # no second copy
-                picture: Image.Image = opened
-    except InputError:
+        yield
+    except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(path, "larger than Pillow opens")) from error
@@ -170,6 +152,42 @@ def _open(
         raise InputError(
             f"{path}: cannot be read ({' '.join(reason.split())})"
         ) from error
+
+
+def _from_lab(picture: Image.Image) -> Image.Image:
+    """Converts CIELAB of the white point D50, as Photoshop saves it, to sRGB."""
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    assert converted is not None
+    return converted
+
+
+def _open(
+    path: Path, black: bool, least: tuple[int, int]
+) -> tuple[Image.Image, list[str]]:
+    """Opens and decodes a file, upright, with 8 bits and no transparency.
+
+    Args:
+      path: The file.
+      black: Whether transparent parts become black; otherwise white.
+      least: Width and height of the result, at least, where there is a choice.
+    """
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        # Unusual metadata is not the user's concern.
+        warnings.simplefilter("ignore")
+        with open_file(path) as file, open_image(file) as opened:
+            size = f"{opened.width}×{opened.height}"
+            if opened.width * opened.height > _MAX_PIXELS:
+                raise InputError(_too_large(path, size))
+            frames = getattr(opened, "n_frames", 1)
+            if frames > 1:
+                notes.append(f"it has {frames} frames; the first is used")
+            # A JPEG's blocks can be decoded at an eighth, in a tenth of the time.
+            opened.draft(None, least)
+            opened.load()
+            ImageOps.exif_transpose(opened, in_place=True)  # no second copy
+            picture: Image.Image = opened
     if picture.mode in (*_16_BIT, "I", "F"):
         return _from_wide(picture, path, notes), notes
     if picture.has_transparency_data:

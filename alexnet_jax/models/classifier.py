@@ -14,6 +14,10 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.layers.initializers import SCHEMES
 from alexnet_jax.layers.sequential import apply_layer, join_layers
 
+# XLA counts in 32 bits; larger shapes take it minutes or end the process.
+_LIMIT = 2**31
+MAX_LENGTH = 1_000_000  # of a side, of channels, of a batch
+
 
 class Reference(NamedTuple):
     """Where a network comes from, and the input that it was made for.
@@ -192,15 +196,23 @@ class Classifier(nn.Module):
     def _check(self, input_shape: Sequence[int]) -> None:
         self.scheme()
         classes = self.num_classes
-        if not isinstance(classes, Integral) or classes < 1:
+        if not isinstance(classes, Integral) or not 0 < classes < _LIMIT:
             raise InputError(
-                f"model.num_classes must be an integer of at least 1; got {classes!r}"
+                "model.num_classes must be an integer of at least 1 and below 2**31; "
+                f"got {classes!r}"
             )
         least = 0, 0, 0, 1
         if len(input_shape) != 4 or any(map(lt, input_shape, least)):
             raise InputError(
                 "images must have shape (batch, height, width, channels), gray ones "
                 f"with 1 channel; got {tuple(input_shape)}"
+            )
+        # A symbolic length has no bound.
+        known = [n for n in input_shape if isinstance(n, Integral)]
+        if max(known, default=0) > MAX_LENGTH:
+            raise InputError(
+                f"images must have lengths of at most {MAX_LENGTH:,}; got "
+                f"{tuple(input_shape)}"
             )
 
     @nn.nowrap

@@ -139,5 +139,6 @@ def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
         warnings.filterwarnings("ignore", "Glyph")
+        warnings.filterwarnings("ignore", "constrained_layout not")  # a long name
         figure.savefig(buffer, format="png", bbox_inches="tight")
     return buffer.getvalue()

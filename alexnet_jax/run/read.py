@@ -103,7 +103,7 @@ def read_config(workdir: Path) -> ConfigDict:
     try:
         config.update_from_flattened_dict(stored)
         validate(config)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path} is of another version of the program: {str(error).strip()}"
         ) from error

@@ -13,6 +13,7 @@ from types import ModuleType
 from alexnet_jax.errors import InputError
 
 _MAX_BYTES = 10_000_000
+_MAX_TEXT = 500  # letters of an error
 
 
 def check_readable(path: str, what: str, hint: str) -> None:
@@ -77,7 +78,9 @@ def named_errors(path: str, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and what is no Exception
         line = _line(error, path)
         place = path if line is None else f"{path}, line {line}"
         raise InputError(f"{what}: {place}: {_describe(error)}") from error
@@ -93,9 +96,8 @@ def _line(error: BaseException, path: str) -> int | None:
 
 
 def _describe(error: BaseException) -> str:
-    kind = type(error).__name__
-    try:
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
-    except Exception:  # an exception of the user's own, whose text raises
-        text = ""
-    return f"{kind}: {text}" if text else kind
+    kind = text = ""
+    with contextlib.suppress(Exception):  # of the user's own, whose text raises
+        kind = type.__getattribute__(type(error), "__name__")
+        text = str(error.msg if isinstance(error, SyntaxError) else error)
+    return f"{kind}: {text[:_MAX_TEXT]}" if text else kind

@@ -335,3 +335,11 @@ def test_a_label_with_dollar_signs_is_no_formula(tmp_path):
     board.draw(1, 1, "$^$")
     board.save(tmp_path / "board.png")
     assert (tmp_path / "board.png").stat().st_size > 1000
+
+
+def test_a_picture_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "board.png").symlink_to(tmp_path / "theirs")
+    d2l.ProgressBoard().save(tmp_path / "board.png")
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert (tmp_path / "board.png").read_bytes()[:4] == b"\x89PNG"

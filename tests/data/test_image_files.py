@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alexnet_jax.data import DataSpec
 from alexnet_jax.data.image_files import FORMATS, open_file
@@ -243,3 +243,22 @@ class TestNoRegularFile:
         monkeypatch.setattr(os, "scandir", refuse)
         with pytest.raises(InputError, match="IMAGE: .* cannot be read .Permission"):
             list_files([tmp_path])
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_lab(name, tmp_path):
+    """CIELAB, which Pillow converts by profiles alone."""
+    Image.new("LAB", (60, 80), (137, 208, 195)).save(tmp_path / "red.tif")
+    image = read_picture(tmp_path / "red.tif", SPECS[name]).image
+    middle = image[len(image) // 2, image.shape[1] // 2].astype(int)
+    if image.shape[-1] == 3:
+        assert middle[0] > 200 and middle[1:].max() < 60
+    else:
+        assert 60 < middle[0] < 100
+
+
+def test_whatever_pillow_raises_is_a_line(tmp_path, monkeypatch):
+    Image.new("RGB", (60, 80)).save(tmp_path / "a.png")
+    monkeypatch.setattr(ImageOps, "fit", lambda *_: 1 / 0)
+    with pytest.raises(InputError, match="a.png: cannot be read .division by zero"):
+        read_picture(tmp_path / "a.png", SPECS["photographs"])

@@ -237,3 +237,12 @@ def test_weights_are_applied_whatever_drew_them():
     variables = plain.init(KEY, image)
     logits = plain.clone(initializer="torch").apply(variables, image)
     np.testing.assert_array_equal(logits, plain.apply(variables, image))
+
+
+@pytest.mark.parametrize(
+    "shape", [(10**9, 28, 28, 1), (1, 10**9, 28, 1), (1, 28, 28, 2**40)]
+)
+def test_lengths_out_of_all_proportion(shape):
+    """XLA takes minutes to count them."""
+    with pytest.raises(InputError, match="images must have lengths of at most 1,000,"):
+        create_model("lenet5").layer_summary(shape)

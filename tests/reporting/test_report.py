@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from xml.etree import ElementTree
 
 import jax
@@ -259,3 +260,36 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path):
     paths = [write(tmp_path / name / "x", rows_of()) for name in ("a", "b")]
     assert [run.name for run in read_runs(paths)] == ["a/x", "b/x"]
     assert [run.name for run in read_runs(paths[:1])] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_epochs", 10**400),
+        ("num_epochs", "2"),
+        ("num_train_steps", []),
+        ("model", {"num_classes": "x"}),
+        ("model", {"num_classes": None}),
+        ("model", {"name": None}),
+        ("data", {"name": [1]}),
+        ("devices", [1]),
+        ("versions", {"jax": {"a": 1}}),
+    ],
+)
+def test_values_that_no_run_has(tmp_path, key, value):
+    run = write(tmp_path / "run", rows_of())
+    record = (
+        {key: value} if key in ("devices", "versions") else {"config": {key: value}}
+    )
+    (run / "config.json").write_text(json.dumps(record))
+    main([str(run)])
+    assert "The run has no readable config.json." in text_of(run / "report.html")
+
+
+def test_a_home_folder(tmp_path, monkeypatch, error_line):
+    write(tmp_path / "run", rows_of())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    main(["~/run"])
+    assert (tmp_path / "run" / "report.html").exists() and not Path("~").exists()
+    assert "argument WORKDIR: must not be empty" in error_line(main, "")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 PRELUDE = """
@@ -114,3 +115,23 @@ def test_a_command_that_imports(command, number):
     *_, last = process.communicate()[1].splitlines()
     words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     assert (process.returncode, last) == (128 + number, f"error: {words}")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_imports_its_libraries(number, tmp_path):
+    """An exception in the middle of an extension's first import crashes it."""
+    for wait in np.linspace(0.2, 1.5, 6):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "alexnet_jax.checkpoint", tmp_path],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(wait)
+        process.send_signal(number)
+        error = process.communicate()[1]
+        if process.returncode == 1:  # it had ended
+            assert "holds no checkpoints" in error
+        elif process.returncode != -number:  # Python itself had not begun
+            words = {2: "interrupted", 15: "terminated"}[number]
+            assert (process.returncode, error) == (128 + number, f"error: {words}\n")

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import requests
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from alexnet_jax.atomic import atomic_write, open_regular, read_regular
+from alexnet_jax.atomic import atomic_write, read_regular
 from alexnet_jax.data.image_files import open_image
+from alexnet_jax.data.npz import load_npz
 from alexnet_jax.data.preparation.damage import INFO_FILE, named_damage
 from alexnet_jax.data.preparation.lock import unwritable
 from alexnet_jax.data.preparation.prepared import (
@@ -27,6 +29,7 @@ from alexnet_jax.data.preparation.prepared import (
 )
 from alexnet_jax.terminal.paths import expand
 
+_SPARE = 10_000  # bytes of an archive besides its arrays
 _CHUNK = 5_000  # records read at a time, so that few are in memory undecoded
 
 
@@ -177,8 +180,8 @@ def decode(
     kept = Path(builder.data_path) / f"{split}-decoded.npz"
     # On damaged bytes NumPy and zipfile raise any kind.
     with contextlib.suppress(Exception):
-        with open_regular(kept) as opened, np.load(opened) as arrays:
-            images, labels = arrays["image"], arrays["label"]
+        arrays = load_npz(kept, math.prod(shape) + 4 * shape[0] + _SPARE)
+        images, labels = arrays["image"], arrays["label"]
         kinds = images.dtype, labels.dtype
         if (images.shape, labels.shape, *kinds) == (
             shape,

@@ -95,6 +95,10 @@ def check_features(folder: Path) -> None:
                 raise DamagedData(folder, f"{name} is nested too deep") from error
             if not isinstance(content, dict):
                 raise DamagedData(folder, f"{name} holds no object")
+        # TFDS would wait for a pipe, and read a device to the end of memory.
+        for path in folder.iterdir():
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise DamagedData(folder, f"{path.name} is no regular file")
         for found in _class_names(content):
             if found not in _FEATURES:
                 raise InputError(

@@ -50,12 +50,13 @@ def preparation_lock(folder: Path) -> Iterator[None]:
                     parent.rmdir()
 
 
-def _acquire(path: Path, folder: Path) -> IO[str]:
+def _acquire(path: Path, folder: Path) -> IO[bytes]:
     told = False
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = path.open("a")
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = os.fdopen(os.open(path, flags, 0o666), "rb")
         except FileNotFoundError:  # the process before removed the folder, now empty
             continue
         try:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import tensorflow_datasets as tfds
 
+from alexnet_jax.atomic import move_aside
 from alexnet_jax.data.preparation.damage import (
     INFO_FILE,
     DamagedData,
@@ -113,8 +114,8 @@ def _read(folder: Path, create: Callable[[], Builder]) -> Builder:
             raise DamagedData(folder, f"{INFO_FILE} names the splits {[*splits]}")
         if None in features["image"].shape:  # others are decoded, and seen then
             for path in (path for split in splits.values() for path in split.filepaths):
-                if not os.path.isfile(path):
-                    raise DamagedData(folder, f"{Path(path).name} is missing")
+                if not os.path.isfile(path) or not os.path.getsize(path):
+                    raise DamagedData(folder, f"{Path(path).name} is missing or empty")
     return builder
 
 
@@ -122,13 +123,8 @@ def _read(folder: Path, create: Callable[[], Builder]) -> Builder:
 def _replaced(damage: DamagedData) -> Iterator[None]:
     """Sets a damaged copy aside while another is prepared in its place."""
     folder = damage.folder
-    aside = folder.with_name(f"{folder.name}.damaged")
     try:
-        if aside.is_symlink() or aside.is_file():
-            aside.unlink()
-        elif aside.exists():
-            shutil.rmtree(aside)
-        folder.rename(aside)
+        aside = move_aside(folder)
     except OSError as error:
         raise InputError(
             f"data.data_dir: {folder} is damaged ({damage.reason}) and cannot be "

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_jax.atomic import open_regular, write_file
+from alexnet_jax.atomic import write_file
+from alexnet_jax.data.npz import load_npz
 from alexnet_jax.errors import InputError
 
 FILE_NAME = "statistics.npz"  # in a data set's folder
+_MAX_BYTES = 1 << 29  # of all arrays; a mean image of 256 pixels takes 2 MB
 _PART = 1000  # images that are held as float64 at a time
 
 
@@ -71,8 +73,9 @@ class Statistics:
           InputError: The file is missing or damaged.
         """
         try:
-            with open_regular(path) as file, np.load(file) as arrays:
-                found = cls(**arrays)
+            found = cls(**load_npz(path, _MAX_BYTES))
+            if any(array.dtype.kind != "f" for array in asdict(found).values()):
+                raise ValueError("arrays of other than floats")
             channels = found.mean_image.shape[2:]
             shapes = {name: array.shape for name, array in asdict(found).items()}
             image = shapes.pop("mean_image")

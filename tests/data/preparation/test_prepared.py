@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -64,6 +65,15 @@ DAMAGES = {
     "unknown key": lambda f: edit(f, splitz=[]),
     "features missing": lambda f: (f / "features.json").unlink(),
     "features damaged": lambda f: (f / "features.json").write_text("{"),
+    "info a pipe": lambda f: (
+        (f / "dataset_info.json").unlink(),
+        os.mkfifo(f / "dataset_info.json"),
+    ),
+    "record a pipe": lambda f: ((f / SHARD).unlink(), os.mkfifo(f / SHARD)),
+    "labels a pipe": lambda f: (
+        (f / "label.labels.txt").unlink(),
+        os.mkfifo(f / "label.labels.txt"),
+    ),
     "record missing": lambda f: (f / SHARD).unlink(),
     "record empty": lambda f: (f / SHARD).write_bytes(b""),
     "record truncated": lambda f: (f / SHARD).write_bytes(
@@ -101,6 +111,33 @@ class TestDamage:
         assert "damaged" not in capsys.readouterr().err
 
     @pytest.mark.parametrize("place", [*range(0, 80, 4), 70, *range(-150, 0, 5)])
+    def test_nothing_that_was_kept_is_lost(self, copy, tmp_path):
+        for content in ("mine", "{"):
+            (copy.parent / "1.0.0.damaged").mkdir(exist_ok=True)
+            (copy / "dataset_info.json").write_text("{")
+            (copy / "features.json").write_text(content)
+            load(tmp_path)
+        kept = {path.name for path in copy.parent.iterdir()}
+        assert kept == {
+            "1.0.0",
+            "1.0.0.damaged",
+            "1.0.0.damaged-2",
+            "1.0.0.damaged-3",
+        }
+        assert not list((copy.parent / "1.0.0.damaged").iterdir())
+
+    @pytest.mark.parametrize("what", ["pipe", "zeros"])
+    def test_a_decoded_copy_that_would_never_end(self, what, copy, tmp_path, data_dir):
+        path = copy / "train-decoded.npz"
+        if what == "pipe":
+            path.symlink_to(tmp_path / "pipe")
+            os.mkfifo(tmp_path / "pipe")
+        else:
+            zeros = np.zeros((400, 400, 400), np.uint8)
+            np.savez_compressed(path, image=zeros, label=zeros)
+        train = load(tmp_path).train
+        np.testing.assert_array_equal(train.image, load(data_dir).train.image)
+
     def test_a_decoded_copys_header(self, place, copy, data_dir):
         kept = copy / "test-decoded.npz"
         expected = decode(digits.load(copy.parents[1]), "test")
@@ -333,6 +370,13 @@ class TestTwoAtOnce:
         assert out.count(f"waiting   another process is preparing {folder}") == 1
         assert out.count("preparing digits") == 1
         assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
+
+    def test_a_lock_that_is_a_link(self, tmp_path):
+        (tmp_path / "digits").mkdir()
+        (tmp_path / "digits" / "1.0.0.lock").symlink_to(tmp_path / "theirs")
+        with pytest.raises(InputError, match="data.data_dir: .* cannot be written"):
+            load(tmp_path)
+        assert not (tmp_path / "theirs").exists()
 
     def test_a_lock_whose_process_was_killed(self, tmp_path, capsys):
         path = tmp_path / "digits" / "1.0.0.lock"
