@@ -24,7 +24,6 @@ from alexnet_jax.metrics import (
 )
 from alexnet_jax.models import create_configured
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
-from alexnet_jax.run.kept import read_from_run
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.weights import check_same_arrays, find_checkpoint, load_weights
 from alexnet_jax.step import make_forward
@@ -119,9 +118,9 @@ class TrainedModel:
         folder, self.skipped = find_checkpoint(source)
         self.step = int(folder.name)
         self.workdir = folder.parent.parent
-        self.config = config = read_from_run(folder, read_config)
+        self.config = config = read_config(self.workdir)
         check_metrics(config.eval.metrics)
-        self.spec = read_from_run(folder, DataSpec.load)
+        self.spec = DataSpec.load(self.workdir)
         self.model = create_configured(config).clone(training=False)
         size = config.data.image_size
         self.input_shape = (1, size, size, self.spec.image_shape[-1])

@@ -229,20 +229,3 @@ def test_ten_views(trained, capsys):
     for name in ("loss", "top1", "top5"):
         assert found[name] == pytest.approx(row[f"test/{name}"], rel=1e-5)
     assert found["loss"] != measured(capsys, trained, "--json")["loss"]
-
-
-def test_small_files_come_from_the_checkpoint(trained, copy, tmp_path, capsys):
-    """And a checkpoint that was copied alone has all that it needs."""
-    main([str(trained), "--json"])
-    whole = json.loads(capsys.readouterr().out)
-    (copy / "config.json").write_text("{")
-    (copy / "statistics.npz").unlink()
-    main([str(copy), "--json"])
-    out, error = capsys.readouterr()
-    assert json.loads(out) == whole | {"workdir": str(copy)}
-    assert error.count("; taken from checkpoint 8") == 2
-    assert (copy / "config.json").read_text() == "{"  # nothing is written
-    alone = shutil.copytree(copy / "checkpoints" / "8", tmp_path / "8")
-    main([str(alone), "--json"])
-    out, error = capsys.readouterr()
-    assert json.loads(out)["top1"] == whole["top1"] and error == ""

@@ -151,7 +151,6 @@ def _run_blocks(
         yield heading(2, run.name)
     if len(run.workdirs) > 1:
         yield paragraph(f"The figures below show {workdir.name}.")
-    network = None
     try:
         network = TrainedModel(workdir)
     except InputError as error:
@@ -167,7 +166,7 @@ def _run_blocks(
         except InputError as error:
             yield paragraph(f"No figures of its predictions: {error}.", is_note=True)
     yield heading(level, "Layers")
-    yield _summary(workdir, network)
+    yield _summary(workdir)
     yield heading(level, "Config and versions")
     yield from _config(run)
 
@@ -180,12 +179,9 @@ def _section_blocks(
         yield Image(prefix + name, to_png(figure), alt, caption)
 
 
-def _summary(workdir: Path, network: TrainedModel | None) -> str:
+def _summary(workdir: Path) -> str:
     try:
-        if network is not None:
-            config, spec = network.config, network.spec
-        else:  # no checkpoint was written yet
-            config, spec = read_config(workdir), DataSpec.load(workdir)
+        config, spec = read_config(workdir), DataSpec.load(workdir)
         model, size = create_configured(config), config.data.image_size
         shape = (1, size, size, spec.image_shape[-1])
         rows = describe(model, shape)

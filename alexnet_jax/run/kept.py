@@ -3,10 +3,8 @@
 import contextlib
 import hashlib
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -17,8 +15,6 @@ from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folders
 from alexnet_jax.run.records import CONFIG_FILE
-
-T = TypeVar("T")
 
 KEPT_FILES = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
 
@@ -47,32 +43,6 @@ def read_kept(checkpoints: Path, name: str) -> Kept | None:
             if hashlib.sha256(content).hexdigest() == digest:
                 return Kept(content, step)
     return None
-
-
-def read_from_run(checkpoint: Path, read: Callable[[Path], T]) -> T:
-    """Reads a small file from a run's folder; if it cannot be read, from a checkpoint.
-
-    Args:
-      checkpoint: `WORKDIR/checkpoints/STEP`, intact; or a copy of one elsewhere.
-      read: Reads a file of the folder that it is given, or raises an InputError.
-
-    Raises:
-      InputError: As `read`, of the run's folder; the checkpoint has no copy.
-    """
-    folders = [checkpoint]
-    if checkpoint.parent.name == "checkpoints":
-        folders.insert(0, checkpoint.parents[1])
-    try:
-        return read(folders[0])
-    except InputError as error:
-        with contextlib.suppress(InputError):
-            found = read(folders[-1])
-            print(
-                f"warning: {error}; taken from checkpoint {checkpoint.name}",
-                file=sys.stderr,
-            )
-            return found
-        raise
 
 
 def check_same_run(workdir: Path, config: ConfigDict) -> None:
