@@ -86,7 +86,8 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        stored = flatten_config(json.loads(read_regular(path))["config"])
+        record = json.loads(read_regular(path))["config"]
+        stored = flatten_config(record)
     except (
         OSError,
         ValueError,
@@ -101,6 +102,10 @@ def read_config(workdir: Path) -> ConfigDict:
         ) from error
     config = default_config()
     try:
+        for key in flatten_config(config):  # an empty group would vanish
+            group, _, name = key.rpartition(".")
+            if isinstance((record.get(group, {}) if group else record).get(name), dict):
+                raise TypeError(f"{key} is a group of keys")
         config.update_from_flattened_dict(stored)
         validate(config)
     except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:

@@ -70,10 +70,7 @@ DAMAGES = {
         os.mkfifo(f / "dataset_info.json"),
     ),
     "record a pipe": lambda f: ((f / SHARD).unlink(), os.mkfifo(f / SHARD)),
-    "labels a pipe": lambda f: (
-        (f / "label.labels.txt").unlink(),
-        os.mkfifo(f / "label.labels.txt"),
-    ),
+    "labels a pipe": lambda f: os.mkfifo(f / "label.labels.txt"),
     "record missing": lambda f: (f / SHARD).unlink(),
     "record empty": lambda f: (f / SHARD).write_bytes(b""),
     "record truncated": lambda f: (f / SHARD).write_bytes(
@@ -177,7 +174,7 @@ class TestDamage:
         def refuse(*args):
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr(Path, "read_text", refuse)
+        monkeypatch.setattr(damages, "read_regular", refuse)
         with pytest.raises(InputError, match="cannot be read .Permission denied"):
             damages.check_features(copy)
         assert copy.exists()
