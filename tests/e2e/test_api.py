@@ -28,7 +28,15 @@ run = config, {new!r}
 """
 
 
-@pytest.mark.parametrize("before", ["", "import alexnet_jax.train, alexnet_jax.main"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        pytest.param(
+            "import alexnet_jax.train, alexnet_jax.main", marks=pytest.mark.slow
+        ),
+    ],
+)
 @pytest.mark.parametrize("name", CALLS)
 def test_every_name_twice_in_a_fresh_process(name, before, trained, data_dir, tmp_path):
     """No module of the package takes the place of a function."""

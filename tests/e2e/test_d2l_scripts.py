@@ -96,6 +96,7 @@ def run_script(code, folder, data_dir):
     return process.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_users_lenet_on_fashion_mnist(fashion_dir, tmp_path):
     """One epoch of the original files passes 0.75, far below d2l's 12 GB.
 

@@ -108,6 +108,7 @@ def losses(workdir):
     return {row["step"]: [row.get(name, 0.0) for name in names] for row in rows}
 
 
+@pytest.mark.slow
 def test_a_tour_through_layouts_and_processes(tmp_path, data_dir):
     """2×2 in one process, two processes until a signal to one, two again, pmap."""
     pair = tmp_path / "pair"

@@ -210,9 +210,10 @@ def small_network(name):
 # All kinds of layers; in the quick tests these alone.
 KINDS = "alexnet_d2l", "alexnet_2012", "caffenet", "alexnet_torchvision", "lenet5"
 ALL = [pytest.param(n, marks=[pytest.mark.heavy] * (n not in KINDS)) for n in TABLE]
+REST = [pytest.param(n, marks=pytest.mark.slow) for n in TABLE if n not in KINDS]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*KINDS, *REST])
 def test_forward_mode_agrees_with_reverse_mode(name):
     model, variables, images = small_network(name)
     direction = jax.tree.map(lambda a: 0.1 * noise(*a.shape), (variables, images))
@@ -230,7 +231,7 @@ def test_forward_mode_agrees_with_reverse_mode(name):
     np.testing.assert_allclose(got, wanted, rtol=1e-3)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_the_hessian_is_the_same_in_both_orders(name):
     model, variables, images = small_network(name)

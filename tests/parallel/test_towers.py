@@ -1,5 +1,6 @@
 """Towers on devices of their own are the network on one device."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -44,7 +45,13 @@ def padded():
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("layout", LAYOUTS[1:], ids=str)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(layout, id=str(layout), marks=[pytest.mark.slow] * (n > 2))
+        for layout, n in ((layout, math.prod(layout)) for layout in LAYOUTS[1:])
+    ],
+)
 def test_loss_and_every_gradient(layout, padded):
     one, train_one, eval_one = setup_towers("alexnet_2012", 1, 1, padded)
     many, train_many, eval_many = setup_towers("alexnet_2012", *layout, padded)
@@ -52,8 +59,15 @@ def test_loss_and_every_gradient(layout, padded):
     compare(eval_one(one), eval_many(many))
 
 
+# The step with the towers of `alexnet_2012` is tested above.
+OTHERS = [name for name in TOWERED if name not in ("alexnet_2012", "alexnet_paper")]
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", [name for name in TOWERED if name != "alexnet_2012"])
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet_paper", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)],
+)
 def test_every_network_with_towers(name, padded):
     """Caffe's normalisation crosses from one device to the other."""
     one, train_one, _ = setup_towers(name, 1, 1, padded)
