@@ -40,8 +40,9 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "replaced by a folder": to_folder,
 }
 _OF_CONTENT = ("truncated", "flipped bit", "emptied")  # no harm to an empty file
-# They are written anew whatever is in them, without a warning.
-_REWRITTEN = re.compile(r"\.lock|curves\.png|tensorboard/.*")
+# They are written anew whatever is in them, without a warning; or, as an archive, have
+# bytes that nobody reads.
+_REWRITTEN = re.compile(r"\.lock|curves\.png|tensorboard/.*|statistics\.npz")
 
 
 def empty_folder(path: Path) -> None:
