@@ -65,6 +65,16 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+def open_lock(path: Path) -> BinaryIO:
+    """Opens a file to be locked, which is made if it is missing.
+
+    Raises:
+      OSError: It is a link, or cannot be written.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Locks a file, which is made if it is missing, while the context lasts.
@@ -78,8 +88,7 @@ def locked(path: Path) -> Iterator[None]:
       BlockingIOError: Another process has locked it.
       OSError: It is a link, or cannot be written.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+    with open_lock(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -84,7 +84,7 @@ class Records:
         self._path = workdir / FILE_NAME
         self.rows = restore_rows(self._path, step, stored)
         self._lines = [to_text([row]) for row in self.rows]
-        self._write_all()  # it may be a link, or missing
+        self._file, self._length = open_append(self._path), len(self.text)
         self._board: Board | None = None
         with contextlib.ExitStack() as opened:
             opened.callback(self._file.close)
@@ -181,7 +181,7 @@ def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
         print(f"warning   {path} has no rows up to step {step:,}; they are lost")
     whole = [row for _, row in sorted((rows | true).items())]
     text = to_text(whole)
-    if text.encode() != content:
+    if text.encode() != content or path.is_symlink() or not path.exists():
         write_file(path, text)
     return whole
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,10 @@ def check_features(folder: Path) -> None:
             if not isinstance(content, dict):
                 raise DamagedData(folder, f"{name} holds no object")
         # TFDS would wait for a pipe, and read a device to the end of memory.
-        for path in folder.iterdir():
-            if path.exists() and not (path.is_file() or path.is_dir()):
-                raise DamagedData(folder, f"{path.name} is no regular file")
+        with os.scandir(folder) as entries:  # which knows most kinds without asking
+            for entry in entries:
+                if not (entry.is_file() or entry.is_dir()) and os.path.exists(entry):
+                    raise DamagedData(folder, f"{entry.name} is no regular file")
         for found in _class_names(content):
             if found not in _FEATURES:
                 raise InputError(

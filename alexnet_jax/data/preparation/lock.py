@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from alexnet_jax.atomic import open_lock
 from alexnet_jax.errors import InputError
 
 
@@ -55,8 +56,7 @@ def _acquire(path: Path, folder: Path) -> IO[bytes]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-            file = os.fdopen(os.open(path, flags, 0o666), "rb")
+            file = open_lock(path)
         except FileNotFoundError:  # the process before removed the folder, now empty
             continue
         try:
