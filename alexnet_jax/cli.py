@@ -16,6 +16,7 @@ from absl import logging
 
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.terminal.output import guarded_streams
+from alexnet_jax.terminal.paths import refuse_address
 from alexnet_jax.terminal.signals import WORDS, raised_signals
 from alexnet_jax.terminal.text import printable
 
@@ -75,6 +76,10 @@ def path(text: str) -> Path:
     """Parses an argument that names a file or a folder."""
     if not text:  # Python takes it for the current folder
         raise argparse.ArgumentTypeError("must not be empty")
+    try:
+        refuse_address(text, "it")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("it: ")) from error
     return Path(text)
 
 

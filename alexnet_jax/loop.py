@@ -156,11 +156,12 @@ class Trainer:
         """Loads a checkpoint, whichever devices wrote it."""
         return checkpoints.restore(step, jax.eval_shape(self.draw))
 
-    def start_from(self, weights: dict[str, Any]) -> TrainState:
+    def start_from(self, weights: dict[str, Any], remedy: str) -> TrainState:
         """Draws a fresh state and puts another run's weights in.
 
         Args:
           weights: From `weights.load_weights`.
+          remedy: What an error says to do.
 
         Raises:
           InputError: They are another network's.
@@ -171,7 +172,7 @@ class Trainer:
             weights,
             fresh,
             "checkpoint.init_from",
-            "choose a run of the same network, classes and channels",
+            remedy,
         )
         return state.replace(**weights)
 

@@ -60,6 +60,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
+import alexnet_jax
 from alexnet_jax import cli
 from alexnet_jax.config import default_config, flatten_config
 from alexnet_jax.errors import InputError
@@ -69,7 +70,6 @@ from alexnet_jax.terminal.user_code import check_readable, load_module, named_er
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
 _SEEDS = flags.DEFINE_list("seeds", None, "See --help.")
-_HINT = "try --config=experiments/digits.py"
 
 
 class _Loaded(flags.ArgumentParser):
@@ -112,7 +112,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; flags begin with --")
     if argument is None:
-        raise InputError(f"--config is missing; {_HINT}")
+        raise InputError(f"--config is missing; {_hint('')}")
     return rest
 
 
@@ -145,7 +145,7 @@ def load_config(argument: str) -> ConfigDict:
         than a config with the keys of `default_config`.
     """
     path, colon, variant = argument.partition(":")
-    check_readable(path, "--config", _HINT)
+    check_readable(path, "--config", _hint(path))
     module = load_module(path, "config_config", "--config")
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
@@ -171,6 +171,20 @@ def load_config(argument: str) -> ConfigDict:
     return config
 
 
+def _hint(path: str) -> str:
+    """Says which config can be had instead of one that cannot be read."""
+    folder = Path("experiments")
+    if not folder.is_dir():
+        folder = Path(alexnet_jax.__file__).parents[1] / folder
+    there = {found.stem: found for found in sorted(folder.glob("*.py"))}
+    if not there:
+        return "give a file whose get_config(variant='') returns a config"
+    near = difflib.get_close_matches(Path(path).stem, there, n=1)
+    if near:
+        return f"try --config={there[near[0]]}"
+    return f"try --config={there.get('digits', folder)} ({folder}: {', '.join(there)})"
+
+
 def _check_keys(argv: Sequence[str], config: ConfigDict) -> None:
     """Checks that flags name keys of the config.
 
@@ -184,18 +198,38 @@ def _check_keys(argv: Sequence[str], config: ConfigDict) -> None:
         if key is None or key in known:
             continue
         if inside := [one for one in known if one.startswith(f"{key}.")]:
+            one = next((one for one in inside if one == f"{key}.name"), inside[0])
             raise InputError(
                 f"--config.{key} is a group of keys; set one of them, such as "
-                f"--config.{inside[0]}={known[inside[0]]}"
+                f"--config.{one}={known[one]}"
             )
         group, _, name = key.rpartition(".")
-        near = difflib.get_close_matches(key, known, n=3)
-        hint = "; see --help"
-        if near:
-            quoted = " or ".join(f'"{one}"' for one in near)
-            hint = f". Did you mean {quoted}?"
+        near = " or ".join(f'"{one}"' for one in _nearest(key, list(known)))
+        hint = f". Did you mean {near}?" if near else "; see --help"
         place = f" in {group}" if group else ""
         raise InputError(f"--config has no key {name}{place}{hint}")
+
+
+def _nearest(key: str, known: Sequence[str]) -> list[str]:
+    """Returns the keys that a wrong one may stand for, of any group, at most three."""
+    name = key.lower().rpartition(".")[2]
+    last = {one: one.rpartition(".")[2] for one in known}
+
+    def is_near(one: str) -> bool:  # lr of learning_rate, epochs of num_epochs
+        words = last[one].split("_")
+        initials = "".join(word[0] for word in words)
+        return name in (last[one], *words) or (len(words) > 1 and initials == name)
+
+    found = [one for one in known if is_near(one)]
+    if not found:
+        similar = difflib.get_close_matches(name, last.values(), n=3)
+        found = [one for one in known if last[one] in similar]
+        # A group's name stands for what it names: dataset for data.name.
+        groups = {one: one.rpartition(".")[0] for one in known if last[one] == "name"}
+        found += [one for one, its in groups.items() if its and name.startswith(its)]
+    found = found or difflib.get_close_matches(key, known, n=3)
+    likeness = {one: difflib.SequenceMatcher(None, key, one).ratio() for one in found}
+    return sorted(likeness, key=lambda one: -likeness[one])[:3]
 
 
 @output_may_be_lost()

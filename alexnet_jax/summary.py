@@ -14,7 +14,6 @@ pooling do not count as multiply-adds. No weights are allocated.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from alexnet_jax import cli
 
@@ -39,7 +38,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="number of logits (default: the author's)",
     )
     add("--json", action="store_true", help="print a list of objects")
-    add("--picture", type=Path, metavar="FILE", help="draw the two towers of a network")
+    add(
+        "--picture",
+        type=cli.path,
+        metavar="FILE",
+        help="draw the two towers of a network",
+    )
     for axis, text in (
         ("data", "devices that share a batch (default: 1)"),
         ("model", "devices that hold a tower each: 1 or 2 (default: 1)"),

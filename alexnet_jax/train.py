@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import validate
+from alexnet_jax.config import differences, validate
 from alexnet_jax.data import Data, create_data
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
@@ -18,11 +18,18 @@ from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
+from alexnet_jax.run.read import read_config
 from alexnet_jax.run.rows import Row, is_evaluation
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
-from alexnet_jax.terminal.paths import local_path
+from alexnet_jax.terminal.paths import expand, local_path
+
+# The keys that the parameters' shapes depend on.
+_SHAPING = {"data.image_size"} | {
+    f"model.{name}"
+    for name in ("name", "num_classes", "width", "normalization", "pooling", "links")
+}
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
@@ -57,6 +64,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
     validate(config)
     multihost.start(config)
     workdir = local_path(workdir, "workdir")
+    for key in ("data.data_dir", "data.manual_dir", "checkpoint.init_from"):
+        group, name = key.split(".")
+        if path := config[group][name]:
+            expand(path, key)  # refused now, not after the data is prepared
     with multihost.silence_other_processes(), contextlib.ExitStack() as stack:
         return _run(config, workdir, stack)
 
@@ -142,8 +153,23 @@ def _start(
         checkpoint, skipped = find_checkpoint(source, "checkpoint.init_from")
         for line in skipped:
             print(f"warning   {line}; skipped")
-        return trainer.start_from(load_weights(checkpoint))
+        remedy = _remedy(checkpoint, folder.config)
+        return trainer.start_from(load_weights(checkpoint), remedy)
     return trainer.draw()
+
+
+def _remedy(checkpoint: Path, config: ConfigDict) -> str:
+    """Returns what makes a network fit a checkpoint of another one."""
+    with contextlib.suppress(InputError):  # it may have no readable config
+        theirs = read_config(checkpoint.parent.parent)
+        keys = [
+            f"--config.{key}={old}"
+            for key, old, _ in differences(theirs, config)
+            if key in _SHAPING
+        ]
+        if keys:
+            return f"set {' '.join(keys)}, as that run did, or choose another run"
+    return "choose a run of the same network, classes and channels"
 
 
 def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) -> None:

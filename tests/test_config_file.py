@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -118,6 +119,32 @@ def test_what_is_no_regular_file(tmp_path):
             load_config(f"{tmp_path}/{name}:variant")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("experiments/fasion.py", "/experiments/fashion.py$"),
+        ("lenet", "/experiments/lenet.py$"),
+        ("experiments/digits.py", "/experiments/digits.py$"),
+        ("mine.py", r"/experiments/digits.py \(.*/experiments: ablations, digits, f"),
+    ],
+)
+def test_what_can_be_had_from_another_folder(given, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=f"there is no '{given}'; try --config=/.*"
+    ) as error:
+        load_config(given)
+    named = re.search(r"try --config=([^ ]+)", str(error.value))[1]
+    assert re.search(expected, str(error.value)) and Path(named).is_file()
+
+
+def test_without_experiments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module.alexnet_jax, "__file__", str(tmp_path / "a" / "b.py"))
+    with pytest.raises(InputError, match="there is no 'x.py'; give a file whose get_c"):
+        load_config("x.py")
+
+
 def test_a_frozen_config_and_an_own_error(tmp_path):
     path = tmp_path / "config"
     path.write_text(
@@ -161,6 +188,15 @@ DIGITS = "--config=experiments/digits.py"
             '--config has no key batchsize. Did you mean "batch',
         ),
         (["--config.optim.momentun=1"], 'in optim. Did you mean "optim.momentum"'),
+        (["--config.lr=1"], 'no key lr. Did you mean "optim.learning_rate"?'),
+        (["--config.model.lr=1"], 'lr in model. Did you mean "optim.learning_rate"?'),
+        (["--config.wd=1"], 'Did you mean "optim.weight_decay"?'),
+        (["--config.epochs=1"], 'Did you mean "num_epochs" or '),
+        (["--config.classes=1"], 'Did you mean "model.num_classes"?'),
+        (["--config.dataset=digits"], 'Did you mean "data.name"'),
+        (["--config.optimizer=sgd"], 'Did you mean "optim.name"'),
+        (["--config.data.batch_size=1"], 'Did you mean "batch_size"'),
+        (["--config.modle.name=x"], 'Did you mean "model.name"'),
         (["--config.seed.x=1"], "--config has no key x in seed"),
         (["--config.__class__=1"], "--config has no key __class__"),
         (["--config.get_type=1"], "--config has no key get_type"),
@@ -168,7 +204,7 @@ DIGITS = "--config=experiments/digits.py"
         (["--config.=1"], "--config has no key "),
         (
             ["--config.model={'name': 'x'}"],
-            "--config.model is a group of keys; set one",
+            "a group of keys; set one of them, such as --config.model.name=alex",
         ),
         (["--noconfig.seed"], "Unknown command line flag"),
         (["--config.seed"], "Missing value for flag --config.seed"),

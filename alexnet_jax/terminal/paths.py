@@ -12,11 +12,39 @@ from alexnet_jax.errors import InputError
 _SPECIAL = frozenset("*?[\\")
 # Control characters, bytes that are no UTF-8, line and paragraph separators.
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+# As in `gs://bucket`; paths keep one of the two slashes.
+_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+):/+")
 # A remote store to Orbax's paths; `/gs/` is how they write `gs://`.
 _REMOTE = re.compile(r"/(gs|s3|az|hf)(/|$)")
 # The system's limit, less what the files of a checkpoint need.
 _MAX_BYTES, _MAX_NAME_BYTES = 4096 - 400, 255
 _MAX_NAMES = 200  # Python makes a folder's parents by recursion
+
+
+def refuse_address(text: str | Path, what: str) -> None:
+    """Checks that a path is no address, which would become a local folder.
+
+    Args:
+      text: The path as it was given.
+      what: What an error calls it.
+
+    Raises:
+      InputError: It begins as `gs://`, `s3://`, `https://` and the like do.
+    """
+    found = _ADDRESS.match(str(text))
+    if found is None:
+        return
+    scheme, rest = found[1].lower(), str(text)[found.end() :]
+    remedy = "mount the bucket or copy its files, and give the local folder"
+    if scheme == "file":
+        rest = f"/{rest}"
+        remedy = f"give the path alone, {rest!r}"
+    elif scheme in ("http", "https", "ftp", "hf"):
+        remedy = "download the files, and give the local path"
+    raise InputError(
+        f"{what}: {f'{found[1]}://{rest}'!r} is an address; only local and mounted "
+        f"files are read and written: {remedy}"
+    )
 
 
 def expand_home(text: str | Path, what: str) -> Path:
@@ -27,8 +55,10 @@ def expand_home(text: str | Path, what: str) -> Path:
       what: What an error calls it.
 
     Raises:
-      InputError: `~NAME` is no user's, or has no home folder; or the path is too long.
+      InputError: `~NAME` is no user's, or has no home folder; the path is too long,
+        or an address such as `gs://bucket`.
     """
+    refuse_address(text, what)
     path = Path(text)
     # Lone surrogates, which stand for no byte, are refused elsewhere.
     names = [name.encode(errors="surrogatepass") for name in path.parts]

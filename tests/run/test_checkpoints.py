@@ -170,7 +170,20 @@ class TestInitFrom:
     def test_another_networks_weights(self, run, config, tmp_path):
         config.checkpoint.init_from = str(run)
         config.model.num_classes = 11
-        with pytest.raises(InputError, match="init_from is of another .*fc5/bias"):
+        with pytest.raises(
+            InputError, match="init_from is of another .*fc5/b"
+        ) as error:
+            train_and_evaluate(config, tmp_path / "new")
+        remedy = "set --config.model.num_classes=10, as that run did, or choose another"
+        assert remedy in str(error.value) and "workdir" not in str(error.value)
+
+    def test_without_its_config_the_remedy_is_general(self, run, config, tmp_path):
+        copy = shutil.copytree(
+            run / "checkpoints" / "8", tmp_path / "checkpoints" / "8"
+        )
+        config.checkpoint.init_from = str(copy)
+        config.data.image_size = 36
+        with pytest.raises(InputError, match="; choose a run of the same network, cl"):
             train_and_evaluate(config, tmp_path / "new")
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from alexnet_jax import main, train
+from alexnet_jax import evaluate, main, predict, report, summary, train
 from alexnet_jax.data import open_data_set
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checkpoints import Checkpoints
@@ -80,7 +80,7 @@ def check_works(folder):
         ("a\0b", r"holds '\\x00'; "),
         ("a?b/c*", r"holds '\*', '\?'; "),
         ("/gs/bucket", "would be taken for a remote store"),
-        ("gs://bucket", "would be taken for a remote store"),
+        ("gs://bucket", "is an address; .* mount the bucket or copy its files"),
         ("x" * 256, "is too long; it may have"),
         ("/".join(["x" * 200] * 20), "is too long; it may have"),
         ("x/" * 201, "and 200 folders; choose"),
@@ -92,6 +92,53 @@ def test_what_is_refused(path, line, config):
         train_and_evaluate(config, path)
     with pytest.raises(InputError, match=f"checkpoint: .*{line}"):
         find_checkpoint(path)
+
+
+ADDRESSES = {
+    "gs://bucket/x": "'gs://bucket/x' is an address; only local .* mount the bucket",
+    "s3://bucket": "'s3://bucket' is an address; .* mount the bucket",
+    "GS://bucket": "'GS://bucket' is an address; .* mount the bucket",
+    "abfs.x.y://c@a/d": "'abfs.x.y://c@a/d' is an address; .* mount the bucket",
+    "hf://me/data": "'hf://me/data' is an address; .* download the files",
+    "https://a.org/b.zip": "'https://a.org/b.zip' is an .* download the files",
+    "file:///data/x": "'file:///data/x' is an .* give the path alone, '/data/x'",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_addresses_are_refused_at_the_door(address, config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ADDRESSES[address]
+    for form in (address, Path(address)):
+        with pytest.raises(InputError, match=f"^workdir: {line}"):
+            train_and_evaluate(config, form)
+        with pytest.raises(InputError, match=f"^checkpoint: {line}"):
+            find_checkpoint(form)
+    for key in ("data.data_dir", "data.manual_dir", "checkpoint.init_from"):
+        one = config.copy_and_resolve_references()
+        group, name = key.split(".")
+        one[group][name] = address
+        with pytest.raises(InputError, match=f"^{key}: {line}"):
+            train_and_evaluate(one, "run")
+    monkeypatch.setenv("TFDS_DATA_DIR", address)
+    config.data.data_dir = None
+    with pytest.raises(InputError, match=f"^TFDS_DATA_DIR: {line}"):
+        open_data_set(config.data)
+    for command, words in (
+        (predict, ["run", address]),
+        (evaluate, [address]),
+        (report, [address]),
+        (report, ["run", f"--output={address}"]),
+        (summary, ["alexnet_paper", f"--picture={address}"]),
+    ):
+        with pytest.raises(InputError, match=line):
+            command._parse(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_with_a_colon_is_no_address(tmp_path):
+    for name in ("a:b", "c:/x", "1:/x", "x/gs://y"):
+        expand(name, "workdir")
 
 
 def test_a_home_folder_that_is_not_there(monkeypatch, tmp_path):
