@@ -226,7 +226,8 @@ def load_config(argument: str) -> ConfigDict:
                 f"--config: {path}: what get_config returns {what} keys: "
                 f"{', '.join(sorted(wrong)[:5])}; begin with default_config()"
             )
-    restore_types(config)
+    with named_errors(path, "--config"):
+        restore_types(config)
     return config
 
 
