@@ -1,14 +1,16 @@
 """The config: every key with its default, and the rules that `validate` checks."""
 
+import abc
 import functools
 import json
 import math
+import operator
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict, FieldReference, config_dict
 
 from alexnet_jax.errors import InputError
 
@@ -27,6 +29,37 @@ MAY_CHANGE = (
     "log.",
     "debug.",
 )
+# Sizes of images, each of type `Size`.
+SIZES = ("data.image_size", "data.stored_size", "augment.canvas")
+
+
+class Size(abc.ABC):  # noqa: B024 (no base class: a name for three types)
+    """The type of a size of images: a side of squares, or `(height, width)`."""
+
+
+for _type in (int, tuple, list):  # JSON has lists
+    Size.register(_type)
+
+
+def side_pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns height and width.
+
+    Args:
+      size: A validated size: a side in pixels, or `(height, width)`.
+
+    Example:
+      >>> side_pair(224), side_pair((96, 128))
+      ((224, 224), (96, 128))
+    """
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
+
+
+def size_text(size: int | Sequence[int]) -> str:
+    """Returns a size as `96×128`."""
+    return "×".join(map(str, side_pair(size)))
 
 
 def default_config() -> ConfigDict:
@@ -60,15 +93,16 @@ def default_config() -> ConfigDict:
     config.data.name = "fashion_mnist"
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
-    config.data.image_size = 224
-    config.data.stored_size = 256  # of images that are streamed, as batches hold them
-    config.data.fit = "crop"  # resize the short side and crop, or 'warp' as Caffe
+    config.data.image_size = _size(224)  # of squares, or (height, width)
+    # Of images that are streamed, as batches hold them.
+    config.data.stored_size = _size(256)
+    config.data.fit = "crop"  # resize until it is covered and crop, or 'warp' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
     config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
 
     config.augment = ConfigDict()
-    config.augment.canvas = config_dict.placeholder(int)  # side that is cropped from
+    config.augment.canvas = _size(None)  # size that is cropped from
     config.augment.crop = "none"  # 'random' from the canvas, or 'random_resized'
     config.augment.mirror = False  # flip left and right, every other image
     config.augment.color = 0.0  # standard deviation of the noise; 0.1 in 2012
@@ -124,6 +158,10 @@ def default_config() -> ConfigDict:
     return config.lock()
 
 
+def _size(default: int | None) -> FieldReference:
+    return FieldReference(default, field_type=Size)
+
+
 # Steps and sizes are 32-bit integers on devices.
 _LIMIT = 2**31
 _MAX_SIDE = 2**14  # of an image, in pixels
@@ -140,6 +178,10 @@ def _real(value: Any, low: float, below: float = math.inf) -> bool:
     return isinstance(value, int | float) and low <= value < below
 
 
+def _is_side(value: Any) -> bool:
+    return _integer(value, 1) and value <= _MAX_SIDE and not isinstance(value, bool)
+
+
 def _increasing(values: Any) -> bool:
     return all(_integer(value, 1) for value in values) and list(values) == sorted(
         set(values)
@@ -154,9 +196,13 @@ def _one_of(*allowed: str) -> Rule:
 
 
 _COUNT: Rule = (lambda value: _integer(value, 1), "an integer of at least 1")
-_SIDE: Rule = (
-    lambda value: _integer(value, 1) and value <= _MAX_SIDE,
-    f"an integer of at least 1 and at most {_MAX_SIDE}",
+_SIZE: Rule = (
+    lambda value: (
+        all(map(_is_side, (value,) if isinstance(value, int) else value))
+        and (isinstance(value, int) or len(value) == 2)
+    ),
+    f"an integer of at least 1 and at most {_MAX_SIDE}, or a pair of them, height and "
+    "width, such as '(96, 128)'",
 )
 _OPTIONAL_COUNT: Rule = (
     lambda value: value is None or _integer(value, 1),
@@ -181,8 +227,8 @@ _RULES: dict[str, Rule] = {
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
-    "data.image_size": _SIDE,
-    "data.stored_size": _SIDE,
+    "data.image_size": _SIZE,
+    "data.stored_size": _SIZE,
     "data.fit": _one_of("crop", "warp"),
     "data.workers": (
         lambda value: _integer(value, 0),
@@ -190,8 +236,8 @@ _RULES: dict[str, Rule] = {
     ),
     "data.on_broken": _one_of("fail", "skip"),
     "augment.canvas": (
-        lambda value: value is None or _SIDE[0](value),
-        f"{_SIDE[1]}, or not set",
+        lambda value: value is None or _SIZE[0](value),
+        f"{_SIZE[1]}, or not set",
     ),
     "augment.crop": _one_of("none", "random", "random_resized"),
     "augment.color": _SHARE,
@@ -317,6 +363,30 @@ def _types() -> dict[str, _Type]:
     return types
 
 
+def optional_keys() -> list[str]:
+    """Returns the keys that need not be set: None says so."""
+    return [key for key, kind in _types().items() if kind.optional]
+
+
+def restore_types(config: ConfigDict) -> None:
+    """Gives fields their types again where a config holds values alone.
+
+    One that was read from JSON, or copied without its references, knows no type of a
+    key that is not set, and takes a size for an integer.
+
+    Args:
+      config: With the keys of `default_config`; changed in place.
+    """
+    for key, kind in _types().items():
+        group, _, name = key.rpartition(".")
+        holder = config[group] if group else config
+        value = dict(holder.items(preserve_field_references=True))[name]
+        lost = value is None or (kind.type is Size and kind.fits(value))
+        if lost and not isinstance(value, FieldReference):
+            with holder.ignore_type():
+                holder[name] = FieldReference(value, field_type=kind.type)
+
+
 def _shown(value: Any) -> str:
     """Returns a value in words, cut if it is long."""
     try:
@@ -386,20 +456,30 @@ def _validate_schedule(optim: ConfigDict, eval_every_epochs: int) -> None:
 def _validate_canvas(config: ConfigDict) -> None:
     """Checks that there is something to crop from where something is to be cropped."""
     canvas, size = config.augment.canvas, config.data.image_size
-    if canvas is not None and canvas < size:
+    sides = side_pair(size)
+    larger = sides if canvas is None else side_pair(canvas)
+    if any(map(operator.lt, larger, sides)):
         raise InputError(
             f"augment.canvas must be at least data.image_size, {size}; got {canvas}"
         )
+    cut = tuple(side * 8 // 7 for side in sides)
+    example = cut if isinstance(size, Sequence) else cut[0]
     wants = {
         "augment.crop 'random'": config.augment.crop == "random",
         "eval.views 10": config.eval.views > 1,
     }
     for name, wanted in wants.items():
-        if wanted and (canvas is None or canvas == size):
+        if wanted and larger == sides:
             raise InputError(
                 f"augment.canvas must be more than data.image_size, {size}, with "
-                f"{name}, such as {size * 8 // 7}; got {canvas}"
+                f"{name}, such as {example}; got {canvas}"
             )
+
+
+def _shortest(key: str, value: Any) -> Any:
+    """Returns a square's size as its side, for both are one; all else as it is."""
+    is_pair = key in SIZES and isinstance(value, list) and len(value) == 2
+    return value[0] if is_pair and value[0] == value[1] else value
 
 
 def differences(
@@ -415,7 +495,8 @@ def differences(
     def leaves(config: Any) -> dict[str, Any]:
         nested = config.to_dict() if isinstance(config, ConfigDict) else config
         # By way of JSON, so that a tuple equals the list that it was stored as.
-        return flatten_config(json.loads(json.dumps(nested)))
+        flat = flatten_config(json.loads(json.dumps(nested)))
+        return {key: _shortest(key, value) for key, value in flat.items()}
 
     defaults, before, after = map(leaves, (default_config(), old, new))
     for key in sorted(before.keys() | after.keys()):

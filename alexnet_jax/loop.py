@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import side_pair
 from alexnet_jax.data import Split
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.memory import check_memory
@@ -95,8 +96,8 @@ class Trainer:
             self.num_steps = min(self.num_steps, config.num_train_steps)
         self._config, self._model, self._parallel = config, model, parallel
         self._train, self._test = train, test
-        size = config.data.image_size
-        self._input_shape = (1, size, size, train.image_shape[-1])
+        sides = side_pair(config.data.image_size)
+        self._input_shape = (1, *sides, train.image_shape[-1])
         layers = _check(config, model, train, self._input_shape)
         # The optimizer is the one reader of `lr`.
         schedule = create_schedule(

@@ -7,7 +7,7 @@ flags:
   --workdir=FOLDER                 the run's folder (default: runs/NAME)
   --seeds=0,1,2                    run once per seed, in WORKDIR/seed-N
 
-Every key of the config is a flag. The most common ones:
+Every key of the config is a flag; None says that a key is not set. The most common:
 
   --config.data.manual_dir=DIR     folder of the original files (nothing is downloaded)
   --config.num_epochs=20           length of the run
@@ -27,6 +27,8 @@ Every key of the config is a flag. The most common ones:
   --config.data.name=imagenet2012_256      see python -m alexnet_jax.data.prepare --help
   --config.data.workers=8          processes that decode JPEGs (default: threads)
   --config.data.on_broken=skip     report broken images and leave them out
+  --config.data.image_size=96      side of what the network sees; '(96,128)' for
+                                   height and width; likewise data.stored_size
   --config.data.scale=pixels       input normalization: author, unit, pixels, standard,
                                    caffe, torchvision
   --config.augment.canvas=256      size that images are resized to before cropping
@@ -44,6 +46,7 @@ Every key of the config is a flag. The most common ones:
 The same command continues an interrupted run from its last checkpoint.
 """
 
+import ast
 import contextlib
 import difflib
 import itertools
@@ -62,7 +65,14 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 import alexnet_jax
 from alexnet_jax import cli
-from alexnet_jax.config import default_config, flatten_config
+from alexnet_jax.config import (
+    Size,
+    default_config,
+    flatten_config,
+    optional_keys,
+    restore_types,
+    validate,
+)
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.output import output_may_be_lost
 from alexnet_jax.terminal.paths import expand
@@ -77,9 +87,58 @@ class _Loaded(flags.ArgumentParser):
 
     def __init__(self, config: ConfigDict) -> None:
         self._config = config
+        self.num_train_steps = config.num_train_steps  # as the file sets it
 
     def parse(self, argument: str) -> ConfigDict:
         return self._config
+
+
+class _SizeParser(flags.ArgumentParser):
+    """Parses `224`, `(96, 128)`, `[96, 128]` or `96,128`."""
+
+    def parse(self, argument: Any) -> Any:
+        if not isinstance(argument, str):  # the config's own
+            return argument
+        try:
+            size = ast.literal_eval(argument.strip())
+        except (SyntaxError, ValueError):
+            size = None
+        if not isinstance(size, Size):
+            raise ValueError(
+                "must be an integer or a pair, height and width, such as '(96, 128)'"
+            )
+        return size
+
+
+class _OrNone(flags.ArgumentParser):
+    """Parses `None` as a key that is not set, and all else as another parser does."""
+
+    def __init__(self, parser: flags.ArgumentParser) -> None:
+        self._parser = parser
+
+    def parse(self, argument: Any) -> Any:
+        return None if argument == "None" else self._parser.parse(argument)
+
+
+def _define_config(config: ConfigDict | None) -> None:
+    """Defines `--config`, which defines a flag for each key on the command line."""
+    config_flags.register_flag_parser_for_type(Size, _SizeParser())
+    # Not before: it reads the command line.
+    config_flags.DEFINE_config_file("config", None, "See --help.", flags.FLAGS)
+    if config is None:
+        return
+    flag: Any = flags.FLAGS["config"]
+    flag.parser = _Loaded(config)
+    define = flag.parse
+
+    def parse(argument: str) -> None:
+        define(argument)
+        for key in optional_keys():
+            if (name := f"config.{key}") in flags.FLAGS:
+                one: Any = flags.FLAGS[name]
+                one.parser = _OrNone(one.parser)
+
+    flag.parse = parse
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -95,12 +154,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
         if re.match("--?flagfile", word):
             raise InputError("--flagfile is not supported; give the flags themselves")
     argument = _config_argument(argv)
-    # Not before: it reads the command line.
-    config_flags.DEFINE_config_file("config", None, "See --help.", flags.FLAGS)
+    config = None
     if argument is not None:
         config = load_config(argument)
         _check_keys(argv, config)
-        flags.FLAGS["config"].parser = _Loaded(config)
+    _define_config(config)
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
@@ -168,6 +226,8 @@ def load_config(argument: str) -> ConfigDict:
                 f"--config: {path}: what get_config returns {what} keys: "
                 f"{', '.join(sorted(wrong)[:5])}; begin with default_config()"
             )
+    with named_errors(path, "--config"):
+        restore_types(config)
     return config
 
 
@@ -240,6 +300,7 @@ def main(argv: Sequence[str]) -> None:
     from alexnet_jax.run.signals import Stopped
 
     config = flags.FLAGS.config
+    validate(config)
     if _WORKDIR.value == "":
         raise InputError("--workdir must not be empty; leave it out for runs/NAME")
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
@@ -323,6 +384,8 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
     for key, value in flag.override_values.items():
         if key not in lengths:
             words.append(f"--config.{key}={value}")
+    if flag.parser.num_train_steps is not None:  # else the file's would hold again
+        words.append("--config.num_train_steps=None")
     # To its end if it was cut short, else twice as long.
     factor = 2 if config.num_train_steps is None else 1
     words.append(f"--config.num_epochs={config.num_epochs * factor}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import differences, validate
+from alexnet_jax.config import differences, size_text, validate
 from alexnet_jax.data import Data, create_data
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
@@ -211,7 +211,7 @@ def _announce(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     height, width, channels = data.spec.image_shape
     size, canvas = config.data.image_size, config.augment.canvas
-    shown = f"{size}×{size}" + (f" of {canvas}×{canvas}" if canvas else "")
+    shown = size_text(size) + (f" of {size_text(canvas)}" if canvas else "")
     print(f"device    {parallel.describe()}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
     print(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from alexnet_jax.config import side_pair
 from alexnet_jax.data import DataSpec, Split, create_data, true_examples
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
@@ -110,7 +111,7 @@ class TrainedModel:
           source: `WORKDIR`, whose newest intact checkpoint is taken, or
             `WORKDIR/checkpoints/STEP`.
           views: As `config.eval.views`; the run's if not given. A run without
-            `augment.canvas` has its ten views from one of 8 / 7 the image's size.
+            `augment.canvas` has its ten views from one of 8 / 7 the image's sides.
 
         Raises:
           InputError: No intact checkpoint of this config's network is there.
@@ -122,14 +123,14 @@ class TrainedModel:
         check_metrics(config.eval.metrics)
         self.spec = DataSpec.load(self.workdir)
         self.model = create_configured(config).clone(training=False)
-        size = config.data.image_size
-        self.input_shape = (1, size, size, self.spec.image_shape[-1])
+        size, canvas = side_pair(config.data.image_size), config.augment.canvas
+        self.input_shape = (1, *size, self.spec.image_shape[-1])
         self.weights = load_weights(folder)
         self._check(folder)
         self._variables = jax.device_put(self.weights)
         self.views = config.eval.views if views is None else views
-        if self.views > 1 and config.augment.canvas in (None, size):
-            config.augment.canvas = size * 8 // 7
+        if self.views > 1 and (canvas is None or side_pair(canvas) == size):
+            config.augment.canvas = tuple(side * 8 // 7 for side in size)
         self._preprocess = make_preprocessing(
             config, self.model, lambda: self.spec.statistics
         )

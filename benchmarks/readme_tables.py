@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alexnet_jax import cli
+from alexnet_jax.config import size_text
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.read import Run, percent, read_run
 
@@ -75,7 +76,7 @@ def full_table(found: Sequence[Published], file: Path) -> str:
         data, size = _data(run), run.record["config"]["data"]["image_size"]
         rows.append(
             [
-                *(words["run"], words["network"], f"{data}, {size}×{size}"),
+                *(words["run"], words["network"], f"{data}, {size_text(size)}"),
                 *(_length(run), str(len(run.rows)), _top1(run), words["published"]),
                 f"{words['hardware']}, {words.get('time') or _time(run)}",
                 *(_version(run), _link("log", folder, file)),

@@ -5,9 +5,12 @@ import math
 import pytest
 
 from alexnet_jax.config import (
+    SIZES,
     default_config,
     differences,
     flatten_config,
+    side_pair,
+    size_text,
     validate,
 )
 from alexnet_jax.errors import InputError
@@ -22,12 +25,12 @@ BAD = {
     "model.num_classes": [0],
     "model.dropout_rate": [-0.1, 1.0, math.nan],
     "model.width": [0.0, -1.0, 17.0, 1e300, math.inf, math.nan],
-    "data.image_size": [0, 10**9],
-    "data.stored_size": [0, 10**9],
+    "data.image_size": [0, 10**9, (), (96,), (96, 0), (96, 2**14 + 1), (9, 9, 9)],
+    "data.stored_size": [0, 10**9, [96, True], (96, "128"), (96.0, 128), ((9, 9), 9)],
     "data.fit": ["pad"],
     "data.workers": [-1],
     "data.on_broken": ["replace"],
-    "augment.canvas": [0, 10**7],
+    "augment.canvas": [0, 10**7, (0, 0), True],
     "augment.crop": ["centre"],
     "augment.color": [-0.1, 1.0, math.nan],
     "augment.color_epochs": [0],
@@ -153,6 +156,50 @@ def test_crops_want_something_to_be_cut_from():
         validate(config)
     config.augment.canvas = 256
     validate(config)
+
+
+def test_a_canvas_is_larger_in_one_direction_at_least():
+    config = default_config()
+    config.data.image_size, config.augment.crop = (96, 128), "random"
+    for canvas, expected in {
+        (96, 128): r"more than data.image_size, \(96, 128\), .* as \(109, 146\); got",
+        (95, 200): r"at least data.image_size, \(96, 128\); got \(95, 200\)",
+        127: r"at least data.image_size, \(96, 128\); got 127",
+        None: "more than data.image_size, .* such as .*; got None",
+        (96, 129): None,
+        (97, 128): None,
+        128: None,
+    }.items():
+        config.augment.canvas = canvas
+        if expected is None:
+            validate(config)
+            continue
+        with pytest.raises(InputError, match=f"^augment.canvas must be {expected}"):
+            validate(config)
+
+
+def test_sizes_are_sides_or_pairs():
+    for value in (96, (96, 96), [96, 96]):
+        assert side_pair(value) == (96, 96) and size_text(value) == "96×96"
+    assert side_pair([96, 128]) == (96, 128) and size_text((96, 128)) == "96×128"
+    config = default_config()
+    config.augment.canvas = config.data.get_ref("stored_size")
+    config.data.stored_size = [240, 256]
+    validate(config)
+    assert config.augment.canvas == [240, 256]
+    for value in ("96", 96.0, {}):
+        with pytest.raises(TypeError):
+            config.data.image_size = value
+
+
+def test_a_square_is_the_same_run_in_both_forms():
+    one, other = default_config(), default_config()
+    for key in SIZES:
+        one.update_from_flattened_dict({key: 256})
+        other.update_from_flattened_dict({key: (256, 256)})
+    assert not list(differences(one, other)) and not list(differences(other, one))
+    other.data.image_size = (256, 255)
+    assert list(differences(one, other)) == [("data.image_size", 256, [256, 255])]
 
 
 def test_unknown_keys_and_types_are_refused():

@@ -2,13 +2,21 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from absl import flags
 
 from alexnet_jax import main as module
-from alexnet_jax.config import default_config, validate
+from alexnet_jax.config import (
+    SIZES,
+    default_config,
+    flatten_config,
+    optional_keys,
+    validate,
+)
 from alexnet_jax.errors import InputError
 from alexnet_jax.main import load_config
 
@@ -207,6 +215,8 @@ DIGITS = "--config=experiments/digits.py"
             "a group of keys; set one of them, such as --config.model.name=alex",
         ),
         (["--noconfig.seed"], "Unknown command line flag"),
+        (["--config.augment.canvas"], "Missing value for flag --config.augment.canvas"),
+        (["--config.num_train_steps=none"], "invalid literal"),
         (["--config.seed"], "Missing value for flag --config.seed"),
         (["--config.seed="], "invalid literal"),
         (["--config.seed=" + "9" * 5000], "--config.seed="),
@@ -241,6 +251,109 @@ def test_flags_that_can_be_used(parse):
     assert (config.optim.eps, config.name) == (1.0, "b")
     with pytest.raises(InputError, match=r"optim.eps is not read by optim.name 'sgd'"):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["=96"], 96),
+        (["", "96"], 96),
+        (["=(96,128)"], (96, 128)),
+        (["", "(96, 128)"], (96, 128)),
+        (["=[96, 128]"], [96, 128]),
+        (["=96,128"], (96, 128)),
+        (["=96", "=96,128"], (96, 128)),
+    ],
+)
+@pytest.mark.parametrize("key", SIZES)
+def test_sizes(key, words, expected, parse):
+    flag = f"--config.{key}"
+    words = [word if word[:1].isdigit() or word[:1] == "(" else flag + word
+             for word in words]  # fmt: skip
+    assert flatten_config(parse(DIGITS, *words))[key] == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "96x128", "1.5", "(96,", "'96'", "{}"])
+def test_sizes_that_do_not_parse(text, parse):
+    with pytest.raises(InputError, match="image_size=.*: must be an integer or a pair"):
+        parse(DIGITS, f"--config.data.image_size={text}")
+
+
+# The config of a file; what it holds is not set by a flag.
+MAKERS = {
+    "defaults": "return default_config()",
+    "locked": "c = default_config(); c.augment.canvas = None; return c.lock()",
+    "json": "c = default_config(); return ConfigDict(json.loads(c.to_json()))",
+    "resolved": "return default_config().copy_and_resolve_references()",
+    "frozen": "return FrozenConfigDict(default_config())",
+    "set": "c = default_config(); c.update_from_flattened_dict(SET); return c",
+}
+SET = {
+    "num_train_steps": 3,
+    "data.manual_dir": "a",
+    "data.data_dir": "a",
+    "augment.canvas": (240, 260),
+    "augment.color_epochs": 3,
+    "checkpoint.every_steps": 3,
+    "checkpoint.init_from": "a",
+    "parallel.coordinator": "a:1",
+    "parallel.num_processes": 2,
+    "parallel.process_id": 1,
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_none_is_not_set(maker, parse, tmp_path):
+    """For every key that need not be set, whatever the file made of it."""
+    assert SET.keys() == set(optional_keys())
+    path = tmp_path / "config.py"
+    path.write_text(
+        "import json\nfrom ml_collections import ConfigDict, FrozenConfigDict\n"
+        f"{HEAD}  SET = {SET}\n  {MAKERS[maker]}"
+    )
+    words = [f"--config.{key}=None" for key in SET]
+    flat = flatten_config(parse(f"--config={path}", *words))
+    assert {flat[key] for key in SET} == {None}
+    words = [word for key in SET for word in (f"--config.{key}", "None")]
+    flat = flatten_config(parse(f"--config={path}", *words))
+    assert {flat[key] for key in SET} == {None}
+    # And as without it: the last flag holds.
+    words = [f"--config.{key}={value}" for key, value in SET.items()]
+    nones = [f"--config.{key}=None" for key in SET]
+    flat = flatten_config(parse(f"--config={path}", *nones, *words))
+    assert {key: flat[key] for key in SET} == SET
+    assert parse(f"--config={path}", "--config.name=None").name == "None"
+
+
+def test_none_where_a_key_must_be_set(parse, tmp_path):
+    with pytest.raises(InputError, match="--config.batch_size=None: "):
+        parse(DIGITS, "--config.batch_size=None")
+    path = tmp_path / "config.py"
+    path.write_text(f"{HEAD}  c = default_config(); c.seed = c.name = None; return c")
+    config = parse(f"--config={path}", "--config.seed=5")
+    assert config.seed == 5
+    with pytest.raises(InputError, match="^name must be a folder's name; got None"):
+        module.main.__wrapped__(["main"])
+
+
+def test_a_command_to_train_longer_is_read_as_it_was_meant(
+    parse, tmp_path, monkeypatch
+):
+    """A length of the file's does not come back; None and pairs are as given."""
+    monkeypatch.setattr(module, "_SEEDS", SimpleNamespace(value=None))
+    path = tmp_path / "config.py"
+    path.write_text(
+        f"{HEAD}  c = default_config(); c.num_train_steps = 5\n"
+        "  c.augment.canvas = 240\n  return c"
+    )
+    size = "--config.data.image_size=(96, 128)"
+    for words, epochs in {(): 10, ("--config.num_train_steps=None",): 20}.items():
+        config = parse(f"--config={path}", size, "--config.augment.canvas=None", *words)
+        longer = shlex.split(module._longer_command(config, tmp_path / "run"))
+        assert {size, "--config.augment.canvas=None"} <= {*longer}
+        config = parse(*longer[longer.index("alexnet_jax.main") + 1 :])
+        assert (config.num_train_steps, config.num_epochs) == (None, epochs)
+        assert (config.data.image_size, config.augment.canvas) == ((96, 128), None)
 
 
 @pytest.mark.parametrize("text", ["(1", "(" * 99_999, "[[]]", "one"])

@@ -21,7 +21,7 @@ Pair = tuple[jax.Array, jax.Array]
 class _Loader:
     """Iterates batches `(X, y)`, an epoch each time; as long as an epoch."""
 
-    def __init__(self, batches: Split, size: int) -> None:
+    def __init__(self, batches: Split, size: tuple[int, int]) -> None:
         self._batches, self._size = batches, size
         self._epochs = itertools.count()
         self._resize = jax.jit(scale_and_resize, static_argnums=1)
@@ -94,7 +94,7 @@ class _Prepared(DataModule):
 
         Args:
           batch_size: Images a batch.
-          resize: Height and width, equal, in pixels.
+          resize: Height and width, in pixels.
           seed: Draws the order of every epoch.
           manual_dir: Folder with the original files; see `config.data.manual_dir`.
           data_dir: Folder of prepared data; see `config.data.data_dir`.
@@ -107,14 +107,12 @@ class _Prepared(DataModule):
             raise InputError(
                 f"resize must be a pair of pixels, such as (224, 224); got {resize!r}"
             )
-        if sizes[0] != sizes[1]:
-            raise InputError(f"resize must be square, such as (28, 28); got {resize!r}")
         config = default_config()
-        config.batch_size = batch_size
+        config.batch_size, config.data.image_size = batch_size, sizes
         validate(config)
         config.data.name = self.name
         config.data.manual_dir, config.data.data_dir = manual_dir, data_dir
-        self.batch_size, self.resize, self.seed = batch_size, resize, seed
+        self.batch_size, self.resize, self.seed = batch_size, (*sizes,), seed
         self.data = create_data(
             config.data,
             batch_size=batch_size,
@@ -124,7 +122,7 @@ class _Prepared(DataModule):
         splits: Any = self.data.train, self.data.test  # in memory
         self.train, self.val = ((split.image, split.label) for split in splits)
         self.labels = self.data.spec.class_names
-        self._loaders = [_Loader(split, resize[0]) for split in splits]
+        self._loaders = [_Loader(split, self.resize) for split in splits]
 
     def get_dataloader(self, train: bool) -> Iterable[Pair]:
         """Returns `train_dataloader()` or `val_dataloader()`."""

@@ -96,10 +96,7 @@ class Trainer:
         config = default_config()
         config.num_epochs, config.num_train_steps = self.max_epochs, self.max_steps
         config.batch_size = train.batch_size
-        height, width = getattr(data, "resize", train.image_shape[:2])
-        if height != width:
-            raise InputError(f"data: images must be square; got {height}×{width}")
-        config.data.image_size = height
+        config.data.image_size = getattr(data, "resize", train.image_shape[:2])
         config.optim.clip_norm = float(self.gradient_clip_val)
         # Two points of train_loss an epoch, as d2l has them, and in a shorter run.
         steps = (

@@ -13,6 +13,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import side_pair
 from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
 from alexnet_jax.data.batches import Batch, Batches, Order, Split, true_examples
 from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
@@ -149,7 +150,8 @@ def _create(
         if in_memory:
             return Batches(*decode(builder, name), batch_size, seed)
         order = Order(splits[name].num_examples, batch_size, seed)
-        reader = Reader(folder, name, order, data.stored_size, data.fit, slice(None))
+        size = side_pair(data.stored_size)
+        reader = Reader(folder, name, order, size, data.fit, slice(None))
         published = _PUBLISHED.get(builder.name)
         return Stream(reader, data.workers, data.on_broken, published, keep)
 

@@ -43,7 +43,7 @@ class Reader:
     folder: Path
     split: str
     order: Order
-    size: int
+    size: tuple[int, int]
     fit: str
     part: slice
 
@@ -54,7 +54,7 @@ class Reader:
         """
         indices, mask = self.order.draw(step, self.part)
         records = _records(self.folder, self.split).__getitems__(indices.tolist())
-        image = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        image = np.empty((len(indices), *self.size, 3), np.uint8)
         label = np.empty(len(indices), np.int32)
         broken = []
         for index, record in enumerate(records):
@@ -115,7 +115,7 @@ class Stream:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return self.reader.size, self.reader.size, 3
+        return *self.reader.size, 3
 
     def __len__(self) -> int:
         return len(self.reader.order)
@@ -164,9 +164,9 @@ class Stream:
         reader = dataclasses.replace(reader, order=order, part=slice(None))
         whole = Stream(reader, self.workers, self.on_broken)
         whole.broken = self.broken  # each is named once
-        path = (
-            reader.folder / f"{reader.split}-{reader.size}-{reader.fit}-statistics.npz"
-        )
+        height, width = reader.size
+        size = f"{height}" if height == width else f"{height}x{width}"
+        path = reader.folder / f"{reader.split}-{size}-{reader.fit}-statistics.npz"
         with contextlib.closing(whole):
             return load_or_measure(path, lambda: all_images(whole), self.keep)
 

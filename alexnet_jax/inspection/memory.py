@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import side_pair
 from alexnet_jax.errors import InputError
 
 # Where Linux says how much a container may use.
@@ -63,12 +64,11 @@ def check_memory(
     there = device_memory()
     gradient = _bytes(state.params)
     of_state = (_bytes(state) + gradient) // config.parallel.model
-    side = max(config.data.image_size, config.augment.canvas or 0)
+    size, canvas = config.data.image_size, config.augment.canvas
+    seen = math.prod(side_pair(size if canvas is None else canvas))
     width = 2 if config.dtype == "bfloat16" else 4
     largest = max(math.prod(shape) for _, shape in layers) // config.parallel.model
-    per_image = math.prod(image_shape) + width * max(
-        largest, side * side * image_shape[-1]
-    )
+    per_image = math.prod(image_shape) + width * max(largest, seen * image_shape[-1])
     # By the key that is to be lowered: what it takes, besides the state.
     needs = {
         "model.width or model.num_classes": ("the network's state", 0),

@@ -4,10 +4,16 @@ Functions of one image; `jax.vmap` makes them functions of many.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from alexnet_jax.config import side_pair
+
+Sides = int | Sequence[int]
 
 NUM_VIEWS = 10
 _AREA = (0.08, 1.0)  # of the image
@@ -15,25 +21,33 @@ _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))  # of width to height
 _TRIES = 10
 
 
-def draw_offset(key: jax.Array, margin: int) -> jax.Array:
+def draw_offset(key: jax.Array, margin: Sides) -> jax.Array:
     """Draws the upper left corner of a crop, uniformly.
 
     Args:
       key: Typed PRNG key, `()`.
-      margin: By how many pixels the image is larger than the crop.
+      margin: By how many pixels the image is higher and wider than the crop; a number,
+        if by as many.
 
     Returns:
-      `(2,) int32`, row and column, each 0 … margin inclusive: 33×33 offsets of 224
+      `(2,) int32`, row and column, 0 … margin inclusive: 33×33 offsets of 224
       pixels in 256. Source: cuda-convnet2, `convdata.py` (2012's text has 32×32).
     """
-    return jax.random.randint(key, (2,), 0, margin + 1, jnp.int32)
+    largest = _per_axis(margin, jnp.int32)
+    return jax.random.randint(key, (2,), 0, largest + 1, jnp.int32)
 
 
-def cut(image: jax.Array, offset: jax.Array, size: int) -> jax.Array:
-    """Cuts `(size, size, C)` out of `(h, w, C)`; `offset` is row and column."""
+def _per_axis(sides: Sides, dtype: Any) -> jax.Array | int:
+    """Returns `(2,)` of a type; one number, where the two are equal."""
+    height, width = side_pair(sides)
+    return height if height == width else jnp.array([height, width], dtype)
+
+
+def cut(image: jax.Array, offset: jax.Array, size: Sides) -> jax.Array:
+    """Cuts `(h', w', C)` of a size out of `(h, w, C)`; `offset` is row and column."""
     row, column = offset
     start = (row, column, jnp.zeros_like(row))
-    return jax.lax.dynamic_slice(image, start, (size, size, image.shape[-1]))
+    return jax.lax.dynamic_slice(image, start, (*side_pair(size), image.shape[-1]))
 
 
 def mirror(image: jax.Array, flag: jax.Array) -> jax.Array:
@@ -74,7 +88,7 @@ def draw_box(key: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.concatenate([corner, sides])
 
 
-def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
+def resample(image: jax.Array, box: jax.Array, size: Sides) -> jax.Array:
     """Resizes a part of an image bilinearly, with antialiasing where it shrinks.
 
     At the part's border, pixels beyond it count where there are any; torchvision crops
@@ -83,12 +97,12 @@ def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
     Args:
       image: `(h, w, C) float32`.
       box: `(4,) int32`, from `draw_box`.
-      size: Height and width to come out.
+      size: Height and width to come out; of a square, its side.
     """
-    scale = size / box[2:].astype(jnp.float32)
+    scale = _per_axis(size, jnp.float32) / box[2:].astype(jnp.float32)
     return jax.image.scale_and_translate(
         image,
-        (size, size, image.shape[-1]),
+        (*side_pair(size), image.shape[-1]),
         (0, 1),
         scale,
         -scale * box[:2].astype(jnp.float32),
@@ -96,7 +110,7 @@ def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
     )
 
 
-def fixed_views(margin: int) -> tuple[np.ndarray, np.ndarray]:
+def fixed_views(margin: Sides) -> tuple[np.ndarray, np.ndarray]:
     """Returns 2012's ten views: four corners, the center, and the same mirrored.
 
     Args:
@@ -105,6 +119,7 @@ def fixed_views(margin: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       Offsets `(10, 2) int32` and whether each is mirrored, `(10,) bool`.
     """
-    half = margin // 2
-    five = [(0, 0), (0, margin), (half, half), (margin, 0), (margin, margin)]
+    down, across = side_pair(margin)
+    center = down // 2, across // 2
+    five = [(0, 0), (0, across), center, (down, 0), (down, across)]
     return np.array(2 * five, np.int32), np.arange(NUM_VIEWS) >= len(five)

@@ -5,7 +5,7 @@ augmentation is a stage of `Pipeline.augmented`, drawn by a key of its own.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import default_config
+from alexnet_jax.config import default_config, side_pair
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier
 from alexnet_jax.preprocessing import crops
 from alexnet_jax.preprocessing.normalize import Scale, create_scale
 
-# (B, h, w, C) uint8, or floating in [0, 1] -> (B, size, size, C) float32
+# (B, h, w, C) uint8, or floating in [0, 1] -> (B, *size, C) float32
 Preprocess = Callable[[jax.Array], jax.Array]
 # The same at random: image, typed key (), index of the first image in the global batch
 # () int32, epochs done () int32.
@@ -29,7 +29,7 @@ Augment = Callable[[jax.Array, jax.Array, jax.Array | int, jax.Array | int], jax
 Views = Callable[[jax.Array], Callable[[jax.Array], jax.Array]]
 
 
-def scale_and_resize(image: jax.Array, size: int) -> jax.Array:
+def scale_and_resize(image: jax.Array, size: int | Sequence[int]) -> jax.Array:
     """Scales bytes to [0, 1] and resizes bilinearly; floats are taken as scaled.
 
     The host hands over the small images; an upsampled 224×224 batch exists on the
@@ -38,16 +38,16 @@ def scale_and_resize(image: jax.Array, size: int) -> jax.Array:
 
     Args:
       image: `(B, h, w, C) uint8`, or floating in [0, 1].
-      size: Height and width to come out, in pixels.
+      size: Height and width to come out, in pixels; of a square, its side.
 
     Returns:
-      `(B, size, size, C) float32` in [0, 1].
+      `(B, *size, C) float32` in [0, 1].
     """
-    batch, height, width, channels = image.shape
-    scaled = _scaled(image)
-    if (height, width) == (size, size):
+    scaled, sides = _scaled(image), side_pair(size)
+    if image.shape[1:3] == sides:
         return scaled
-    return jax.image.resize(scaled, (batch, size, size, channels), "bilinear")
+    shape = len(image), *sides, image.shape[-1]
+    return jax.image.resize(scaled, shape, "bilinear")
 
 
 def _scaled(image: jax.Array) -> jax.Array:
@@ -70,20 +70,20 @@ class Pipeline:
         as long as its deviation, in [0, 1]; None without color noise.
     """
 
-    size: int
-    canvas: int
+    size: tuple[int, int]
+    canvas: tuple[int, int]
     settings: ConfigDict
     scale: Scale
     colors: np.ndarray | None
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        """Returns the central view: `(B, h, w, C)` → `(B, size, size, C) float32`."""
+        """Returns the central view: `(B, h, w, C)` → `(B, *size, C) float32`."""
         return self._finish(self._center(self._source(image)))
 
     def views(self, image: jax.Array) -> Callable[[jax.Array], jax.Array]:
         """Returns what makes the ten views; see `crops.fixed_views`."""
         source = self._source(image)
-        offsets, mirrored = crops.fixed_views(self.canvas - self.size)
+        offsets, mirrored = crops.fixed_views(self._margin)
 
         def view(index: jax.Array) -> jax.Array:
             cut = jax.vmap(crops.cut, (0, None, None))
@@ -112,7 +112,7 @@ class Pipeline:
           epoch: Epochs done; after `color_epochs` of them colors do not change.
 
         Returns:
-          `(B, size, size, C) float32`.
+          `(B, *size, C) float32`.
         """
         indices = first + jnp.arange(len(image), dtype=jnp.int32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))
@@ -157,24 +157,31 @@ class Pipeline:
         source = self._source(image)
         if self.settings.crop == "none":
             return self._center(source)
-        margin = self.canvas - self.size
-        offsets = jax.vmap(crops.draw_offset, (0, None))(keys, margin)
+        offsets = jax.vmap(crops.draw_offset, (0, None))(keys, self._margin)
         return jax.vmap(crops.cut, (0, 0, None))(source, offsets, self.size)
 
     def _source(self, image: jax.Array, *, to_canvas: bool = True) -> jax.Array:
         """Returns what is cropped from; bytes, as long as nothing is computed."""
-        if to_canvas and image.shape[1:3] != (self.canvas, self.canvas):
+        if to_canvas and image.shape[1:3] != self.canvas:
             image = scale_and_resize(image, self.canvas)
         if self.scale.moves and self.scale.mean is not None:
-            image = _scaled(image) - self._mean(image.shape[1])
+            image = _scaled(image) - self._mean(image.shape[1:3])
         return image
 
-    def _mean(self, size: int) -> jax.Array:
+    def _mean(self, size: Sequence[int]) -> jax.Array:
         return scale_and_resize(jnp.asarray(self.scale.mean), size)  # a constant
 
+    @property
+    def _margin(self) -> tuple[int, int]:
+        """By how much the canvas is higher and wider than what is cut from it."""
+        return self.canvas[0] - self.size[0], self.canvas[1] - self.size[1]
+
     def _center(self, source: jax.Array) -> jax.Array:
-        start = (self.canvas - self.size) // 2
-        return source[:, start : start + self.size, start : start + self.size]
+        rows, columns = (
+            slice(margin // 2, margin // 2 + side)
+            for margin, side in zip(self._margin, self.size, strict=True)
+        )
+        return source[:, rows, columns]
 
     def _draw_colors(
         self, keys: jax.Array, color: jax.Array | float
@@ -215,7 +222,7 @@ class Pipeline:
 def create_pipeline(
     scale: str,
     statistics: Callable[[], Statistics],
-    size: int,
+    size: int | Sequence[int],
     augment: ConfigDict | None = None,
 ) -> Pipeline:
     """Creates what makes a network's input of stored images.
@@ -223,7 +230,7 @@ def create_pipeline(
     Args:
       scale: A key of `normalize.SCALES`.
       statistics: Returns the training set's statistics, where they are needed.
-      size: Height and width that the network sees, in pixels.
+      size: Height and width that the network sees, in pixels; of a square, its side.
       augment: `config.augment`; None for its defaults.
 
     Raises:
@@ -237,7 +244,8 @@ def create_pipeline(
         found = statistics()
         colors = found.color_directions * found.color_deviations[None] / 255.0
         colors = colors.astype(np.float32)
-    return Pipeline(size, settings.canvas or size, settings, made, colors)
+    canvas = size if settings.canvas is None else settings.canvas
+    return Pipeline(side_pair(size), side_pair(canvas), settings, made, colors)
 
 
 def make_preprocessing(

@@ -138,7 +138,7 @@ def draw_examples(
       columns: Images per row.
     """
     rows = -(-len(image) // columns)
-    size = 1.6 * columns, 2.05 * rows
+    size = 1.6 * columns, (0.45 + 1.6 * _ratio(image[0])) * rows
     figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in places:
@@ -153,6 +153,12 @@ def draw_examples(
             loc="left",
         )
     return figure
+
+
+def _ratio(image: np.ndarray) -> float:
+    """Returns the height of `(h, w, C)` in widths, within what a page can show."""
+    height, width = image.shape[:2]
+    return min(max(height / width, 0.25), 4.0)
 
 
 def _short(name: str) -> str:
@@ -174,7 +180,7 @@ def draw_features(
       columns: Maps per layer.
     """
     figure = Figure(
-        figsize=(1.0 * (columns + 1), 1.12 * (len(maps))),
+        figsize=(1.0 * (columns + 1), (0.12 + _ratio(image)) * len(maps)),
         layout="constrained",
         dpi=_DPI,
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from alexnet_jax.atomic import write_file
-from alexnet_jax.config import default_config, flatten_config
+from alexnet_jax.config import default_config, flatten_config, side_pair
 from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
@@ -182,8 +182,8 @@ def _section_blocks(
 def _summary(workdir: Path) -> str:
     try:
         config, spec = read_config(workdir), DataSpec.load(workdir)
-        model, size = create_configured(config), config.data.image_size
-        shape = (1, size, size, spec.image_shape[-1])
+        model, size = create_configured(config), side_pair(config.data.image_size)
+        shape = (1, *size, spec.image_shape[-1])
         rows = describe(model, shape)
     except InputError as error:
         return paragraph(f"Unknown: {error}.", is_note=True)

@@ -11,6 +11,7 @@ import pytest
 
 from alexnet_jax import d2l
 from alexnet_jax.errors import InputError
+from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +113,41 @@ class TestData:
         assert (len(data.train_dataloader()), len(data.val_dataloader())) == (469, 79)
         images, _ = next(iter(data.train_dataloader()))
         assert images.shape == (128, 224, 224, 1)
+
+
+class TestRectangles:
+    def test_a_data_set_is_resized(self, data_dir):
+        wide = d2l.Digits(batch_size=297, resize=[12, 20], data_dir=str(data_dir))
+        ((images, _),) = wide.val_dataloader()
+        assert images.shape == (297, 12, 20, 1)
+        expected = scale_and_resize(wide.val[0], (12, 20))
+        np.testing.assert_allclose(images, expected, atol=1e-6)
+
+    @pytest.mark.parametrize("resize", [None, [6, 8]])
+    def test_the_networks_input_is_that_of_the_data(self, resize):
+        class Wide:
+            def train_dataloader(self):
+                return [(np.zeros((4, 5, 9, 1)), np.zeros(4))]
+
+            val_dataloader = train_dataloader
+
+        data = Wide()
+        if resize:
+            data.resize = resize
+        trainer = d2l.Trainer(max_epochs=1)
+        trainer.fit(FlatNet(), data)
+        leaves = jax.tree.leaves(trainer.state.params)
+        (kernel,) = (leaf for leaf in leaves if leaf.ndim == 2)
+        height, width = resize or (5, 9)
+        assert kernel.shape == (height * width, 10)
+
+
+class FlatNet(d2l.Classifier):
+    """A layer whose parameters tell the size of its input."""
+
+    def setup(self):
+        flatten = lambda x: x.reshape((x.shape[0], -1))  # noqa: E731
+        self.net = nn.Sequential([flatten, nn.Dense(10)])
 
 
 class TestTrainer:
@@ -301,21 +337,11 @@ class TestBadInput:
         with pytest.raises(InputError, match="data: the loader is empty; it must give"):
             d2l.Trainer(max_epochs=1).fit(UserNet(), Empty(digits))
 
-    def test_images_that_are_not_square(self):
-        class Wide(OwnData):
-            def train_dataloader(self):
-                return [(np.zeros((4, 16, 20, 1)), np.zeros(4))]
-
-            val_dataloader = train_dataloader
-
-        with pytest.raises(InputError, match="images must be square; got 16×20"):
-            d2l.Trainer(max_epochs=1).fit(UserNet(), Wide(None))
-
     def test_more_gpus_than_there_are(self, monkeypatch):
         with pytest.raises(InputError, match="num_gpus must be at most 0.*got 2"):
             d2l.Trainer(max_epochs=1, num_gpus=2)
 
-    @pytest.mark.parametrize("resize", [224, (28,), (0, 0), "ab", (28, 32), (1.5, 1.5)])
+    @pytest.mark.parametrize("resize", [224, (28,), (0, 0), "ab", (9, 9, 1), (1.5, 1)])
     def test_a_resize_that_is_no_pair(self, resize):
         with pytest.raises(InputError, match="resize must be "):
             d2l.Digits(resize=resize)

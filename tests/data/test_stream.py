@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -109,8 +110,8 @@ class TestBatches:
             assert_same(batch, memory.batch(step))
 
     def test_images_are_those_of_the_files(self, zoo, load):
-        for fit in ("crop", "warp"):
-            test = load(fit=fit).test
+        for fit, size in itertools.product(("crop", "warp"), (24, (16, 40), (24, 20))):
+            test = load(fit=fit, stored_size=size).test
             found = {
                 image.tobytes(): label
                 for step in range(3)
@@ -119,7 +120,7 @@ class TestBatches:
                 )
             }
             for path in (zoo[0] / "val").rglob("*.jpg"):
-                image = jpeg.decode(path.read_bytes(), 24, fit)
+                image = jpeg.decode(path.read_bytes(), size, fit)
                 label = ["cat", "dog", "eel"].index(path.parent.name)
                 assert found[image.tobytes()] == label
 
@@ -259,7 +260,13 @@ def test_statistics_are_measured_once_for_each_size_and_fit(load, tmp_path, caps
     """A data set's own, never another's; of its training images alone."""
     folder = write_folder(tmp_path / "zoo", 4, 1)
     place = {"folder": folder, "data_dir": tmp_path}
-    for leaves in ({}, {"stored_size": 16}, {"fit": "warp"}, {"workers": 1}):
+    for leaves in (
+        {},
+        {"stored_size": 16},
+        {"stored_size": (16, 24)},
+        {"fit": "warp"},
+        {"workers": 1},
+    ):
         data = load(**place, **leaves)
         capsys.readouterr()
         epoch = [data.train.batch(step) for step in range(len(data.train))]
@@ -269,6 +276,13 @@ def test_statistics_are_measured_once_for_each_size_and_fit(load, tmp_path, caps
         assert ("measuring" in capsys.readouterr().out) == ("workers" not in leaves)
         assert equal(load(**place, **leaves).spec.statistics, found)
         assert "measuring" not in capsys.readouterr().out
+    assert {path.name for path in data.folder.glob("train-*-statistics.npz")} == {
+        f"train-{name}-statistics.npz"
+        for name in ("24-crop", "16-crop", "16x24-crop", "24-warp")
+    }
+    again = load(**place, stored_size=[16, 16])  # the square in its other form
+    assert again.spec.image_shape == (16, 16, 3)
+    assert again.spec.statistics and "measuring" not in capsys.readouterr().out
     # What the command measured goes before.
     KRIZHEVSKY.save(data.folder / FILE_NAME)
     assert equal(load(**place).spec.statistics, KRIZHEVSKY)

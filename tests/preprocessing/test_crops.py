@@ -66,3 +66,23 @@ def test_the_ten_views():
     five = [[0, 0], [0, 32], [16, 16], [32, 0], [32, 32]]
     assert offsets.tolist() == five + five
     assert mirrored.tolist() == [False] * 5 + [True] * 5
+
+
+def test_offsets_of_a_rectangle_cover_each_direction():
+    draw = jax.jit(jax.vmap(crops.draw_offset, (0, None)), static_argnums=1)
+    offsets = np.asarray(draw(keys(70_000), (6, 9)))
+    found = np.zeros((7, 10))
+    np.add.at(found, (offsets[:, 0], offsets[:, 1]), 1)
+    assert found.min() > 800 and found.max() < 1200  # of 1,000
+    for margin, expected in {(0, 9): (0, 9), (4, 0): (4, 0)}.items():
+        offsets = np.asarray(draw(keys(500), margin))
+        assert (offsets.min(axis=0) == 0).all()
+        assert tuple(offsets.max(axis=0)) == expected
+    same = np.asarray(draw(keys(100), (32, 32)))
+    np.testing.assert_array_equal(same, draw(keys(100), 32))
+
+
+def test_the_ten_views_of_a_rectangle():
+    offsets, _ = crops.fixed_views((3, 32))
+    five = [[0, 0], [0, 32], [1, 16], [3, 0], [3, 32]]
+    assert offsets.tolist() == five + five

@@ -113,11 +113,11 @@ def pipeline(scale="unit", size=8, statistics=KRIZHEVSKY, **leaves):
     return create_pipeline(scale, lambda: statistics, size, settings(**leaves))
 
 
-def coordinates(count, side=12):
+def coordinates(count, side=12, width=None):
     """Images whose channels say where a pixel lies: row, column, and the image."""
-    image = np.zeros((count, side, side, 3), np.uint8)
+    image = np.zeros((count, side, width or side, 3), np.uint8)
     image[..., 0] = np.arange(side)[None, :, None]
-    image[..., 1] = np.arange(side)[None, None, :]
+    image[..., 1] = np.arange(width or side)[None, None, :]
     image[..., 2] = (np.arange(count) % 256)[:, None, None]
     return image
 
@@ -326,3 +326,87 @@ class TestViews:
         view = pipeline("torchvision", canvas=12).views(image)
         seen = np.stack([view(index) for index in range(10)])
         np.testing.assert_array_equal(seen, np.broadcast_to(seen[:1], seen.shape))
+
+
+class TestRectangles:
+    ALL = {"canvas": 12, "crop": "random", "mirror": True, "color": 0.1, "shared": 3}
+
+    @pytest.mark.parametrize("scale", SCALES)
+    @pytest.mark.parametrize(
+        "leaves", [{}, ALL, {"canvas": 12, "crop": "random_resized"}]
+    )
+    def test_a_pair_of_equal_sides_is_the_square(self, scale, leaves):
+        """What is compiled is the same to the letter."""
+        image, key = coordinates(3, 9, 14), jax.random.key(2)
+        pairs = leaves | {"canvas": [12, 12]} if leaves else {}
+        squares = pipeline(scale, 8, **leaves), pipeline(scale, (8, 8), **pairs)
+
+        def lowered(made):
+            def all_of(image, key):
+                view = made.views(image)(jnp.int32(3))
+                return made(image), made.augmented(image, key, 1), view
+
+            return jax.jit(all_of).lower(image, key).as_text()
+
+        assert lowered(squares[0]) == lowered(squares[1])
+
+    @pytest.mark.parametrize(
+        ("size", "canvas"), [((8, 5), (10, 12)), ((10, 8), (10, 12)), ((6, 9), (8, 9))]
+    )
+    def test_random_crops_are_everywhere(self, size, canvas):
+        image = coordinates(3000, *canvas)
+        made = pipeline(size=size, canvas=canvas, crop="random", mirror=True)
+        seen = draw(made, image)
+        assert seen.shape == (3000, *size, 3)
+        rows, columns = (a - b + 1 for a, b in zip(canvas, size, strict=True))
+        found = places_of(seen)
+        assert {*map(tuple, found.tolist())} == {
+            (row, column, mirrored)
+            for row in range(rows)
+            for column in range(columns)
+            for mirrored in (0, 1)
+        }
+        for crop, whole, (row, column, mirrored) in zip(
+            seen, image, found, strict=True
+        ):
+            cut = whole[row : row + size[0], column : column + size[1]]
+            expected = cut[:, ::-1] if mirrored else cut
+            np.testing.assert_array_equal(np.rint(crop * 255), expected)
+
+    def test_ten_views(self):
+        image = coordinates(2, 11, 16)
+        made = pipeline(size=(8, 9), canvas=(11, 16))
+        view = made.views(jnp.asarray(image))
+        seen = np.stack([view(index) for index in range(10)])
+        assert seen.shape == (10, 2, 8, 9, 3)
+        five = [[0, 0], [0, 7], [1, 3], [3, 0], [3, 7]]
+        cuts = [image[:, r : r + 8, c : c + 9] for r, c in five]
+        expected = np.stack(cuts + [cut[:, :, ::-1] for cut in cuts])
+        np.testing.assert_array_equal(np.rint(seen * 255), expected)
+        np.testing.assert_array_equal(seen[2], made(jnp.asarray(image)))
+
+    def test_a_part_of_random_size_is_stretched(self):
+        """Rows and columns are read evenly, each from its own range."""
+        image = coordinates(200, 40, 60)
+        seen = draw(pipeline(size=(10, 20), crop="random_resized"), image) * 255
+        assert seen.shape == (200, 10, 20, 3)
+        inner = seen[:, 2:-2, 2:-2]
+        for axis, channel, limit in ((1, 0, 40), (2, 1, 60)):
+            steps = np.diff(inner[..., channel], axis=axis)
+            assert (steps > 0).all() and np.ptp(steps, axis=(1, 2)).max() < 0.35
+            assert -0.5 <= inner[..., channel].min() < inner[..., channel].max() < limit
+
+    @pytest.mark.parametrize("scale", ["pixels", "caffe"])
+    def test_the_mean_image_is_that_of_the_canvas(self, scale):
+        """A stored rectangle's mean is subtracted where the crop lies, or centrally."""
+        image = np.random.default_rng(0).integers(0, 256, (5, 11, 16, 3), np.uint8)
+        statistics = measure([image])
+        leaves = {"canvas": (11, 16), "crop": "random"}
+        made = pipeline(scale, (8, 9), statistics, **leaves)
+        centered = image - statistics.mean_image
+        expected = centered[:, 1:9, 3:12]
+        if scale == "caffe":
+            expected = expected[..., ::-1]
+        np.testing.assert_allclose(made(jnp.asarray(image)), expected, atol=1e-3)
+        resized = pipeline(scale, (8, 9), statistics, crop="random_resized")
+        assert draw(resized, image).shape == (5, 8, 9, 3)

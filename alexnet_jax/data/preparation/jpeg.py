@@ -2,12 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from alexnet_jax.config import side_pair
 from alexnet_jax.data.image_files import MAX_PIXELS, open_image
 
 # Large images are decoded at half or a quarter of their size, but at no less than twice
@@ -61,17 +62,18 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise BrokenImage(text or type(error).__name__) from error
 
 
-def decode(content: bytes, size: int, fit: str) -> np.ndarray:
-    """Decodes an image to a square.
+def decode(content: bytes, size: int | Sequence[int], fit: str) -> np.ndarray:
+    """Decodes an image to a size.
 
     Args:
       content: Of a format in `image_files.FORMATS`.
-      size: Height and width of the result, in pixels.
-      fit: `crop` resizes the short side to `size` and keeps the center, as in 2012;
-        `warp` resizes both sides to `size`, ignoring their ratio, as Caffe does.
+      size: Height and width of the result, in pixels; of a square, its side.
+      fit: `crop` resizes until both sides are at least `size` and keeps the center,
+        as in 2012, when the short side became that of a square; `warp` resizes both
+        sides to `size`, ignoring their ratio, as Caffe does.
 
     Returns:
-      `(size, size, 3) uint8`, RGB.
+      `(*size, 3) uint8`, RGB.
 
     Raises:
       BrokenImage: The bytes cannot be decoded, or are of too many pixels.
@@ -79,11 +81,12 @@ def decode(content: bytes, size: int, fit: str) -> np.ndarray:
     Source:
       Krizhevsky et al. 2012, §2; Caffe's `examples/imagenet/create_imagenet.sh`.
     """
+    height, width = sides = side_pair(size)
     with _opened(content) as opened:
-        image = _load(opened, size)
-        image = _warp(image, size) if fit == "warp" else _resize(image, size)
-        left, top = (image.width - size) // 2, (image.height - size) // 2
-        return np.asarray(image)[top : top + size, left : left + size]
+        image = _load(opened, sides)
+        image = _warp(image, sides) if fit == "warp" else _cover(image, sides)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return np.asarray(image)[top : top + height, left : left + width]
 
 
 def shrink(content: bytes, short_side: int, quality: int) -> bytes:
@@ -99,7 +102,8 @@ def shrink(content: bytes, short_side: int, quality: int) -> bytes:
       BrokenImage: The bytes cannot be decoded.
     """
     with _opened(content) as opened:
-        return _encode(_resize(_load(opened, short_side), short_side), quality)
+        size = short_side, short_side
+        return _encode(_cover(_load(opened, size), size), quality)
 
 
 def as_jpeg(content: bytes) -> bytes:
@@ -128,20 +132,25 @@ def as_jpeg(content: bytes) -> bytes:
 TO_JPEG = Conversion("JPEG as it is, all else as RGB JPEG", as_jpeg)
 
 
-def _load(image: Image.Image, size: int) -> Image.Image:
-    """Decodes it as RGB, not much larger than the size that is wanted."""
-    image.draft("RGB", (_SPARE * size, _SPARE * size))
+def _load(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Decodes it as RGB, not much larger than the height and width that are wanted."""
+    height, width = size
+    image.draft("RGB", (_SPARE * width, _SPARE * height))
     image.load()
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _resize(image: Image.Image, short_side: int) -> Image.Image:
-    """Resizes an image to a short side; of a narrow one the middle alone."""
+def _cover(image: Image.Image, least: tuple[int, int]) -> Image.Image:
+    """Resizes an image to no less than a height and a width, one of them exactly.
+
+    Of a narrow one the middle alone.
+    """
     width, height = image.size
-    factor = short_side / min(width, height)
+    factor = max(least[0] / height, least[1] / width)
     target = round(width * factor), round(height * factor)
     # Of each end, in pixels of the result.
-    across, down = (max(0, side - _MAX_RATIO * short_side) // 2 for side in target)
+    most = _MAX_RATIO * max(least)
+    across, down = (max(0, side - most) // 2 for side in target)
     left, top = across * width / target[0], down * height / target[1]
     size = target[0] - 2 * across, target[1] - 2 * down
     if image.size == size:
@@ -149,13 +158,13 @@ def _resize(image: Image.Image, short_side: int) -> Image.Image:
     return image.resize(size, _FILTER, (left, top, width - left, height - top))
 
 
-def _warp(image: Image.Image, size: int) -> Image.Image:
-    """Resizes an image to a square."""
+def _warp(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resizes an image to a height and a width."""
     width, height = image.size
     # Pillow resizes the rows first: of a narrow, high image it would keep them all.
-    if height > max(width, _MAX_RATIO * size) and size > width:
-        image = image.resize((width, size), _FILTER)
-    target = size, size
+    if height > max(width, _MAX_RATIO * size[0]) and size[1] > width:
+        image = image.resize((width, size[0]), _FILTER)
+    target = size[1], size[0]
     return image if image.size == target else image.resize(target, _FILTER)
 
 

@@ -29,6 +29,27 @@ def test_every_image_becomes_a_square(mode, fit):
     assert image.shape == (32, 32, 3) and image.dtype == np.uint8
 
 
+@pytest.mark.parametrize("size", [(30, 90), (90, 30), (7, 91), (60, 60)])
+@pytest.mark.parametrize("wide", [(120, 40), (40, 120), (1000, 3)])
+def test_a_crop_is_covered_by_the_image(size, wide):
+    """No more is cut off than must be, as much on both sides."""
+    content = picture(1, wide, kind="PNG")
+    whole = Image.fromarray(pixels(content))
+    factor = max(size[0] / whole.height, size[1] / whole.width)
+    target = round(whole.width * factor), round(whole.height * factor)
+    resized = np.asarray(whole.resize(target, Image.Resampling.BICUBIC))
+    top, left = (a - b for a, b in zip(resized.shape[:2], size, strict=True))
+    assert min(top, left) == 0
+    expected = resized[top // 2 :, left // 2 :][: size[0], : size[1]]
+    found = decode(content, size, "crop")
+    assert found.shape == (*size, 3)
+    if max(target) <= 32 * max(size):
+        np.testing.assert_array_equal(found, expected)
+    warped = whole.resize(size[::-1], Image.Resampling.BICUBIC)
+    error = decode(content, size, "warp").astype(int) - np.asarray(warped)
+    assert np.abs(error).max() <= 1  # where the rows are resized in a second pass
+
+
 def test_warping_shows_all_and_cropping_the_middle():
     # Black, white, black: a third of the width each.
     stripes = np.zeros((40, 120, 3), np.uint8)

@@ -1,0 +1,201 @@
+"""Images that are higher than wide, or wider: a run, and all that reads it."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax import evaluate, predict, report
+from alexnet_jax.config import side_pair
+from alexnet_jax.errors import InputError
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.weights import find_checkpoint, load_weights
+from alexnet_jax.train import train_and_evaluate
+from alexnet_jax.trained import TrainedModel, probabilities
+
+
+def rows_of(workdir):
+    """The records without what the clock says."""
+    rows = read_rows(workdir / "metrics.jsonl")
+    return [
+        {
+            name: value
+            for name, value in row.items()
+            if name.startswith(("train/", "test/")) or name in ("step", "epoch")
+        }
+        for row in rows
+    ]
+
+
+def weights(workdir):
+    return jax.tree.leaves(load_weights(find_checkpoint(workdir)[0]))
+
+
+def assert_same_weights(one, other):
+    for ours, theirs in zip(weights(one), weights(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture
+def augmented(config):
+    config.augment.crop, config.augment.mirror = "random", True
+    config.augment.shared, config.log.every_steps = 3, 1
+    config.num_train_steps = 4
+    return config
+
+
+def test_a_square_is_its_side_bit_for_bit(augmented, tmp_path):
+    """Also resumed in the other form."""
+    config = augmented
+    config.augment.canvas, config.num_train_steps = 32, 4
+    train_and_evaluate(config, tmp_path / "side")
+    config.data.image_size, config.augment.canvas = (28, 28), [32, 32]
+    config.num_train_steps = 2
+    train_and_evaluate(config, tmp_path / "mixed")
+    config.data.image_size, config.augment.canvas = 28, (32, 32)
+    config.num_train_steps = 4
+    train_and_evaluate(config, tmp_path / "mixed")
+    side, mixed = rows_of(tmp_path / "side"), rows_of(tmp_path / "mixed")
+    assert len(mixed) == 4 and "test/loss" in mixed[1]
+    mixed[1] = {name: mixed[1][name] for name in side[1]}  # it was evaluated there
+    assert mixed == side
+    assert_same_weights(tmp_path / "side", tmp_path / "mixed")
+    config.data.image_size = (28, 29)
+    with pytest.raises(InputError, match=r"data.image_size was \[?28.*, is \[28, 29\]"):
+        train_and_evaluate(config, tmp_path / "mixed")
+
+
+@pytest.mark.heavy
+def test_a_rectangle_from_training_to_the_report(augmented, tmp_path, capsys):
+    config = augmented
+    config.data.image_size, config.augment.canvas = (28, 40), (32, 45)
+    config.data.scale, config.model.init = "pixels", "he"
+    config.optim.learning_rate, config.eval.views = 1e-5, 10
+    workdir = tmp_path / "whole"
+    result = train_and_evaluate(config, workdir)
+    assert "8×8×1 shown at 28×40 of 32×45, from " in capsys.readouterr().out
+    stored = json.loads((workdir / "config.json").read_text())["config"]
+    assert stored["data"]["image_size"] == [28, 40]
+
+    config.num_train_steps = 2
+    train_and_evaluate(config, tmp_path / "resumed")
+    config.num_train_steps = 4
+    train_and_evaluate(config, tmp_path / "resumed")
+    assert_same_weights(workdir, tmp_path / "resumed")
+
+    capsys.readouterr()
+    evaluate.main([str(workdir), "--json"])
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["views"] == 10
+    assert measured["loss"] == pytest.approx(result["test/loss"], rel=1e-5)
+
+    network = TrainedModel(workdir)
+    assert network.input_shape == (1, 28, 40, 1)
+    images = network.open_split("test").image[:4]
+    np.testing.assert_allclose(
+        network.predict(images).probabilities,
+        ten_views(network, images, (28, 40), (32, 45)),
+        rtol=1e-4,
+    )
+    features = network.features(images, "conv1")["conv1"]
+    assert features.shape[1:3] in ((28, 40), (24, 36))
+
+    Image.fromarray(images[0, ..., 0]).save(tmp_path / "digit.png")
+    predict.main([str(workdir), str(tmp_path / "digit.png"), "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    likeliest = found["predictions"][0]["probability"]
+    expected = network.predict(images[:1]).probabilities.max()
+    assert likeliest == pytest.approx(expected, rel=1e-5)
+
+    report.main([str(workdir), "--examples=20"])
+    page = (workdir / "report.html").read_text()
+    assert "input 28×40×1" in page and page.count("<img") == 6
+
+
+def ten_views(network, images, size, canvas):
+    """The mean of the probabilities of ten views, cut by NumPy."""
+    whole = jax.image.resize(
+        images.astype(np.float32) / np.float32(255),
+        (len(images), *canvas, images.shape[-1]),
+        "bilinear",
+    )
+    mean = network.spec.statistics.mean_image.astype(np.float32)[None] / 255
+    mean = jax.image.resize(jnp.float32(mean), (1, *canvas, mean.shape[-1]), "bilinear")
+    whole, mean = np.asarray(whole), np.asarray(mean)
+    down, across = canvas[0] - size[0], canvas[1] - size[1]
+
+    def cut(image, row, column):
+        return image[:, row : row + size[0], column : column + size[1]]
+
+    center = cut(mean, down // 2, across // 2)
+    found = []
+    for row, column in (
+        (0, 0),
+        (0, across),
+        (down // 2, across // 2),
+        (down, 0),
+        (down, across),
+    ):
+        part = cut(whole, row, column)
+        for view in (part, part[:, :, ::-1]):
+            variables = {"params": network.weights["params"]}
+            logits = network.model.apply(variables, (view - center) * np.float32(255))
+            found.append(probabilities(np.asarray(logits)))
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize("canvas", [None, 28, [28, 28], [28, 32], [30, 28]])
+def test_ten_views_of_a_run_with_and_without_a_canvas(trained, tmp_path, canvas):
+    """Of a square in both forms; a canvas that is no larger is none."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((workdir / "config.json").read_text())
+    record["config"]["data"]["image_size"] = [28, 28]
+    record["config"]["augment"]["canvas"] = canvas
+    (workdir / "config.json").write_text(json.dumps(record))
+    network = TrainedModel(workdir, views=10)
+    larger = canvas in ([28, 32], [30, 28])
+    assert side_pair(network.config.augment.canvas) == (
+        tuple(canvas) if larger else (32, 32)
+    )
+    if canvas is not None:
+        return
+    images = network.open_split("test").image[:3]
+    np.testing.assert_array_equal(
+        network.predict(images).probabilities,
+        TrainedModel(trained, views=10).predict(images).probabilities,
+    )
+
+
+@pytest.mark.heavy
+def test_every_layout_of_devices_takes_rectangles(config, tmp_path):
+    """One device, pmap on four, two towers, and two pairs of towers."""
+    config.model.name, config.model.width = "alexnet_2012", 1 / 8
+    config.model.init, config.model.dropout_rate = "torch", 0.0
+    config.data.image_size, config.augment.canvas = (40, 56), (44, 57)
+    config.augment.crop, config.augment.mirror = "random", True
+    config.optim.learning_rate, config.data.scale = 0.01, "standard"
+    results = []
+    for number, layout in enumerate([(1, 1), (4, 1), (1, 2), (2, 2)]):
+        config.parallel.data, config.parallel.model = layout
+        config.num_train_steps = 3
+        results.append(train_and_evaluate(config, tmp_path / str(number)))
+    for result in results[1:]:
+        assert result["test/loss"] == pytest.approx(results[0]["test/loss"], rel=1e-5)
+    # And a checkpoint goes from one to another.
+    shutil.copytree(tmp_path / "3", tmp_path / "moved")
+    config.parallel.data, config.parallel.model = 1, 1
+    config.num_train_steps = 4
+    train_and_evaluate(config, tmp_path / "moved")
+
+
+@pytest.mark.parametrize("size", [(8, 96), (96, 8), (11, 28)])
+def test_what_is_too_narrow_is_named(config, tmp_path, size):
+    config.data.image_size = size
+    height, width = size
+    expected = f"^image_size {height}×{width} is too small for LeNet5?: layer "
+    with pytest.raises(InputError, match=expected):
+        train_and_evaluate(config, tmp_path)
