@@ -160,6 +160,7 @@ def _create(
         class_names=tuple(features["label"].names),
         image_shape=train.image_shape,
         measure=train.statistics,
+        streamed=not in_memory,
     )
     return Data(train, test, spec, folder)
 
