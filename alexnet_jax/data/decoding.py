@@ -92,7 +92,7 @@ def read_pixels(
     """
     notes: list[str] = []
     with broken_images():
-        image = _turn(_load(file, least))
+        image = _load(file, least)
         if image.mode in _WIDE:
             image = _from_wide(image, background, notes)
         elif image.has_transparency_data:
@@ -152,19 +152,32 @@ def _too_large(size: str) -> BrokenImage:
 
 
 def _load(file: IO[bytes], least: tuple[int, int] | None) -> Image.Image:
-    """Decodes a file, not much larger than it is wanted."""
+    """Decodes a file upright, not much larger than it is wanted."""
     with open_image(file) as image:
         check_size(image)
+        is_jpeg, tile = image.format in _JPEG, getattr(image, "tile", None)
+        orientation = _orientation(image) if is_jpeg else 1
         # Those that a data set stores in another format are decoded whole, here too.
-        if least and image.format in _JPEG and is_stored_as_is(image):
-            height, width = least if _orientation(image) < 5 else least[::-1]
+        if least and is_jpeg and is_stored_as_is(image):
+            height, width = least if orientation < 5 else least[::-1]
             image.draft(None, (width, height))
-        tile = getattr(image, "tile", None)  # gone when it is decoded
         image.load()
+        if not is_jpeg:  # others may have it at their end; TIFF is upright by now
+            orientation = _orientation(image)
     if image.format == "PNG" and "transparency" in image.info:
         raw_mode, key = tile[0][3] if tile else None, image.info["transparency"]
         image.info["transparency"] = _as_decoded(key, image.mode, raw_mode)
-    return image
+    return image.transpose(_TURNS[orientation]) if orientation > 1 else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns EXIF's orientation, 1 to 8."""
+    if image.format in _JPEG and "exif" not in image.info and "xmp" not in image.info:
+        return 1  # without the time that it takes to look further
+    with contextlib.suppress(Exception):  # damaged metadata breaks no image
+        found = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return found if found in _TURNS else 1
+    return 1
 
 
 def _as_decoded(key: Any, mode: str, raw_mode: Any) -> Any:
@@ -174,22 +187,6 @@ def _as_decoded(key: Any, mode: str, raw_mode: Any) -> Any:
     if raw_mode == "RGB;16B":
         return tuple(value >> 8 for value in key)
     return key * _KEY_FACTORS[raw_mode] if raw_mode in _KEY_FACTORS else key
-
-
-def _orientation(image: Image.Image) -> int:
-    with contextlib.suppress(Exception):  # damaged metadata breaks no image
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return 1
-
-
-def _turn(image: Image.Image) -> Image.Image:
-    """Turns an image upright; Pillow has already done it with TIFF."""
-    turn = _TURNS.get(_orientation(image))
-    if turn is None:
-        return image
-    turned = image.transpose(turn)
-    turned.format = image.format
-    return turned
 
 
 def _without_transparency(
