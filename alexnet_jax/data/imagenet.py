@@ -20,7 +20,7 @@ from alexnet_jax.data.preparation.builder import (
     open_builder,
 )
 from alexnet_jax.data.preparation.damage import NotPrepared
-from alexnet_jax.data.preparation.jpeg import TO_STORED, Conversion, shrink
+from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
 from alexnet_jax.data.preparation.prepared import Access, accessed
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
@@ -70,7 +70,7 @@ def load(
     """
 
     def write(builder: tfds.core.DatasetBuilder) -> None:
-        write_shards(builder, list_tars(manual_dir), TO_STORED, on_broken=on_broken)
+        write_shards(builder, list_tars(manual_dir), TO_JPEG, on_broken=on_broken)
 
     return open_builder(Imagenet2012, data_dir, write)
 
@@ -143,16 +143,14 @@ def list_tars(manual_dir: str | None) -> dict[str, Files]:
 def _list_train(path: Path) -> Iterator[ImageFile]:
     """Lists a tar that contains a tar for each class."""
     expected = set(Path(imagenet_common.label_names_file()).read_text().split())
-    labels, mtime_ns = set(), path.stat().st_mtime_ns
+    labels = set()
     with tarfile.open(path, "r:") as outer:
         for member in filter(tarfile.TarInfo.isfile, outer):
             label, empty = Path(member.name).stem, True
             with tarfile.open(fileobj=outer.extractfile(member), mode="r:") as inner:
                 for image in filter(tarfile.TarInfo.isfile, inner):
                     offset, empty = member.offset_data + image.offset_data, False
-                    yield ImageFile(
-                        image.name, label, str(path), offset, image.size, mtime_ns
-                    )
+                    yield ImageFile(image.name, label, str(path), offset, image.size)
             if empty:
                 raise InputError(
                     f"data.manual_dir: class {label} in {path} contains no images; "
@@ -169,7 +167,7 @@ def _list_train(path: Path) -> Iterator[ImageFile]:
 
 def _list_validation(path: Path) -> Iterator[ImageFile]:
     """Lists a tar of images; TFDS has their labels, in the order of their names."""
-    labels, mtime_ns = validation_labels(), path.stat().st_mtime_ns
+    labels = validation_labels()
     with tarfile.open(path, "r:") as tar:
         images = sorted(filter(tarfile.TarInfo.isfile, tar), key=lambda m: m.name)
     if len(images) != len(labels):
@@ -178,8 +176,7 @@ def _list_validation(path: Path) -> Iterator[ImageFile]:
             f"{len(images):,}; download it again"
         )
     for image, label in zip(images, labels, strict=True):
-        place = str(path), image.offset_data, image.size, mtime_ns
-        yield ImageFile(image.name, label, *place)
+        yield ImageFile(image.name, label, str(path), image.offset_data, image.size)
 
 
 def validation_labels() -> list[str]:

@@ -15,7 +15,7 @@ from alexnet_jax.data import DataSpec
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.image_files import FORMATS, open_file
 from alexnet_jax.data.pictures import list_files, read_picture
-from alexnet_jax.data.preparation.jpeg import as_stored, decode, shrink
+from alexnet_jax.data.preparation.jpeg import as_jpeg, as_stored, decode, shrink
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
 
@@ -39,6 +39,7 @@ READERS = {
     "warp": lambda content: decode(content, 256, "warp"),
     "shrink": lambda content: shrink(content, 256, 85),
     "as_stored": as_stored,
+    "as_jpeg": as_jpeg,
 }
 
 
@@ -168,6 +169,7 @@ class TestFormats:
             assert read_picture(path, SPECS["photographs"]).image.shape[0] == 256
             assert decode(path.read_bytes(), 16, "crop").shape == (16, 16, 3)
             assert as_stored(path.read_bytes())[:2] in (b"\xff\xd8", b"\x89P")
+            assert as_jpeg(path.read_bytes())[:2] == b"\xff\xd8"
 
     @pytest.mark.parametrize("kind", ["EPS", "TGA", "PCX", "ICO", "JPEG2000", "SGI"])
     @pytest.mark.parametrize("name", ["a.jpg", "a.eps"])

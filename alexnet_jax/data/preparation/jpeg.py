@@ -23,6 +23,7 @@ _FILTER = Image.Resampling.BICUBIC
 # Of a resized image's long side to its short side. Of a narrower image the middle is
 # taken first: a row of 4,000 pixels would become one of 256 × 1,024,000.
 _MAX_RATIO = 32
+_JPEG_SIDE = 65_499  # pixels, odd or even with what is cut; libjpeg takes one more
 _COMPRESSION = 3  # of PNG: a tenth larger than by default, in a third of the time
 
 
@@ -123,6 +124,35 @@ def as_stored(content: bytes) -> bytes:
 
 
 TO_STORED = Conversion("JPEG and PNG as they are, all else as PNG", as_stored)
+
+
+def as_jpeg(content: bytes) -> bytes:
+    """Returns an RGB or gray JPEG unchanged, and anything else as RGB JPEG.
+
+    As TFDS does with the 22 CMYK files and the one PNG of ImageNet. The pixels of a
+    JPEG are not decoded, so a truncated one passes. Of an image too long for JPEG the
+    middle is kept.
+
+    Args:
+      content: Of a format in `image_files.FORMATS`.
+
+    Raises:
+      BrokenImage: The bytes are not an image, or one that `read_pixels` refuses.
+    """
+    with broken_images():
+        with open_image(io.BytesIO(content)) as opened:
+            check_size(opened)
+            if opened.format != "PNG" and is_stored_as_is(opened):
+                return content
+        image = read_pixels(io.BytesIO(content)).image
+        width, height = image.size
+        left, top = (max(0, side - _JPEG_SIDE) // 2 for side in image.size)
+        if left or top:
+            image = image.crop((left, top, width - left, height - top))
+        return _encode(image.convert("RGB"), "JPEG", quality=100)
+
+
+TO_JPEG = Conversion("JPEG as it is, all else as RGB JPEG", as_jpeg)
 
 
 def _load(file: IO[bytes], size: int, mode: str) -> tuple[Image.Image, tuple[str, ...]]:

@@ -44,7 +44,8 @@ class ImageFile(NamedTuple):
       path: The file to read.
       offset: Where the image starts in that file.
       size: In bytes.
-      mtime_ns: When that file was last changed, in ns since 1970; 0 if unknown.
+      mtime_ns: When the file was last changed, in ns since 1970; 0 for one in a tar,
+        whose preparation takes hours and is continued with another copy, too.
     """
 
     name: str
