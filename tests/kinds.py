@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
+from alexnet_jax.data.image_files import FORMATS
+
 WIDTH, HEIGHT = 44, 30
 TURNS = range(1, 9)
 
@@ -186,6 +188,10 @@ def _photographs():
     yield shown("pages.tif", pages)
     lab = Image.new("LAB", (WIDTH, HEIGHT), (137, 208, 195))
     yield "lab.tif", save(lab, "TIFF"), None
+    if "AVIF" in FORMATS:
+        yield "rgb.avif", save(COLOR, "AVIF", quality=90), None
+        yield "half.avif", save(np.dstack([COLOR, HALF]), "AVIF"), None
+        yield "turned.avif", save(COLOR, "AVIF", exif=exif(6)), None
     # Large ones, of which a JPEG's decoder makes smaller ones.
     large = smooth((900, 700))
     yield "large.jpg", save(large, "JPEG"), None
