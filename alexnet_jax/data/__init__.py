@@ -1,8 +1,8 @@
 """Data sets by name, and their batches: `create_data`.
 
-Reading order: `batches`, `stream`, `spec`; `decoding` reads every image file. Each data set has its own module;
-`preparation` turns files into a prepared copy. This package imports no network, device
-layout or run; all but `models` and `layers` may import it.
+Reading order: `batches`, `stream`, `spec`; `decoding` reads every image file. Each data
+set has its own module; `preparation` turns files into a prepared copy. This package
+imports no network, device layout or run; all but `models` and `layers` may import it.
 """
 
 import sys
