@@ -22,7 +22,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=cli.path,
         nargs="+",
         metavar="IMAGE",
-        help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM), or a folder of them",
+        help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM, AVIF; HEIC with "
+        "pillow-heif), or a folder of them",
     )
     add(
         "--invert",

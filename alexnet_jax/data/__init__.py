@@ -1,8 +1,8 @@
 """Data sets by name, and their batches: `create_data`.
 
-Reading order: `batches`, `stream`, `spec`. Each data set has its own module;
-`preparation` turns files into a prepared copy. This package imports no network, device
-layout or run; all but `models` and `layers` may import it.
+Reading order: `batches`, `stream`, `spec`; `decoding` reads every image file. Each data
+set has its own module; `preparation` turns files into a prepared copy. This package
+imports no network, device layout or run; all but `models` and `layers` may import it.
 """
 
 import sys
@@ -162,6 +162,7 @@ def _create(
         class_names=tuple(features["label"].names),
         image_shape=train.image_shape,
         measure=train.statistics,
+        streamed=not in_memory,
     )
     return Data(train, test, spec, folder)
 

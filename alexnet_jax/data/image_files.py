@@ -1,5 +1,7 @@
 """Image files: what is opened at all, and how."""
 
+import importlib
+import importlib.util
 import logging
 import os
 import stat
@@ -7,13 +9,50 @@ import warnings
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from alexnet_jax.atomic import open_regular
 
-# Those that Pillow decodes itself and people keep pictures in. Of the others, EPS
-# starts Ghostscript. PPM stands for PBM, PGM and PNM too, and JPEG for MPO.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# Those that Pillow decodes itself and people keep pictures in, with their suffixes. Of
+# the others, EPS starts Ghostscript. JPEG stands for MPO too.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+}
+_MISSING = {
+    name
+    for name, module in (("AVIF", "PIL._avif"), ("HEIF", "pillow_heif"))
+    if importlib.util.find_spec(module) is None
+}
+# What can be opened here.
+FORMATS = tuple(name for name in _SUFFIXES if name not in {"HEIF", *_MISSING})
+SUFFIXES = tuple(
+    suffix
+    for name, suffixes in _SUFFIXES.items()
+    if name not in _MISSING
+    for suffix in suffixes
+)
+# Of pictures that cannot; a folder's listing names them, and leaves others out.
+OTHER_SUFFIXES = (
+    *(suffix for name in sorted(_MISSING) for suffix in _SUFFIXES[name]),
+    *(".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jxr", ".jls", ".svg", ".svgz", ".eps"),
+    *(".psd", ".psb", ".xcf", ".kra", ".ai", ".pdf", ".tga", ".ico", ".cur", ".icns"),
+    *(".pcx", ".dds", ".exr", ".hdr", ".qoi", ".xbm", ".xpm", ".sgi", ".rgb", ".dib"),
+    # Of cameras.
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf"),
+    *(".raf", ".rw2", ".pef", ".srw", ".raw", ".x3f", ".3fr", ".erf", ".kdc", ".mrw"),
+    # Of measurements.
+    *(".dcm", ".fits", ".fit", ".nii"),
+)
+
+_HEIF_BRANDS = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 MAX_PIXELS = 100_000_000  # of an image; Pillow's own limit is higher
 MAX_BYTES = 1 << 30  # of a file
@@ -24,15 +63,29 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def open_image(file: IO[bytes]) -> Image.Image:
-    """Opens an image of one of `FORMATS`; nothing is decoded yet.
+    """Opens an image of one of `FORMATS`, or of HEIF; nothing is decoded yet.
 
     Args:
-      file: The image; not closed with it.
+      file: The image, at its beginning; not closed with it.
 
     Raises:
-      OSError: It is in none of the formats; other errors are Pillow's.
+      OSError: It is in none of the formats, or HEIF's reader is not installed; other
+        errors are Pillow's.
     """
-    return Image.open(file, formats=FORMATS)
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        start = file.read(12)
+        if start[4:8] != b"ftyp" or start[8:] not in _HEIF_BRANDS:
+            raise
+    if "HEIF" in _MISSING:
+        raise OSError(
+            "it is HEIC, which pillow-heif reads: pip install 'alexnet_jax[heif]'"
+        )
+    importlib.import_module("pillow_heif").register_heif_opener()
+    file.seek(0)
+    return Image.open(file, formats=("HEIF",))
 
 
 def open_file(path: Path | str) -> IO[bytes]:
@@ -41,12 +94,12 @@ def open_file(path: Path | str) -> IO[bytes]:
     Raises:
       OSError: It cannot be opened, is no regular file, or is larger than `MAX_BYTES`.
     """
-    file_size(path)  # to open a device may already do something
+    stat_file(path)  # to open a device may already do something
     return open_regular(Path(path))
 
 
-def file_size(path: Path | str) -> int:
-    """Returns the bytes of a regular file.
+def stat_file(path: Path | str) -> os.stat_result:
+    """Returns size and times of a regular file.
 
     Raises:
       OSError: As of `open_file`.
@@ -56,7 +109,7 @@ def file_size(path: Path | str) -> int:
         raise OSError(f"it is {_kind(found.st_mode)}, not a regular file")
     if found.st_size > MAX_BYTES:
         raise OSError(f"it has {found.st_size:,} bytes, more than {MAX_BYTES:,}")
-    return found.st_size
+    return found
 
 
 def as_utf8(name: Path | str) -> str:

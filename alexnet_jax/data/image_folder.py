@@ -9,19 +9,14 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data.image_files import as_utf8, file_size
+from alexnet_jax.data.image_files import SUFFIXES, as_utf8, stat_file
 from alexnet_jax.data.preparation.builder import Photographs, open_builder
-from alexnet_jax.data.preparation.jpeg import TO_JPEG
+from alexnet_jax.data.preparation.jpeg import TO_STORED
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
 
-# Those of torchvision's ImageFolder.
-_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp"),
-    *(".pgm", ".tif", ".tiff", ".webp"),
-)
 _TEST_FOLDERS = {"val": "validation", "validation": "validation", "test": "test"}
 _NOWHERE, _NOT_UTF8 = "it is a link that leads nowhere", "its name is not UTF-8"
 _LAYOUT = "it must contain train/CLASS/*.jpg and val/CLASS/*.jpg"
@@ -57,7 +52,8 @@ def load(
 ) -> tfds.core.DatasetBuilder:
     """Returns the builder of a folder's images, prepared; prepares them once.
 
-    If files of the folder change, it is another data set with its own prepared copy.
+    If files of the folder change (their names, sizes or times of change), it is another
+    data set with its own prepared copy.
 
     Args:
       data_dir: Folder of prepared data sets.
@@ -96,7 +92,7 @@ def load(
     )
 
     def write(builder: ImageFolder) -> None:
-        write_shards(builder, sources, TO_JPEG, on_broken=on_broken)
+        write_shards(builder, sources, TO_STORED, on_broken=on_broken)
 
     return open_builder(ImageFolder, data_dir, write, config)
 
@@ -146,22 +142,22 @@ def _list(folder: Path, on_broken: str = "fail") -> Iterator[ImageFile]:
             _report(entry.name, fault, on_broken)
         if fault is not None:
             continue
-        for path, size in _walk(Path(entry)):
+        for path, found in _walk(Path(entry)):
             key = path.relative_to(folder).as_posix()
-            if isinstance(size, str):
-                _report(key, size, on_broken)
+            if isinstance(found, str):
+                _report(key, found, on_broken)
             else:
-                empty = False
-                yield ImageFile(key, entry.name, str(path), 0, size)
+                empty, facts = False, (found.st_size, found.st_mtime_ns)
+                yield ImageFile(key, entry.name, str(path), 0, *facts)
         if empty:
             raise InputError(
                 f"data.manual_dir: class folder {entry.path} contains no images; "
-                f"their names must end with one of {', '.join(_SUFFIXES)}"
+                f"their names must end with one of {', '.join(SUFFIXES)}"
             )
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, int | str]]:
-    """Yields the images below a folder with their sizes, or why they are broken."""
+def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result | str]]:
+    """Yields the images below a folder with sizes and times, or why they are broken."""
     waiting: list[tuple[Path, tuple[os.stat_result, ...]]] = [(folder, ())]
     while waiting:
         place, above = waiting.pop()
@@ -178,15 +174,15 @@ def _walk(folder: Path) -> Iterator[tuple[Path, int | str]]:
         for entry in entries:
             if _is_folder(entry):
                 waiting.append((Path(entry), (*above, here)))
-            elif entry.name.lower().endswith(_SUFFIXES) and entry.name[0] != ".":
-                yield Path(entry), _size_or_fault(entry)
+            elif entry.name.lower().endswith(SUFFIXES) and entry.name[0] != ".":
+                yield Path(entry), _stat_or_fault(entry)
 
 
-def _size_or_fault(entry: os.DirEntry[str]) -> int | str:
+def _stat_or_fault(entry: os.DirEntry[str]) -> os.stat_result | str:
     if as_utf8(entry.path) != entry.path:
         return _NOT_UTF8
     try:
-        return file_size(entry.path)
+        return stat_file(entry.path)
     except OSError as error:
         if entry.is_symlink() and not os.path.exists(entry):
             return _NOWHERE

@@ -13,6 +13,8 @@ from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 
+# Names of data sets of image files, in runs of version 0.1, which did not say so.
+_STREAMED = ("image_folder", "imagenet2012", "imagenet2012_256")
 DATA_FILE, STATISTICS_FILE = "data.json", "statistics.npz"
 _MAX_LENGTH = 2**14
 
@@ -26,12 +28,16 @@ class DataSpec:
       class_names: By label.
       image_shape: `(h, w, C)` of the images in a batch.
       measure: Returns the training images' statistics.
+      streamed: Whether the images are files of any size, which are decoded by
+        `preparation.jpeg.decode` as they are needed; a picture to be classified is
+        then, too.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     measure: Callable[[], Statistics] = field(repr=False, compare=False)
+    streamed: bool = False
 
     @functools.cached_property
     def statistics(self) -> Statistics:
@@ -61,6 +67,8 @@ class DataSpec:
             "class_names": self.class_names,
             "image_shape": self.image_shape,
         }
+        if self.streamed:
+            record["streamed"] = True
         if self.statistics.is_published:  # another data set's, or a resized copy's
             record["statistics"] = self.statistics.source
         self.statistics.save(workdir / STATISTICS_FILE)
@@ -78,11 +86,14 @@ class DataSpec:
             record = json.loads(read_regular(workdir / DATA_FILE))
             height, width, channels = map(_length, record["image_shape"])
             statistics = Statistics.load(workdir / STATISTICS_FILE)
+            name = str(record["data"])
+            streamed = record.get("streamed", name.split(" ")[0] in _STREAMED)
             spec = cls(
-                name=str(record["data"]),
+                name=name,
                 class_names=tuple(map(str, record["class_names"])),
                 image_shape=(height, width, channels),
                 measure=lambda: statistics,
+                streamed=bool(streamed),
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(

@@ -14,7 +14,8 @@ import numpy as np
 from absl import flags
 
 from alexnet_jax.data.batches import Batch, Order, all_images
-from alexnet_jax.data.preparation.jpeg import BrokenImage, decode
+from alexnet_jax.data.decoding import BrokenImage
+from alexnet_jax.data.preparation.jpeg import decode
 from alexnet_jax.data.preparation.sources import open_records, parse
 from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
 from alexnet_jax.data.statistics import Statistics, load_or_measure, load_stored

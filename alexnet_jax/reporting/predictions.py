@@ -30,13 +30,13 @@ def predict_files(
       `file`, and either `notes` and `predictions`, the five most probable classes, or
       `error`, if the file cannot be read.
     """
-    size = network.batch_size
+    size, fit = network.batch_size, network.config.data.fit
     for start in range(0, len(paths), size):
         found: list[dict[str, Any]] = []
         images = []
         for path in paths[start : start + size]:
             try:
-                picture = read_picture(path, network.spec, invert)
+                picture = read_picture(path, network.spec, invert, fit)
             except InputError as error:
                 found.append({"file": str(path), "error": str(error)})
                 continue

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from alexnet_jax.data import DataSpec
+from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.image_files import FORMATS, open_file
 from alexnet_jax.data.pictures import list_files, read_picture
-from alexnet_jax.data.preparation.jpeg import BrokenImage, as_jpeg, decode, shrink
+from alexnet_jax.data.preparation.jpeg import as_jpeg, as_stored, decode, shrink
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.errors import InputError
 
@@ -37,6 +38,7 @@ READERS = {
     "crop": lambda content: decode(content, 256, "crop"),
     "warp": lambda content: decode(content, 256, "warp"),
     "shrink": lambda content: shrink(content, 256, 85),
+    "as_stored": as_stored,
     "as_jpeg": as_jpeg,
 }
 
@@ -107,7 +109,7 @@ class TestNarrow:
         Image.fromarray(pixels).save(path)
         expected = read_picture(path, SPECS["gray on black"]).image
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("alexnet_jax.data.pictures._MAX_PIXELS", 4_000 * 3_999)
+            patch.setattr("alexnet_jax.data.pictures.MAX_PIXELS", 4_000 * 3_999)
             found = read_picture(path, SPECS["gray on black"]).image
         assert expected.any() and found.any()
         assert abs(int(found.sum()) - int(expected.sum())) < expected.sum() / 4
@@ -166,6 +168,7 @@ class TestFormats:
             image.save(path, kind)
             assert read_picture(path, SPECS["photographs"]).image.shape[0] == 256
             assert decode(path.read_bytes(), 16, "crop").shape == (16, 16, 3)
+            assert as_stored(path.read_bytes())[:2] in (b"\xff\xd8", b"\x89P")
             assert as_jpeg(path.read_bytes())[:2] == b"\xff\xd8"
 
     @pytest.mark.parametrize("kind", ["EPS", "TGA", "PCX", "ICO", "JPEG2000", "SGI"])

@@ -147,7 +147,7 @@ def test_what_is_no_picture(shirt, tmp_path, monkeypatch):
     whole = save(tmp_path / "cut.jpg", np.kron(shirt, np.ones((9, 9), np.uint8)))
     whole.write_bytes(whole.read_bytes()[:800])
     refused("cut.jpg", "cannot be read .*truncated")
-    monkeypatch.setattr("alexnet_jax.data.pictures._MAX_PIXELS", 28 * 28 - 1)
+    monkeypatch.setattr("alexnet_jax.data.decoding.MAX_PIXELS", 28 * 28 - 1)
     save(tmp_path / "large.png", shirt)
     refused("large.png", "is 28×28; make it smaller than 783 pixels")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

@@ -41,6 +41,19 @@ def test_what_is_saved_is_loaded(tmp_path):
     )
 
 
+def test_images_of_any_size_are_told_by_their_record_or_their_name(tmp_path):
+    spec = dataclasses.replace(make_spec(), streamed=True)
+    spec.save(tmp_path)
+    assert DataSpec.load(tmp_path) == spec
+    path = tmp_path / "data.json"
+    record = json.loads(path.read_text())
+    assert record.pop("streamed") is True
+    streamed = ("image_folder 1.0.0", "imagenet2012 5.1.0", "imagenet2012_256 1.0.0")
+    for name in (*streamed, "digits 1.0.0", "fashion_mnist 3.0.1", "zoo 1.0.0"):
+        path.write_text(json.dumps(record | {"data": name}))  # as version 0.1 wrote it
+        assert DataSpec.load(tmp_path).streamed is (name in streamed)
+
+
 def test_what_matches():
     spec = make_spec()
     assert spec.matches(make_spec(IMAGES[::-1]))

@@ -30,7 +30,8 @@ from alexnet_jax.atomic import (
     remove_unfinished,
     write_file,
 )
-from alexnet_jax.data.preparation.jpeg import BrokenImage, Conversion
+from alexnet_jax.data.decoding import BrokenImage
+from alexnet_jax.data.preparation.jpeg import Conversion
 from alexnet_jax.data.preparation.sources import Source
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError

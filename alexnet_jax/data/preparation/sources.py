@@ -10,9 +10,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.hashing import Hasher
 from tensorflow_datasets.proto import tf_example_pb2
 
+from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.image_files import open_file
 from alexnet_jax.data.preparation.damage import check_features, named_damage
-from alexnet_jax.data.preparation.jpeg import BrokenImage
 from alexnet_jax.errors import InputError
 
 
@@ -44,6 +44,8 @@ class ImageFile(NamedTuple):
       path: The file to read.
       offset: Where the image starts in that file.
       size: In bytes.
+      mtime_ns: When the file was last changed, in ns since 1970; 0 for one in a tar,
+        whose preparation takes hours and is continued with another copy, too.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ImageFile(NamedTuple):
     path: str
     offset: int
     size: int
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class Files:
     def digest(self) -> str:
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.name}\0{file.label}\0{file.size}\n".encode())
+            known = f"\0{file.mtime_ns}" if file.mtime_ns else ""
+            line = f"{file.name}\0{file.label}\0{file.size}{known}\n"
+            digest.update(line.encode())
         return digest.hexdigest()
 
 

@@ -1,13 +1,14 @@
 import io
+import itertools
 
 import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
+from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.preparation.jpeg import (
-    BrokenImage,
     Conversion,
-    as_jpeg,
+    as_stored,
     decode,
     shrink,
 )
@@ -77,17 +78,21 @@ def test_shrinking():
         assert (small.format, small.mode, small.size) == ("JPEG", "RGB", expected)
 
 
-def test_what_is_jpeg_stays_and_all_else_becomes_it():
-    for mode in ("RGB", "L"):
-        content = picture(4, mode=mode)
-        assert as_jpeg(content) is content
-    for mode, kind in (("CMYK", "JPEG"), ("RGB", "PNG"), ("L", "PNG")):
+def test_what_is_jpeg_or_png_stays_and_all_else_becomes_png():
+    for mode, kind in itertools.product(("RGB", "L"), ("JPEG", "PNG")):
         content = picture(4, mode=mode, kind=kind)
-        mended = as_jpeg(content)
+        assert as_stored(content) is content
+    for mode, kind in (("CMYK", "JPEG"), ("P", "PNG"), ("RGB", "BMP"), ("L", "TIFF")):
+        content = picture(4, mode=mode, kind=kind)
+        mended = as_stored(content)
         image = Image.open(io.BytesIO(mended))
-        assert (image.format, image.mode) == ("JPEG", "RGB")
-        error = pixels(mended).astype(int) - pixels(content)
-        assert np.abs(error).mean() < 3
+        assert (image.format, image.mode) == ("PNG", "L" if mode == "L" else "RGB")
+        np.testing.assert_array_equal(pixels(mended), pixels(content))
+
+
+def test_a_truncated_png_is_found_at_once():
+    with pytest.raises(BrokenImage, match="truncated"):
+        as_stored(picture(4, kind="PNG")[:-200])
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", picture(5)[:-200]])

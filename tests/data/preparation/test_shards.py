@@ -131,8 +131,8 @@ class TestContinuing:
         check_complete(load(zoo, tmp_path), prepared, 8)
 
 
-def test_a_preparation_of_version_0_1_is_continued(zoo, unfinished, tmp_path):
-    """Its `plan.txt`, to the letter; what a digest was then, `test_sources` knows."""
+def test_a_preparation_of_version_0_1_is_not_continued(zoo, unfinished, tmp_path):
+    """It would have stored lossy copies of what is not JPEG."""
     train, validation = (
         Files.in_order(split, image_folder._list(zoo / name)).digest()
         for split, name in (("train", "train"), ("validation", "val"))
@@ -141,8 +141,8 @@ def test_a_preparation_of_version_0_1_is_continued(zoo, unfinished, tmp_path):
         "JPEG as it is, all else as RGB JPEG\n"
         f"train: {train}\nvalidation: {validation}\n"
     )
-    assert load(zoo, tmp_path).info.splits["train"].num_examples == TRAIN
-    assert not unfinished.exists()
+    with pytest.raises(InputError, match="with another conversion; to start over, del"):
+        load(zoo, tmp_path)
 
 
 def test_a_disk_that_is_too_small(zoo, tmp_path, monkeypatch):
@@ -171,8 +171,8 @@ class TestSeveralProcesses:
 
     def test_one_that_is_killed(self, zoo, prepared, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
-            killed = Conversion(image_folder.TO_JPEG.description, die)
-            patch.setattr(image_folder, "TO_JPEG", killed)
+            killed = Conversion(image_folder.TO_STORED.description, die)
+            patch.setattr(image_folder, "TO_STORED", killed)
             with pytest.raises(InputError, match="was killed .out of memory") as error:
                 load(zoo, tmp_path)
         assert str(error.value).endswith("run the same command again to continue")
