@@ -51,7 +51,7 @@ def side_pair(size: int | Sequence[int]) -> tuple[int, int]:
       >>> side_pair(224), side_pair((96, 128))
       ((224, 224), (96, 128))
     """
-    if isinstance(size, int):
+    if not isinstance(size, Sequence):
         return size, size
     height, width = size
     return height, width
@@ -94,10 +94,8 @@ def default_config() -> ConfigDict:
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = _size(224)  # of squares, or (height, width)
-    config.data.stored_size = _size(
-        256
-    )  # of images that are streamed, as batches hold them
-    config.data.fit = "crop"  # resize until it is covered and crop, or 'warp' as Caffe
+    config.data.stored_size = _size(256)  # of streamed images, as batches hold them
+    config.data.fit = "crop"  # cover that size and crop, or 'warp' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
     config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
