@@ -30,7 +30,7 @@ MAY_CHANGE = (
     "debug.",
 )
 # Sizes of images, each of type `Size`.
-SIZES = ("data.image_size", "data.stored_size", "augment.canvas")
+SIZES = {"data.image_size", "data.stored_size", "augment.canvas"}
 
 
 class Size(abc.ABC):  # noqa: B024 (no base class: a name for three types)
@@ -51,7 +51,7 @@ def side_pair(size: int | Sequence[int]) -> tuple[int, int]:
       >>> side_pair(224), side_pair((96, 128))
       ((224, 224), (96, 128))
     """
-    if isinstance(size, int):
+    if not isinstance(size, Sequence):
         return size, size
     height, width = size
     return height, width
@@ -94,9 +94,8 @@ def default_config() -> ConfigDict:
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.image_size = _size(224)  # of squares, or (height, width)
-    # Of images that are streamed, as batches hold them.
-    config.data.stored_size = _size(256)
-    config.data.fit = "crop"  # resize until it is covered and crop, or 'warp' as Caffe
+    config.data.stored_size = _size(256)  # of streamed images, as batches hold them
+    config.data.fit = "crop"  # cover that size and crop, or 'warp' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
     config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
@@ -476,10 +475,14 @@ def _validate_canvas(config: ConfigDict) -> None:
             )
 
 
-def _shortest(key: str, value: Any) -> Any:
-    """Returns a square's size as its side, for both are one; all else as it is."""
-    is_pair = key in SIZES and isinstance(value, list) and len(value) == 2
-    return value[0] if is_pair and value[0] == value[1] else value
+def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a flat config's values as JSON has them, a square's size as its side."""
+    values = json.loads(json.dumps(flat))
+    for key in SIZES & values.keys():
+        value = values[key]
+        if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
+            values[key] = value[0]
+    return values
 
 
 def differences(
@@ -494,9 +497,7 @@ def differences(
 
     def leaves(config: Any) -> dict[str, Any]:
         nested = config.to_dict() if isinstance(config, ConfigDict) else config
-        # By way of JSON, so that a tuple equals the list that it was stored as.
-        flat = flatten_config(json.loads(json.dumps(nested)))
-        return {key: _shortest(key, value) for key, value in flat.items()}
+        return in_one_form(flatten_config(nested))
 
     defaults, before, after = map(leaves, (default_config(), old, new))
     for key in sorted(before.keys() | after.keys()):

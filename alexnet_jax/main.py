@@ -132,7 +132,7 @@ def _define_config(config: ConfigDict | None) -> None:
     define = flag.parse
 
     def parse(argument: str) -> None:
-        define(argument)
+        define(argument)  # the flags of keys, which are parsed after this one
         for key in optional_keys():
             if (name := f"config.{key}") in flags.FLAGS:
                 one: Any = flags.FLAGS[name]

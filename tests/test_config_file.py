@@ -265,7 +265,7 @@ def test_flags_that_can_be_used(parse):
         (["=96", "=96,128"], (96, 128)),
     ],
 )
-@pytest.mark.parametrize("key", SIZES)
+@pytest.mark.parametrize("key", sorted(SIZES))
 def test_sizes(key, words, expected, parse):
     flag = f"--config.{key}"
     words = [word if word[:1].isdigit() or word[:1] == "(" else flag + word

@@ -61,7 +61,7 @@ def lower_step(
     """
     model = create_model(name, num_classes=num_classes)
     batch_size, *image_shape = input_shape
-    prepare = partial(scale_and_resize, size=image_shape[0])
+    prepare = partial(scale_and_resize, size=image_shape[:2])
     step = make_train_step(
         model if automatic else parallel.local_model(model),
         _optimizer(),

@@ -21,6 +21,7 @@ from flax import traverse_util
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import in_one_form
 from alexnet_jax.errors import InputError, RunError
 
 T = TypeVar("T")
@@ -254,7 +255,7 @@ def check_same_config(config: ConfigDict) -> None:
     if jax.process_count() == 1:
         return
     flat = traverse_util.flatten_dict(config.to_dict(), sep=".")
-    own = {key: value for key, value in flat.items() if key not in _OWN}
+    own = {key: one for key, one in in_one_form(flat).items() if key not in _OWN}
     configs = [json.loads(text) for text in _texts(json.dumps(own))]
     for key, value in configs[0].items():
         for index, other in enumerate(configs):

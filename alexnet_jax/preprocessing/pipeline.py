@@ -46,7 +46,7 @@ def scale_and_resize(image: jax.Array, size: int | Sequence[int]) -> jax.Array:
     scaled, sides = _scaled(image), side_pair(size)
     if image.shape[1:3] == sides:
         return scaled
-    shape = len(image), *sides, image.shape[-1]
+    shape = image.shape[0], *sides, image.shape[-1]
     return jax.image.resize(scaled, shape, "bilinear")
 
 

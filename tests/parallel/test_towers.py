@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.collectives import bytes_by_device, describe_collectives
+from alexnet_jax.inspection.lowering import lower_step
 from alexnet_jax.inspection.tables import summarize
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.towers import GatherTowers
@@ -303,3 +304,11 @@ def test_all_devices_are_taken_in_pairs():
     parallel = create_parallel(-1, 2, 8, "caffenet")
     assert parallel.mesh.devices.shape == (4, 2)
     assert len({*parallel.mesh.devices.flat}) == 8
+
+
+@pytest.mark.parametrize("layout", [(2, 1), (1, 2)])
+def test_a_step_is_lowered_for_rectangles(layout):
+    name = "lenet5" if layout[1] == 1 else "alexnet_2012"
+    parallel = create_parallel(*layout, 2, name)
+    lowered = lower_step(parallel, name, (2, 67, 99, 1), 10)
+    assert "2x67x99x1xui8" in lowered.as_text() or "1x67x99x1xui8" in lowered.as_text()
