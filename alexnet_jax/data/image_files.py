@@ -1,5 +1,6 @@
 """Image files: what is opened at all, and how."""
 
+import importlib.util
 import logging
 import os
 import stat
@@ -11,9 +12,44 @@ from PIL import Image
 
 from alexnet_jax.atomic import open_regular
 
-# Those that Pillow decodes itself and people keep pictures in. Of the others, EPS
-# starts Ghostscript. PPM stands for PBM, PGM and PNM too, and JPEG for MPO.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# Those that Pillow decodes itself and people keep pictures in, with their suffixes. Of
+# the others, EPS starts Ghostscript. JPEG stands for MPO too.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+}
+_MISSING = {
+    name
+    for name, module in (("AVIF", "PIL._avif"), ("HEIF", "pillow_heif"))
+    if importlib.util.find_spec(module) is None
+}
+# What can be opened here.
+FORMATS = tuple(name for name in _SUFFIXES if name not in {"HEIF", *_MISSING})
+SUFFIXES = tuple(
+    suffix
+    for name, suffixes in _SUFFIXES.items()
+    if name not in _MISSING
+    for suffix in suffixes
+)
+# Of pictures that cannot; a folder's listing names them, and leaves others out.
+OTHER_SUFFIXES = (
+    *(suffix for name in sorted(_MISSING) for suffix in _SUFFIXES[name]),
+    *(".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jxr", ".jls", ".svg", ".svgz", ".eps"),
+    *(".psd", ".psb", ".xcf", ".kra", ".ai", ".pdf", ".tga", ".ico", ".cur", ".icns"),
+    *(".pcx", ".dds", ".exr", ".hdr", ".qoi", ".xbm", ".xpm", ".sgi", ".rgb", ".dib"),
+    # Of cameras.
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf"),
+    *(".raf", ".rw2", ".pef", ".srw", ".raw", ".x3f", ".3fr", ".erf", ".kdc", ".mrw"),
+    # Of measurements.
+    *(".dcm", ".fits", ".fit", ".nii"),
+)
 
 MAX_PIXELS = 100_000_000  # of an image; Pillow's own limit is higher
 MAX_BYTES = 1 << 30  # of a file
