@@ -60,6 +60,7 @@ def default_config() -> ConfigDict:
     config.data.name = "fashion_mnist"
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
+    config.data.val_share = config_dict.placeholder(float)  # where no part is brought
     config.data.image_size = 224
     config.data.stored_size = 256  # of images that are streamed, as batches hold them
     config.data.fit = "crop"  # resize the short side and crop, or 'warp' as Caffe
@@ -181,6 +182,10 @@ _RULES: dict[str, Rule] = {
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
+    "data.val_share": (
+        lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
+        "in (0, 1), or not set",
+    ),
     "data.image_size": _SIDE,
     "data.stored_size": _SIDE,
     "data.fit": _one_of("crop", "warp"),
