@@ -219,7 +219,8 @@ def _evaluated(builder: tfds.core.DatasetBuilder) -> str | None:
     Of a test and a validation split it is the former, unless its answers are not
     published.
     """
-    found = [name for name in EVALUATED if name in builder.info.splits]
+    splits = builder.info.splits
+    found = [one for one in EVALUATED if one in splits and splits[one].num_examples]
     if len(found) > 1 and not _has_labels(builder, found[0]):
         del found[0]
     return found[0] if found else None
@@ -269,13 +270,13 @@ def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
         raise _unknown(name)
     find_keys(builder.info)
     splits = builder.info.splits
-    empty = [split for split in splits if not splits[split].num_examples]
-    if "train" not in splits or "train" in empty:
+    filled = [split for split in splits if splits[split].num_examples]
+    if "train" not in filled:
         raise InputError(
             f"data.name: {builder.info.full_name} has no training images; its splits "
             f"are {', '.join(splits)}"
         )
-    check_share(builder.info.full_name, {*splits} - {*empty}, data.val_share)
+    check_share(builder.info.full_name, filled, data.val_share)
     return builder
 
 
@@ -289,10 +290,9 @@ def is_name(name: str) -> bool:
 
 
 def _unknown(name: str) -> InputError:
-    known = [*DATA_SETS, *(f"tfds/{one}" for one in tfds_sets.list_names())]
-    near = difflib.get_close_matches(name, known, 2)
-    if f"tfds/{name}" in known:
-        near = [f"tfds/{name}"]
+    known = {one: f"tfds/{one}" for one in tfds_sets.list_names()}
+    known |= {one: one for one in DATA_SETS}
+    near = [known[one] for one in difflib.get_close_matches(name, known, 2)]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return InputError(
         f"data.name must be one of {tuple(DATA_SETS)}, or {tfds_sets.FORM}, or "

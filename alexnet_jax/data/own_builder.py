@@ -74,7 +74,8 @@ def load(data_dir: Path, name: str, data: ConfigDict) -> tfds.core.DatasetBuilde
         builder.info.set_file_format("array_record", override=True)
         _name_failures(builder, _file(builder, module))
         files = expand(data.manual_dir, "data.manual_dir") if data.manual_dir else None
-        with _named_errors(_file(builder, module)):
+        path = _file(builder, module)
+        with _named_errors(path), _encoding_errors(path):
             prepare(builder, files, check_downloads=False)
 
     builder = open_prepared(folder, lambda: create(data_dir), write, has_test=False)
@@ -153,7 +154,8 @@ def _creator(
                 return target(data_dir=data_dir, file_format="array_record")
         found = _call(target, name, data_dir, data)
         if isinstance(found, type) and issubclass(found, tfds.core.DatasetBuilder):
-            found = found(data_dir=data_dir, file_format="array_record")
+            with _named_errors(_file(found, module)):
+                found = found(data_dir=data_dir, file_format="array_record")
         if not isinstance(found, tfds.core.DatasetBuilder):
             raise _no_builder(name, found)
         return found
@@ -169,31 +171,28 @@ def _call(target: Any, name: str, data_dir: Path, data: ConfigDict) -> Any:
         "on_broken": data.on_broken,
         "data": data,
     }
-    with contextlib.suppress(ValueError):  # of one without a signature
-        needed = [
-            parameter
-            for parameter in inspect.signature(target).parameters.values()
-            if parameter.default is parameter.empty
-            and parameter.kind
-            in (
-                parameter.POSITIONAL_ONLY,
-                parameter.POSITIONAL_OR_KEYWORD,
-                parameter.KEYWORD_ONLY,
-            )
-        ]
-        optional = inspect.signature(target).parameters
-        given = {key: value for key, value in known.items() if key in optional}
-        unknown = [one for one in needed if one.name not in known]
-        # The first may have any name: it is the folder.
-        first = [data_dir] if unknown and unknown[0] is needed[0] else []
-        if len(unknown) > len(first) or (first and "data_dir" in given):
-            raise InputError(
-                f"data.name: {name} must take no arguments but {', '.join(known)}; it "
-                f"takes {', '.join(one.name for one in unknown)}"
-            )
-        with _named_errors(target.__code__.co_filename):
-            return target(*first, **given)
-    raise _no_builder(name, target)
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError as error:  # of a function in C
+        raise _no_builder(name, target) from error
+    given = {key: value for key, value in known.items() if key in parameters}
+    # The first may have any name: it is the folder.
+    first = [] if given else [data_dir] * min(1, len(parameters))
+    needed = [
+        key
+        for key, one in [*parameters.items()][len(first) :]
+        if key not in known
+        and one.default is one.empty
+        and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    if needed:
+        raise InputError(
+            f"data.name: {name} must take no arguments but {', '.join(known)}; it "
+            f"takes {', '.join(needed)}"
+        )
+    code = getattr(inspect.unwrap(target), "__code__", None)
+    with _named_errors(code.co_filename if code else name):
+        return target(*first, **given)
 
 
 def _place(create: Callable[[Path], Any]) -> Path:
@@ -255,6 +254,26 @@ def _each(examples: Iterable[Any], path: str) -> Iterator[Any]:
             except StopIteration:
                 return
         yield example
+
+
+@contextlib.contextmanager
+def _encoding_errors(path: str) -> Iterator[None]:
+    """Says why an example cannot be encoded, without the whole of it."""
+    try:
+        yield
+    except Exception as error:
+        text: BaseException | None = error
+        while text is not None and (
+            isinstance(text, InputError) or "Failed to encode" not in str(text)
+        ):
+            text = text.__cause__ or text.__context__
+        if text is None:
+            raise
+        # The reason comes last, after the name of the feature.
+        reason = " ".join(str(text).rpartition("\nIn <")[2].split())
+        raise InputError(
+            f"data.name: {path}: an example cannot be encoded (<{reason[:300]})"
+        ) from error
 
 
 @contextlib.contextmanager

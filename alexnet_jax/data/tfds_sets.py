@@ -30,6 +30,7 @@ from alexnet_jax.data.preparation.damage import (
 )
 from alexnet_jax.data.preparation.lock import preparation_lock
 from alexnet_jax.data.preparation.prepared import check_files, may_write
+from alexnet_jax.data.preparation.sources import open_copy
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
 
@@ -167,7 +168,7 @@ def _open(folder: Path, wanted: _Name) -> tfds.core.DatasetBuilder:
         )
     with not_replaced(), named_damage(folder):
         check_features(folder)
-        builder = tfds.builder_from_directory(folder, file_format="array_record")
+        builder = open_copy(folder)
         if not builder.info.splits:
             raise DamagedData(folder, f"{INFO_FILE} names no splits")
         check_files(builder)
@@ -202,7 +203,7 @@ def _create(data_dir: Path, wanted: _Name) -> tfds.core.DatasetBuilder:
     try:
         return tfds.builder(whole, data_dir=data_dir, file_format="array_record")
     except DatasetNotFoundError as error:
-        known = [*list_names(), *_folders(data_dir)]
+        known = {*list_names(), *_folders(data_dir)}
         near = difflib.get_close_matches(wanted.name, known)
         hint = ", ".join(f"tfds/{name}" for name in near)
         raise InputError(
@@ -222,9 +223,15 @@ def _create(data_dir: Path, wanted: _Name) -> tfds.core.DatasetBuilder:
                 f"data.name: tfds/{wanted.name} has no config {wanted.config!r}"
                 + (f"; it has {', '.join(near)}" if near else "")
             ) from error
+        if wanted.version:
+            found = _create(data_dir, wanted._replace(version=None))
+            raise InputError(
+                f"data.name: {wanted.whole} is not prepared in {data_dir}, and TFDS "
+                f"{tfds.__version__} prepares version {found.version}; name that one, "
+                "or none"
+            ) from error
         raise InputError(
-            f"data.name: TFDS cannot open {wanted.whole} ({_text(error)}); name "
-            "another version, or none"
+            f"data.name: TFDS cannot open {wanted.whole} ({_text(error)})"
         ) from error
 
 

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +61,7 @@ class Division:
         """The content of `split.csv`: place, name, class and part of each image."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("index", "name", "label", "split"))
+        writer.writerow(("index", "file", "label", "split"))
         names = self.names or ("",) * len(self.labels)
         parts = np.where(self.is_validation, "validation", "train")
         rows = zip(names, self.labels.tolist(), parts.tolist(), strict=True)
@@ -94,7 +94,7 @@ class Division:
                 )
 
 
-def check_share(name: str, splits: Iterable[str], share: float | None) -> None:
+def check_share(name: str, splits: Collection[str], share: float | None) -> None:
     """Checks that a validation part is drawn where there is none, and only there.
 
     Args:
@@ -105,7 +105,7 @@ def check_share(name: str, splits: Iterable[str], share: float | None) -> None:
     Raises:
       InputError: There is none and none is drawn, or there are both.
     """
-    brought = [split for split in splits if split in EVALUATED]
+    brought = [split for split in EVALUATED if split in splits]
     if share is None and not brought:
         raise InputError(
             f"data.val_share: {name} has no validation and no test part; set "

@@ -150,6 +150,16 @@ class Records:
         return f"{self.split} of {self.folder}, {len(self)} examples"
 
 
+def open_copy(folder: Path) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a prepared copy, which reads ArrayRecord."""
+    builder = tfds.builder_from_directory(folder)
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:  # of several
+        builder.info.set_file_format(
+            "array_record", override=True, override_if_initialized=True
+        )
+    return builder
+
+
 def open_records(folder: Path, split: str) -> Any:
     """Opens a prepared split; its examples are stored bytes, for `parse`.
 
@@ -157,7 +167,7 @@ def open_records(folder: Path, split: str) -> Any:
       InputError: It names features that are not TFDS's, or is damaged.
     """
     check_features(folder)
-    builder = tfds.builder_from_directory(folder, file_format="array_record")
+    builder = open_copy(folder)
     stored = tfds.decode.DeserializeMethod.RAW_BYTES
     return builder.as_data_source(split=split, deserialize_method=stored)
 
