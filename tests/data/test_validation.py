@@ -23,11 +23,11 @@ CLASSES = {"cat": 10, "dog": 5, "eel": 2, "fox": 1}
 @pytest.fixture
 def flat(tmp_path):
     """A folder of class folders without parts."""
-    for label, count in CLASSES.items():
+    for number, (label, count) in enumerate(CLASSES.items()):
         (tmp_path / "zoo" / label).mkdir(parents=True)
         for index in range(count):
             path = tmp_path / "zoo" / label / f"{index}.jpg"
-            path.write_bytes(picture(40 + index, seed=index))
+            path.write_bytes(picture(100 * number + index))
     return tmp_path / "zoo"
 
 
@@ -142,7 +142,7 @@ def test_classes_called_train_and_test(tmp_path):
         (tmp_path / "zoo" / label).mkdir(parents=True)
         for index in range(3):
             path = tmp_path / "zoo" / label / f"{index}.jpg"
-            path.write_bytes(picture(40, seed=index))
+            path.write_bytes(picture(index))
     data = load(tmp_path / "zoo", tmp_path / "data")
     assert data.spec.class_names == ("test", "train", "val")
     assert (data.train.num_examples, data.test.num_examples) == (6, 3)
@@ -160,9 +160,7 @@ def test_other_layouts(layout, flat, tmp_path):
     else:
         root.mkdir()
         (root / "a.jpg").write_bytes(picture(40))
-    with pytest.raises(
-        InputError, match="has another layout; it must contain train/CL"
-    ):
+    with pytest.raises(InputError, match="has another layout; it must contain"):
         load(root, tmp_path / "data")
 
 
@@ -189,7 +187,7 @@ def test_a_run_writes_it_down_and_is_measured_on_it(
     config.data.name, config.data.manual_dir = "image_folder", str(flat)
     config.data.data_dir, config.data.val_share = str(tmp_path / "data"), 0.2
     config.data.stored_size, config.batch_size, config.num_train_steps = 28, 7, 2
-    config.seed = 5
+    config.seed, config.eval.batch_size = 5, 4
     train_and_evaluate(config, tmp_path / "run")
     written = (tmp_path / "run" / "split.csv").read_text()
     drawn = load(flat, tmp_path / "data", seed=5)
@@ -205,7 +203,8 @@ def test_a_run_writes_it_down_and_is_measured_on_it(
     model = TrainedModel(tmp_path / "run")
     assert model.evaluate()["examples"] == 4
     split = model.open_split("test")
-    np.testing.assert_array_equal(split.batch(0)["image"], drawn.test.batch(0)["image"])
+    found = split.batch(0)
+    np.testing.assert_array_equal(found["label"], drawn.test.batch(0)["label"])
     capsys.readouterr()
     evaluate.main([str(tmp_path / "run")])
     assert "4" in capsys.readouterr().out
