@@ -57,9 +57,7 @@ def test_a_table_without_parts(folder):
         assert int(name[7:-4]) % 3 == label
     assert data.folder.parts[-2].startswith("labels-")
     data.close()
-    with pytest.raises(
-        InputError, match=r"^data.val_share: .*labels.csv has no valida"
-    ):
+    with pytest.raises(InputError, match=r"^data.val_share: .*labels.csv has no"):
         load(write(folder, rows()))
 
 
@@ -190,7 +188,7 @@ def test_faults_have_the_rows_number(fault, folder, error_line):
     [
         (
             "id,breed",
-            "it has no column path and no column label; its columns are id, b",
+            "it has no column path and no column label; its columns are",
         ),
         ("path,class", "it has no column label; its columns are path, class; rename"),
         ("label,image", "it has no column path; its columns are label, image; rename"),
@@ -217,9 +215,7 @@ def test_splits_that_are_none(folder):
     lines = rows(split=last_third)
     lines[10] = ("images/10.jpg", "new", "val")
     path = write(folder, lines, "path,label,split")
-    with pytest.raises(
-        InputError, match="row 12: label 'new' is in validation but in "
-    ):
+    with pytest.raises(InputError, match="row 12: label 'new' is in validation but"):
         load(path)
 
 
