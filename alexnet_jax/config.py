@@ -93,6 +93,7 @@ def default_config() -> ConfigDict:
     config.data.name = "fashion_mnist"
     config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
+    config.data.val_share = config_dict.placeholder(float)  # where no part is brought
     config.data.image_size = _size(224)  # of squares, or (height, width)
     config.data.stored_size = _size(256)  # of streamed images, as batches hold them
     config.data.fit = "crop"  # cover that size and crop, or 'warp' as Caffe
@@ -226,6 +227,10 @@ _RULES: dict[str, Rule] = {
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
+    "data.val_share": (
+        lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
+        "in (0, 1), or not set",
+    ),
     "data.image_size": _SIZE,
     "data.stored_size": _SIZE,
     "data.fit": _one_of("crop", "warp"),

@@ -305,6 +305,8 @@ class TrainedModel:
                 f"data.name: {data.spec.name} has other classes than "
                 f"{self.spec.name}, which the network was trained on"
             )
+        if data.division is not None:
+            data.division.check(self.workdir)
         return data.train if name == "train" else data.test
 
     def class_name(self, label: int) -> str:

@@ -27,6 +27,7 @@ BAD = {
     "model.width": [0.0, -1.0, 17.0, 1e300, math.inf, math.nan],
     "data.image_size": [0, 10**9, (), (96,), (96, 0), (96, 2**14 + 1), (9, 9, 9)],
     "data.stored_size": [0, 10**9, [96, True], (96, "128"), (96.0, 128), ((9, 9), 9)],
+    "data.val_share": [0.0, 1.0, -0.2, 1.5, float("nan")],
     "data.fit": ["pad"],
     "data.workers": [-1],
     "data.on_broken": ["replace"],

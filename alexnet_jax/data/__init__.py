@@ -5,23 +5,38 @@ set has its own module; `preparation` turns files into a prepared copy. This pac
 imports no network, device layout or run; all but `models` and `layers` may import it.
 """
 
+import contextlib
+import difflib
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import side_pair
-from alexnet_jax.data import digits, fashion_mnist, image_folder, imagenet, shapes
+from alexnet_jax.data import (
+    digits,
+    fashion_mnist,
+    image_folder,
+    imagenet,
+    own_builder,
+    shapes,
+    tfds_sets,
+)
 from alexnet_jax.data.batches import Batch, Batches, Order, Split, true_examples
 from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
-from alexnet_jax.data.preparation.damage import DamagedData, NotPrepared
+from alexnet_jax.data.preparation.damage import DamagedData, NotPrepared, named_damage
+from alexnet_jax.data.preparation.keys import count_channels, find_keys, fixed_shape
 from alexnet_jax.data.preparation.prepared import Access, accessed, may_write
+from alexnet_jax.data.preparation.sources import open_records, parse
 from alexnet_jax.data.spec import DataSpec
-from alexnet_jax.data.statistics import KRIZHEVSKY
+from alexnet_jax.data.statistics import KRIZHEVSKY, stored_path
 from alexnet_jax.data.stream import Reader, Stream
+from alexnet_jax.data.validation import EVALUATED, Division, check_share, divide
 from alexnet_jax.errors import InputError
 
 __all__ = [
@@ -32,9 +47,12 @@ __all__ = [
     "DataSpec",
     "Split",
     "create_data",
+    "is_name",
     "open_data_set",
     "true_examples",
 ]
+
+_MEMORY_BYTES = 4 << 30  # of a split that is decoded into memory
 
 # Of the folder of prepared data sets and `config.data`.
 Loader = Callable[[Path, ConfigDict], tfds.core.DatasetBuilder]
@@ -45,7 +63,7 @@ DATA_SETS: dict[str, Loader] = {
         data_dir, data.manual_dir
     ),
     "image_folder": lambda data_dir, data: image_folder.load(
-        data_dir, data.manual_dir, data.on_broken
+        data_dir, data.manual_dir, data.on_broken, data.val_share
     ),
     "imagenet2012": lambda data_dir, data: imagenet.load(
         data_dir, data.manual_dir, data.on_broken
@@ -70,12 +88,17 @@ class Data:
       test: The test or validation batches, in order.
       spec: What the data set is.
       folder: Where its prepared copy is.
+      statistics_file: Where the statistics of its training images are kept, once
+        `data.statistics` has measured them.
+      division: What of the training images is `test`, where it is drawn from them.
     """
 
     train: Split
     test: Split
     spec: DataSpec
     folder: Path
+    statistics_file: Path
+    division: Division | None = None
 
     def close(self) -> None:
         """Stops reading ahead."""
@@ -100,16 +123,18 @@ def create_data(
       data: `config.data`.
       batch_size: Training images per step, over all devices.
       eval_batch_size: Test images per step, over all devices.
-      seed: Draws the order of every epoch.
+      seed: Draws the order of every epoch, and the part that `data.val_share` is.
       read_from: Another folder of prepared data sets, which goes first where it has
         this one intact; nothing is written there.
 
     Raises:
       InputError: `data.name` is unknown, or the data cannot be read.
     """
+    ours = not data.name.startswith(tfds_sets.PREFIX)
 
     def create(data_dir: Path) -> Data:
-        return _create(data_dir, data, batch_size, eval_batch_size, seed)
+        with contextlib.nullcontext() if ours else tfds_sets.not_replaced():
+            return _create(data_dir, data, batch_size, eval_batch_size, seed)
 
     own = resolve_data_dir(data.data_dir)
     other = resolve_data_dir(read_from) if read_from else own
@@ -127,44 +152,99 @@ def create_data(
     try:
         return create(own)
     except DamagedData:  # records, which are not read before
+        if not ours:
+            raise
         with accessed(Access(check=_decode_all)):
             return create(own)
 
 
 def _decode_all(builder: tfds.core.DatasetBuilder) -> None:
-    for split in builder.info.splits:
-        decode(builder, split)
+    if _fits_memory(builder, "train"):
+        for split in builder.info.splits:
+            decode(builder, split)
 
 
 def _create(
     data_dir: Path, data: ConfigDict, batch_size: int, eval_batch_size: int, seed: int
 ) -> Data:
     builder = _load(data_dir, data)
-    features, splits = builder.info.features, builder.info.splits
-    folder = Path(builder.data_path)
-    evaluated = "test" if "test" in splits else "validation"
-    in_memory = None not in features["image"].shape
-    keep = may_write()
+    info, folder = builder.info, Path(builder.data_path)
+    keys, size = find_keys(info), fixed_shape(info)
+    # What is computed of it, and kept.
+    beside = folder
+    if data.name.startswith(tfds_sets.PREFIX):
+        beside = tfds_sets.kept_folder(builder, data_dir)
+    evaluated, division = _evaluated(builder), None
+    if evaluated is None:
+        division = divide(builder, data.val_share, seed, beside)
+    in_memory = _fits_memory(builder, "train")
+    if size and not in_memory:
+        print(f"note      {info.full_name} is read from disk, not held in memory")
 
-    def create_split(name: str, batch_size: int, seed: int | None) -> Split:
+    def create_split(
+        name: str, examples: np.ndarray | None, batch_size: int, seed: int | None
+    ) -> Split:
         if in_memory:
-            return Batches(*decode(builder, name), batch_size, seed)
-        order = Order(splits[name].num_examples, batch_size, seed)
-        size = side_pair(data.stored_size)
-        reader = Reader(folder, name, order, size, data.fit, slice(None))
+            image, label = decode(builder, name, beside)
+            if examples is not None:
+                image, label = image[examples], label[examples]
+            return Batches(image, label, batch_size, seed)
+        count = info.splits[name].num_examples if examples is None else len(examples)
+        order = Order(count, batch_size, seed, examples)
+        sides = size or side_pair(data.stored_size)
+        channels = count_channels(info)
+        reader = Reader(
+            folder, name, order, sides, data.fit, slice(None), keys, channels
+        )
         published = _PUBLISHED.get(builder.name)
-        return Stream(reader, data.workers, data.on_broken, published, keep)
+        return Stream(
+            reader, data.workers, data.on_broken, published, may_write(), beside
+        )
 
-    train = create_split("train", batch_size, seed)
-    test = create_split(evaluated, eval_batch_size, None)
+    parts = (division.train, division.validation) if division else (None, None)
+    train = create_split("train", parts[0], batch_size, seed)
+    test = create_split(evaluated or "train", parts[1], eval_batch_size, None)
     spec = DataSpec(
-        name=f"{builder.name} {builder.version}",
-        class_names=tuple(features["label"].names),
+        name=_shown_name(builder, data.name),
+        class_names=tuple(info.features[keys.label].names),
         image_shape=train.image_shape,
         measure=train.statistics,
         streamed=not in_memory,
     )
-    return Data(train, test, spec, folder)
+    tag = Order(0, 1, None, division.train).tag if division else ""
+    return Data(train, test, spec, folder, stored_path(beside, tag), division)
+
+
+def _evaluated(builder: tfds.core.DatasetBuilder) -> str | None:
+    """Returns the split that runs are measured on; None if there is none.
+
+    Of a test and a validation split it is the former, unless its answers are not
+    published.
+    """
+    splits = builder.info.splits
+    found = [one for one in EVALUATED if one in splits and splits[one].num_examples]
+    if len(found) > 1 and not _has_labels(builder, found[0]):
+        del found[0]
+    return found[0] if found else None
+
+
+def _has_labels(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+    folder = Path(builder.data_path)
+    with named_damage(folder):
+        records = open_records(folder, split)
+        return len(records) > 0 and parse(records[0], find_keys(builder.info))[1] >= 0
+
+
+def _fits_memory(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+    """Whether images are of one size, and few enough to be decoded into memory."""
+    size, count = fixed_shape(builder.info), builder.info.splits[split].num_examples
+    return size is not None and count * 3 * math.prod(size) <= _MEMORY_BYTES
+
+
+def _shown_name(builder: tfds.core.DatasetBuilder, name: str) -> str:
+    if name in DATA_SETS:
+        return f"{builder.name} {builder.version}"
+    return " ".join(builder.info.full_name.rsplit("/", 1))
 
 
 def open_data_set(data: ConfigDict) -> tfds.core.DatasetBuilder:
@@ -180,8 +260,43 @@ def open_data_set(data: ConfigDict) -> tfds.core.DatasetBuilder:
 
 
 def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
-    if data.name not in DATA_SETS:
+    """Finds a data set by its name and opens it; the one door to all of them."""
+    name = data.name
+    if name in DATA_SETS:
+        builder = DATA_SETS[name](data_dir, data)
+    elif name.startswith(tfds_sets.PREFIX):
+        builder = tfds_sets.load(data_dir, name, data.manual_dir)
+    elif own_builder.is_name(name):
+        builder = own_builder.load(data_dir, name, data)
+    else:
+        raise _unknown(name)
+    find_keys(builder.info)
+    splits = builder.info.splits
+    filled = [split for split in splits if splits[split].num_examples]
+    if "train" not in filled:
         raise InputError(
-            f"data.name must be one of {tuple(DATA_SETS)}; got {data.name!r}"
+            f"data.name: {builder.info.full_name} has no training images; its splits "
+            f"are {', '.join(splits)}"
         )
-    return DATA_SETS[data.name](data_dir, data)
+    check_share(builder.info.full_name, filled, data.val_share)
+    return builder
+
+
+def is_name(name: str) -> bool:
+    """Whether a name may be a data set's."""
+    return (
+        name in DATA_SETS
+        or name.startswith(tfds_sets.PREFIX)
+        or own_builder.is_name(name)
+    )
+
+
+def _unknown(name: str) -> InputError:
+    known = {one: f"tfds/{one}" for one in tfds_sets.list_names()}
+    known |= {one: one for one in DATA_SETS}
+    near = [known[one] for one in difflib.get_close_matches(name, known, 2)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return InputError(
+        f"data.name must be one of {tuple(DATA_SETS)}, or {tfds_sets.FORM}, or "
+        f"{own_builder.FORM}; got {name[:200]!r}{hint}"
+    )

@@ -1,6 +1,7 @@
 """Batches: each is a function of (seed, step)."""
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,11 +43,14 @@ class Order:
       num_examples: Examples in an epoch.
       batch_size: Examples in a batch, over all devices.
       seed: Draws a permutation for each epoch; None keeps the order.
+      examples: `(num_examples,) int64`, the places in the split of the examples that
+        are a part of it; None takes all.
     """
 
     num_examples: int
     batch_size: int
     seed: int | None = None
+    examples: np.ndarray | None = None
     _drawn: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -69,8 +73,17 @@ class Order:
         """
         epoch, position = divmod(step, len(self))
         places = position * self.batch_size + np.arange(self.batch_size)[part]
-        order = self._permutation(epoch)
-        return order[places % self.num_examples], places < self.num_examples
+        drawn = self._permutation(epoch)[places % self.num_examples]
+        if self.examples is not None:
+            drawn = self.examples[drawn]
+        return drawn, places < self.num_examples
+
+    @property
+    def tag(self) -> str:
+        """Tells parts of a split from each other in names of files; empty for all."""
+        if self.examples is None:
+            return ""
+        return "-" + hashlib.sha256(self.examples.tobytes()).hexdigest()[:12]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         drawn = self._drawn  # read once: threads may draw at the same time

@@ -9,10 +9,15 @@ NAME is one of:
   imagenet2012_256   the same with a short side of 256 pixels, from a prepared
                      imagenet2012 or from the tars; for training. About 22 kB
                      per image, as estimated from a few photographs
-  image_folder       from train/CLASS/*.jpg and val/CLASS/*.jpg in --manual-dir
+  image_folder       from train/CLASS/*.jpg and val/CLASS/*.jpg in --manual-dir, or
+                     CLASS/*.jpg with --val-share, or a table (CSV or Parquet) with
+                     the columns path and label, and split if it has one
   fashion_mnist      from the four original files in --manual-dir, or downloaded
   digits             scikit-learn's; needs no files
   shapes             drawn shapes, as JPEG files in class folders; needs no files
+  tfds/NAME          of TFDS (tfds/emnist/letters, tfds/cifar10:3.0.2), if it can be
+                     prepared without TensorFlow
+  MODULE:BUILDER     your own, in a module that can be imported
 
 The tars are read in place and never unpacked. If the preparation is interrupted, run
 the same command to continue. A run finds the data set with --config.data.name=NAME
@@ -20,11 +25,21 @@ the same command to continue. A run finds the data set with --config.data.name=N
 before the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from alexnet_jax import cli
-from alexnet_jax.config import default_config
-from alexnet_jax.data import DATA_SETS, open_data_set
+from alexnet_jax.config import default_config, validate
+from alexnet_jax.data import DATA_SETS, is_name, open_data_set
+
+
+class _Names:
+    """All names that a data set may have."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and is_name(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*sorted(DATA_SETS), "tfds/NAME", "MODULE:BUILDER"))
 
 
 @cli.one_line_errors("; run the same command to continue")
@@ -36,8 +51,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         usage="%(prog)s NAME [--manual-dir=DIR] [--data-dir=DIR] [--on-broken=skip]",
     )
     add = parser.add_argument
-    add("name", metavar="NAME", choices=sorted(DATA_SETS), help="see above")
-    add("--manual-dir", metavar="DIR", help="folder of the original files")
+    add("name", metavar="NAME", choices=_Names(), help="see above")
+    add("--manual-dir", metavar="DIR", help="folder of the original files, or a table")
+    add(
+        "--val-share",
+        metavar="SHARE",
+        type=float,
+        help="share of the training images that runs will validate on, such as 0.2, "
+        "where there is no part for it",
+    )
     add(
         "--data-dir",
         metavar="DIR",
@@ -51,9 +73,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="stop at a broken image, or report it and leave it out (default: fail)",
     )
     options = parser.parse_args(argv)
-    data = default_config().data
-    data.update(vars(options))
-    builder = open_data_set(data)
+    config = default_config()
+    config.data.update(vars(options))
+    validate(config)
+    builder = open_data_set(config.data)
     splits = builder.info.splits
     counts = ", ".join(f"{splits[name].num_examples:,} {name}" for name in splits)
     print(

@@ -16,6 +16,7 @@ from absl import flags
 from alexnet_jax.data.batches import Batch, Order, all_images
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.preparation.jpeg import decode
+from alexnet_jax.data.preparation.keys import Keys
 from alexnet_jax.data.preparation.sources import open_records, parse
 from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
 from alexnet_jax.data.statistics import Statistics, load_or_measure, load_stored
@@ -39,6 +40,8 @@ class Reader:
       size: Height and width of the images that are returned, in pixels.
       fit: How images are resized; see `jpeg.decode`.
       part: The part of a batch that is read.
+      keys: The names of an example's features.
+      channels: Of the images that are returned, 1 if they are gray, else 3.
     """
 
     folder: Path
@@ -47,28 +50,37 @@ class Reader:
     size: tuple[int, int]
     fit: str
     part: slice
+    keys: Keys = Keys()
+    channels: int = 3
 
     def __call__(self, step: int) -> dict[str, Any]:
         """Returns a batch, and the names of broken images as `broken`.
 
-        A broken image is black and its mask false.
+        A broken image is black and its mask false; so is one without a class.
         """
         indices, mask = self.order.draw(step, self.part)
         records = _records(self.folder, self.split).__getitems__(indices.tolist())
-        image = np.empty((len(indices), *self.size, 3), np.uint8)
+        image = np.empty((len(indices), *self.image_shape), np.uint8)
         label = np.empty(len(indices), np.int32)
         broken = []
         for index, record in enumerate(records):
             try:
-                name, label[index], content = parse(record)
+                name, label[index], content = parse(record, self.keys)
             except Exception as error:  # Protobuf and NumPy raise any kind
                 raise RuntimeError(f"example {indices[index]}: {error}") from error
             try:
-                image[index] = decode(content, self.size, self.fit)
+                if label[index] < 0:  # TFDS's for "unknown"
+                    raise BrokenImage(f"its class is {label[index]}")
+                image[index] = decode(content, self.size, self.fit, self.channels)
             except BrokenImage as error:
-                image[index], mask[index] = 0, False
-                broken.append(f"{name} ({error})")
+                image[index], label[index], mask[index] = 0, 0, False
+                broken.append(f"{name or f'example {indices[index]}'} ({error})")
         return {"image": image, "label": label, "mask": mask, "broken": broken}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(h, w, C)` of the images that are returned."""
+        return *self.size, self.channels
 
 
 @functools.lru_cache
@@ -92,7 +104,8 @@ class Stream:
       workers: Processes that read; 0 for threads of this process.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
       published: The statistics of a data set that need not be measured, ImageNet's.
-      keep: Whether measured statistics are kept beside the data set.
+      keep: Whether measured statistics are kept.
+      beside: The folder in which they are; the data set's, if None.
       broken: The images that were skipped.
     """
 
@@ -101,6 +114,7 @@ class Stream:
     on_broken: str
     published: Statistics | None = None
     keep: bool = True
+    beside: Path | None = None
     broken: set[str] = field(default_factory=set, init=False)
     _ahead: Any = field(default=None, init=False, repr=False)
     _next: Place | None = field(default=None, init=False, repr=False)
@@ -116,7 +130,7 @@ class Stream:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return *self.reader.size, 3
+        return self.reader.image_shape
 
     def __len__(self) -> int:
         return len(self.reader.order)
@@ -155,19 +169,23 @@ class Stream:
     @functools.cached_property
     def _statistics(self) -> Statistics:
         """Measured by the command; else published; else measured now, and kept."""
-        reader = self.reader
-        if stored := load_stored(reader.folder):
+        reader, tag = self.reader, self.reader.order.tag
+        folder = self.beside or reader.folder
+        if stored := load_stored(folder, tag):
             return stored
-        if self.published is not None:
+        if self.published is not None and not tag:
             print(f"figures   {self.published.source}, of {reader.folder}")
             return self.published
-        order = Order(reader.order.num_examples, _MEASURED)
+        order = dataclasses.replace(reader.order, batch_size=_MEASURED, seed=None)
         reader = dataclasses.replace(reader, order=order, part=slice(None))
         whole = Stream(reader, self.workers, self.on_broken)
         whole.broken = self.broken  # each is named once
         height, width = reader.size
         size = f"{height}" if height == width else f"{height}x{width}"
-        path = reader.folder / f"{reader.split}-{size}-{reader.fit}-statistics.npz"
+        path = folder / f"{reader.split}{tag}-{size}-{reader.fit}-statistics.npz"
+        if self.keep:
+            with contextlib.suppress(OSError):  # then nothing is kept
+                folder.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(whole):
             return load_or_measure(path, lambda: all_images(whole), self.keep)
 

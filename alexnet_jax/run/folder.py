@@ -137,6 +137,7 @@ class RunFolder:
                     "read; written anew, as the data is now"
                 )
             data.spec.save(self.path)
+            self._keep_division(data)
         elif not ended and not kept.matches(data.spec):
             ours, theirs = kept.statistics.source, data.spec.statistics.source
             if kept == data.spec and ours != theirs:
@@ -151,6 +152,13 @@ class RunFolder:
                 f"so far ({kept.name}), or its statistics were measured again since; "
                 "restore the data, or choose another --workdir to start over"
             )
+
+        elif not ended:
+            self._keep_division(data)
+
+    def _keep_division(self, data: Data) -> None:
+        if data.division is not None:
+            data.division.save(self.path)
 
     def start_records(self, step: int) -> float:
         records = Records(self.path, self.config, step, self.checkpoints.rows())

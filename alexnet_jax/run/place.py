@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alexnet_jax.atomic import clear_place, locked, remove_unfinished
+from alexnet_jax.data.validation import SPLIT_FILE
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
@@ -79,7 +80,7 @@ def clear_places(workdir: Path) -> None:
             "the folder itself in its place, or choose another --workdir"
         )
     clear_place(checkpoints, stat.S_ISDIR)
-    for name in (*KEPT_FILES, METRICS_FILE, CURVES_FILE):
+    for name in (*KEPT_FILES, SPLIT_FILE, METRICS_FILE, CURVES_FILE):
         remove_unfinished(workdir, prefix=f"{name}.")
         # A link to a file is replaced by the first write, and read until then.
         clear_place(

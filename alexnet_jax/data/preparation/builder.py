@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import requests
@@ -19,6 +18,8 @@ from alexnet_jax.atomic import atomic_write, read_regular
 from alexnet_jax.data.image_files import open_image
 from alexnet_jax.data.npz import load_npz
 from alexnet_jax.data.preparation.damage import INFO_FILE, named_damage
+from alexnet_jax.data.preparation.encoding import encode_with_pillow
+from alexnet_jax.data.preparation.keys import count_channels, find_keys, fixed_shape
 from alexnet_jax.data.preparation.lock import unwritable
 from alexnet_jax.data.preparation.prepared import (
     Builder,
@@ -26,6 +27,8 @@ from alexnet_jax.data.preparation.prepared import (
     may_write,
     open_prepared,
 )
+from alexnet_jax.data.preparation.sources import open_records, parse
+from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
 
 _SPARE = 10_000  # bytes of an archive besides its arrays
@@ -81,6 +84,7 @@ def open_builder(
     data_dir: Path,
     write: Callable[[Builder], None],
     config: tfds.core.BuilderConfig | None = None,
+    has_test: bool = True,
 ) -> Builder:
     """Returns a prepared builder that writes and reads ArrayRecord.
 
@@ -93,43 +97,60 @@ def open_builder(
       data_dir: Folder of prepared data sets.
       write: Prepares a builder's data set.
       config: The builder's config, if it has several.
+      has_test: Whether it has a part to test on.
 
     Raises:
       InputError: The data set can be neither read nor prepared.
     """
     place = Path(cls.name, config.name if config else "", str(cls.VERSION))
-    folder = data_dir / place
-    file_format = _file_format(folder)
-    if file_format != "array_record":
-        print(
-            f"{folder} holds {file_format} files, which need TensorFlow; "
-            f"they are kept, and ArrayRecord is written to {data_dir}/alexnet_jax"
-        )
-        data_dir = data_dir / "alexnet_jax"
+    data_dir = keep_other_format(data_dir, place)
     options = {"config": config} if config else {}
 
     def create() -> Builder:
         return cls(data_dir=data_dir, file_format="array_record", **options)
 
-    return open_prepared(data_dir / place, create, write)
+    return open_prepared(data_dir / place, create, write, has_test)
 
 
-def _file_format(folder: Path) -> str:
+def keep_other_format(data_dir: Path, place: Path) -> Path:
+    """Returns where a copy is prepared: not where one lies that needs TensorFlow.
+
+    Args:
+      data_dir: Folder of prepared data sets.
+      place: Of the copy, below it.
+    """
+    file_format = stored_format(data_dir / place)
+    if file_format == "array_record":
+        return data_dir
+    print(
+        f"{data_dir / place} holds {file_format} files, which need TensorFlow; "
+        f"they are kept, and ArrayRecord is written to {data_dir}/alexnet_jax"
+    )
+    return data_dir / "alexnet_jax"
+
+
+def stored_format(folder: Path) -> str:
+    """Returns the format of a prepared copy's files; `array_record` if it has it."""
     try:
-        return str(json.loads(read_regular(folder / INFO_FILE))["fileFormat"])
+        info = json.loads(read_regular(folder / INFO_FILE))
+        formats = [str(info["fileFormat"]), *info.get("alternativeFileFormats", ())]
+        return "array_record" if "array_record" in formats else formats[0]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         # Missing or damaged; what another project wrote is kept all the same.
         return "tfrecord" if any(folder.glob("*.tfrecord*")) else "array_record"
 
 
 def prepare(
-    builder: tfds.core.GeneratorBasedBuilder, manual_dir: Path | None = None
+    builder: tfds.core.GeneratorBasedBuilder,
+    manual_dir: Path | None = None,
+    check_downloads: bool = True,
 ) -> None:
     """Writes the data set as ArrayRecord, with a progress bar on a terminal.
 
     Args:
       builder: A builder from `open_builder`.
       manual_dir: Folder that holds the original files; None downloads them.
+      check_downloads: Whether the checksums of all downloads must be known.
 
     Raises:
       InputError: `data_dir` cannot be written; nothing is left there.
@@ -140,8 +161,9 @@ def prepare(
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(
-        manual_dir=manual_dir, force_checksums_validation=True
+        manual_dir=manual_dir, force_checksums_validation=check_downloads
     )
+    encode_with_pillow(builder.info.features)
     print(
         f"preparing {builder.name} {builder.version} as ArrayRecord, once, in "
         f"{builder.data_path}",
@@ -150,33 +172,37 @@ def prepare(
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS repeats it
             builder.download_and_prepare(download_config=config)
-    except requests.exceptions.RequestException:  # an OSError, but not of the disk
+    except (requests.exceptions.RequestException, InputError):  # not of the disk
         raise
     except (OSError, RuntimeError) as error:  # array_record raises the latter
         raise unwritable(folder, error) from error
 
 
 def decode(
-    builder: tfds.core.GeneratorBasedBuilder, split: str
+    builder: tfds.core.DatasetBuilder, split: str, folder: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a split of PNG images into memory.
+    """Decodes a split of images of one size into memory.
 
-    The first call writes a decoded copy beside the records, if the folder can and may
-    be written, which later calls read in a moment.
+    The first call writes a decoded copy, if the folder can and may be written, which
+    later calls read in a moment.
 
     Args:
-      builder: A prepared builder with features `image` and `label`.
-      split: `train` or `test`.
+      builder: A prepared builder.
+      split: Such as `train`.
+      folder: Where decoded copies are; beside the records, if None.
 
     Returns:
       Images `(N, h, w, C) uint8` and labels `(N,) int32`, in the builder's order.
 
     Raises:
       DamagedData: The records cannot be read.
+      InputError: An example has no class.
     """
     info = builder.info
-    shape = (info.splits[split].num_examples, *info.features["image"].shape)
-    kept = Path(builder.data_path) / f"{split}-decoded.npz"
+    size = fixed_shape(info)
+    assert size is not None
+    shape = (info.splits[split].num_examples, *size, count_channels(info))
+    kept = (folder or Path(builder.data_path)) / f"{split}-decoded.npz"
     # On damaged bytes NumPy and zipfile raise any kind.
     with contextlib.suppress(Exception):
         arrays = load_npz(kept, math.prod(shape) + 4 * shape[0] + _SPARE)
@@ -189,23 +215,24 @@ def decode(
             np.int32,
         ):
             return images, labels
-    with named_damage(kept.parent):
+    with named_damage(Path(builder.data_path)):
         images, labels = _decode_records(builder, split, shape)
     if not may_write():
         return images, labels
     # A read-only folder, a full disk: the next start decodes again.
-    with (
-        contextlib.suppress(OSError),
-        atomic_write(kept) as part,
-        part.open("wb") as file,
-    ):
-        np.savez(file, image=images, label=labels)
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(kept) as part, part.open("wb") as file:
+            np.savez(file, image=images, label=labels)
     return images, labels
 
 
-def _decode_records(
-    builder: tfds.core.GeneratorBasedBuilder, split: str, shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def check_lengths(builder: tfds.core.DatasetBuilder, split: str) -> None:
+    """Checks that files hold as many examples as they should.
+
+    Raises:
+      ValueError: One does not.
+    """
     for path, length in zip(
         builder.info.splits[split].filepaths,
         builder.info.splits[split].shard_lengths,
@@ -217,16 +244,49 @@ def _decode_records(
                     f"{path.name} holds {reader.num_records()} examples, {INFO_FILE} "
                     f"says {length}"
                 )
-    source = builder.as_data_source(
-        split=split, decoders={"image": tfds.decode.SkipDecoding()}
-    )
+
+
+def _decode_records(
+    builder: tfds.core.DatasetBuilder, split: str, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    check_lengths(builder, split)
+    keys = find_keys(builder.info)
+    source = open_records(Path(builder.data_path), split)
+    mode = "L" if shape[-1] == 1 else "RGB"
     images = np.empty(shape, np.uint8)
     labels = np.empty(shape[0], np.int32)
     for start in range(0, len(source), _CHUNK):
         indices = range(start, min(start + _CHUNK, len(source)))
-        examples: list[dict[str, Any]] = source.__getitems__(list(indices))
-        for index, example in zip(indices, examples, strict=True):
-            png = open_image(io.BytesIO(example["image"]))
-            images[index] = np.asarray(png).reshape(shape[1:])
-            labels[index] = example["label"]
+        records: list[bytes] = source.__getitems__(list(indices))
+        for index, record in zip(indices, records, strict=True):
+            _, labels[index], content = parse(record, keys)
+            image = open_image(io.BytesIO(content))
+            if image.mode != mode:
+                image = image.convert(mode)
+            images[index] = np.asarray(image).reshape(shape[1:])
+    check_labels(builder, split, labels)
     return images, labels
+
+
+def check_labels(
+    builder: tfds.core.DatasetBuilder, split: str, labels: np.ndarray
+) -> None:
+    """Checks that examples have a class that there is.
+
+    Args:
+      builder: A prepared builder.
+      split: Such as `train`.
+      labels: `(N,) int32`.
+
+    Raises:
+      InputError: Some have none, as in TFDS the tests whose answers are not published.
+      ValueError: Some have another.
+    """
+    count = builder.info.features[find_keys(builder.info).label].num_classes
+    if (labels < 0).any():
+        raise InputError(
+            f"data.name: {builder.info.full_name} has {(labels < 0).sum():,} examples "
+            f"without a class in {split}; nothing can be trained or measured on them"
+        )
+    if (labels >= count).any():
+        raise ValueError(f"{split} has the label {labels.max()}, of {count} classes")

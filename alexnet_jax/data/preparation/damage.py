@@ -15,19 +15,16 @@ from alexnet_jax.errors import InputError
 INFO_FILE, FEATURES_FILE = "dataset_info.json", "features.json"
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
-# `features.json` names classes, and TFDS imports the module of any name: these alone
-# are let through.
+# `features.json` names classes, and TFDS imports the module of any name: its own alone
+# are let through, which are imported already.
 _FEATURES = frozenset(
     f"{cls.__module__}.{cls.__qualname__}"
-    for cls in (
-        tfds.features.FeaturesDict,
-        tfds.features.Image,
-        tfds.features.ClassLabel,
-        tfds.features.Text,
-        tfds.features.Scalar,
-        tfds.features.Tensor,
-    )
+    for cls in vars(tfds.features).values()
+    if isinstance(cls, type)
+    and issubclass(cls, tfds.features.FeatureConnector)
+    and cls.__module__.startswith("tensorflow_datasets.core.features.")
 )
+_REMEDY = "delete it and run the same command again, which prepares it anew"
 # A class's name in TFDS's form, in that form as Protobuf also reads it, in the old one.
 _NAME_KEYS = ("pythonClassName", "python_class_name", "type")
 
@@ -44,12 +41,11 @@ class DamagedData(InputError):
       reason: What is wrong with it.
     """
 
-    def __init__(self, folder: Path, reason: object) -> None:
+    def __init__(self, folder: Path, reason: object, remedy: str = _REMEDY) -> None:
         """Describes the damage in one line."""
         self.folder, self.reason = folder, " ".join(str(reason).split())[:200]
         super().__init__(
-            f"data.data_dir: {folder} is damaged ({self.reason}); delete it and run "
-            "the same command again, which prepares it anew"
+            f"data.data_dir: {folder} is damaged ({self.reason}); {remedy}"
         )
 
 
@@ -105,9 +101,9 @@ def check_features(folder: Path) -> None:
             if found not in _FEATURES:
                 raise InputError(
                     f"data.data_dir: {folder / FEATURES_FILE} names the "
-                    f"feature {found!r}; only TFDS's FeaturesDict, Image, ClassLabel, "
-                    "Text, Scalar and Tensor are opened: delete that folder, if you do "
-                    "not know who made it"
+                    f"feature {found!r}; only TFDS's own, such as Image, ClassLabel "
+                    "and Text, are opened: delete that folder, if you do not know who "
+                    "made it"
                 )
 
 

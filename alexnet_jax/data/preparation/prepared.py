@@ -20,6 +20,7 @@ from alexnet_jax.data.preparation.damage import (
     check_features,
     named_damage,
 )
+from alexnet_jax.data.preparation.keys import fixed_shape
 from alexnet_jax.data.preparation.lock import preparation_lock
 from alexnet_jax.errors import InputError
 
@@ -59,7 +60,10 @@ def may_write() -> bool:
 
 
 def open_prepared(
-    folder: Path, create: Callable[[], Builder], write: Callable[[Builder], None]
+    folder: Path,
+    create: Callable[[], Builder],
+    write: Callable[[Builder], None],
+    has_test: bool = True,
 ) -> Builder:
     """Opens a prepared copy; prepares it first if it is missing or damaged.
 
@@ -70,6 +74,7 @@ def open_prepared(
       folder: Where the copy is.
       create: Returns its builder.
       write: Prepares it with a builder.
+      has_test: Whether a copy is damaged that has no part to test on.
 
     Raises:
       NotPrepared: The copy is missing, and the folder may only be read.
@@ -79,13 +84,14 @@ def open_prepared(
     access = _access.get() or Access()
     if access.check is None:
         try:
-            return _read(folder, create)
+            return _read(folder, create, has_test)
         except (NotPrepared, DamagedData):
             if not access.may_write:
                 raise
     with preparation_lock(folder):
         try:
-            builder = _read(folder, create)  # another process may have prepared it
+            # Another process may have prepared it.
+            builder = _read(folder, create, has_test)
             if access.check is not None:
                 access.check(builder)
             return builder
@@ -95,28 +101,40 @@ def open_prepared(
             except InputError:
                 # Without locks another process may have prepared it meanwhile.
                 with contextlib.suppress(NotPrepared, DamagedData):
-                    return _read(folder, create)
+                    return _read(folder, create, has_test)
                 raise
         except DamagedData as found:
             with _replaced(found):
                 write(create())
-        return _read(folder, create)
+        return _read(folder, create, has_test)
 
 
-def _read(folder: Path, create: Callable[[], Builder]) -> Builder:
+def _read(folder: Path, create: Callable[[], Builder], has_test: bool) -> Builder:
     if not os.path.lexists(folder):
         raise NotPrepared(f"data.data_dir: {folder} is not prepared")
     with named_damage(folder):
         check_features(folder)
         builder = create()
-        splits, features = builder.info.splits, builder.info.features
-        if "train" not in splits or not {"test", "validation"} & {*splits}:
+        splits = builder.info.splits
+        whole = "train" in splits and bool({"test", "validation"} & {*splits})
+        if not splits or (has_test and not whole):
             raise DamagedData(folder, f"{INFO_FILE} names the splits {[*splits]}")
-        if None in features["image"].shape:  # others are decoded, and seen then
-            for path in (path for split in splits.values() for path in split.filepaths):
-                if not os.path.isfile(path) or not os.path.getsize(path):
-                    raise DamagedData(folder, f"{Path(path).name} is missing or empty")
+        if fixed_shape(builder.info) is None:  # others are decoded, and seen then
+            check_files(builder)
     return builder
+
+
+def check_files(builder: tfds.core.DatasetBuilder) -> None:
+    """Checks that the files of a prepared copy are there.
+
+    Raises:
+      DamagedData: One is missing or empty.
+    """
+    splits = builder.info.splits.values()
+    for path in (path for split in splits for path in split.filepaths):
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            folder = Path(builder.data_path)
+            raise DamagedData(folder, f"{Path(path).name} is missing or empty")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.image_files import open_file
 from alexnet_jax.data.preparation.damage import check_features, named_damage
+from alexnet_jax.data.preparation.keys import Keys
 from alexnet_jax.errors import InputError
 
 
@@ -154,6 +155,16 @@ class Records:
         return f"{self.split} of {self.folder}, {len(self)} examples"
 
 
+def open_copy(folder: Path) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a prepared copy, which reads ArrayRecord."""
+    builder = tfds.builder_from_directory(folder)
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:  # of several
+        builder.info.set_file_format(
+            "array_record", override=True, override_if_initialized=True
+        )
+    return builder
+
+
 def open_records(folder: Path, split: str) -> Any:
     """Opens a prepared split; its examples are stored bytes, for `parse`.
 
@@ -161,16 +172,25 @@ def open_records(folder: Path, split: str) -> Any:
       InputError: It names features that are not TFDS's, or is damaged.
     """
     check_features(folder)
-    builder = tfds.builder_from_directory(folder)
+    builder = open_copy(folder)
     stored = tfds.decode.DeserializeMethod.RAW_BYTES
     return builder.as_data_source(split=split, deserialize_method=stored)
 
 
-def parse(record: bytes) -> tuple[str, int, bytes]:
-    """Returns an image file's name, label and content, five times as fast as TFDS."""
+def parse(record: bytes, keys: Keys = Keys()) -> tuple[str, int, bytes]:  # noqa: B008
+    """Returns an example's name, label and content, five times as fast as TFDS.
+
+    Args:
+      record: As it is stored.
+      keys: The names of its features; a name that it lacks is empty.
+
+    Raises:
+      Exception: Of any kind, as Protobuf does on damaged bytes.
+    """
     feature = tf_example_pb2.Example.FromString(record).features.feature
+    name = feature[keys.name].bytes_list.value[:1] if keys.name else ()
     return (
-        feature["file_name"].bytes_list.value[0].decode(),
-        feature["label"].int64_list.value[0],
-        feature["image"].bytes_list.value[0],
+        b"".join(name).decode(),
+        feature[keys.label].int64_list.value[0],
+        feature[keys.image].bytes_list.value[0],
     )

@@ -131,16 +131,27 @@ def measure(parts: Iterable[np.ndarray]) -> Statistics:
     )
 
 
-def load_stored(folder: Path) -> Statistics | None:
-    """Returns what the command measured of a data set; None if it was not run.
+def stored_path(folder: Path, tag: str = "") -> Path:
+    """Returns where the command stores what it measures.
 
     Args:
       folder: Of the prepared data set.
+      tag: Of a part of its training split; see `Order.tag`.
+    """
+    return (folder / FILE_NAME).with_stem(f"{Path(FILE_NAME).stem}{tag}")
+
+
+def load_stored(folder: Path, tag: str = "") -> Statistics | None:
+    """Returns what the command measured of a data set; None if it was not run.
+
+    Args:
+      folder: As in `stored_path`.
+      tag: As in `stored_path`.
 
     Raises:
       InputError: The file there is damaged.
     """
-    path = folder / FILE_NAME
+    path = stored_path(folder, tag)
     return Statistics.load(path) if path.exists() else None
 
 

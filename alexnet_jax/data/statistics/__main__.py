@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 
 from alexnet_jax import cli
-from alexnet_jax.config import default_config
+from alexnet_jax.config import default_config, validate
 from alexnet_jax.data import DATA_SETS, create_data
 from alexnet_jax.data.batches import all_images
-from alexnet_jax.data.statistics import FILE_NAME, Statistics, measure
+from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
 
 _BATCH_SIZE = 256
@@ -38,27 +38,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures the data set that the arguments name."""
     parser = cli.Parser("alexnet_jax.data.statistics", __doc__)
     add = parser.add_argument
-    add("name", metavar="NAME", help=f"one of {', '.join(DATA_SETS)}")
+    names = ", ".join(DATA_SETS)
+    add("name", metavar="NAME", help=f"one of {names}, tfds/NAME or MODULE:BUILDER")
     add("--data-dir", metavar="DIR", help="folder of the prepared data sets")
     add("--manual-dir", metavar="DIR", help="folder of the original files")
-    settings = default_config().data
-    settings.update(vars(parser.parse_args(argv)))
+    add("--val-share", metavar="SHARE", type=float, help="as config.data.val_share")
+    add("--seed", type=int, default=0, help="of the run, which draws that share")
+    options = vars(parser.parse_args(argv))
+    config = default_config()
+    config.seed = options.pop("seed")
+    config.data.update(options)
+    validate(config)
     data = create_data(
-        settings, batch_size=_BATCH_SIZE, eval_batch_size=_BATCH_SIZE, seed=0
+        config.data,
+        batch_size=_BATCH_SIZE,
+        eval_batch_size=_BATCH_SIZE,
+        seed=config.seed,
     )
     start = time.perf_counter()
     statistics = measure(all_images(data.train))
     seconds = time.perf_counter() - start
     try:
-        statistics.save(data.folder / FILE_NAME)
+        data.statistics_file.parent.mkdir(parents=True, exist_ok=True)
+        statistics.save(data.statistics_file)
     except OSError as error:
         raise InputError(
-            f"--data-dir: {data.folder} cannot be written ({error.strerror or error}); "
-            "make room, or choose another --data-dir"
+            f"--data-dir: {data.statistics_file.parent} cannot be written "
+            f"({error.strerror or error}); make room, or choose another --data-dir"
         ) from error
     print(describe(statistics))
     print(f"{'measured':12}{data.train.num_examples:,} images in {seconds:.1f} s")
-    print(f"{'written':12}{data.folder / FILE_NAME}")
+    print(f"{'written':12}{data.statistics_file}")
 
 
 if __name__ == "__main__":

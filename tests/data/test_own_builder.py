@@ -1,0 +1,234 @@
+"""Builders of one's own, by an import path."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet_jax.config import default_config
+from alexnet_jax.data import create_data, prepare
+from alexnet_jax.errors import InputError
+
+BUILDER = """
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+
+class MyBuilder(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.2.3")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict({
+                "image": tfds.features.Image(shape=SHAPE),
+                "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+            }),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        examples = self._generate_examples
+        return {"train": examples(12), "test": examples(6)}
+
+    def _generate_examples(self, count):
+        for index in range(count):
+            image = np.full(SIDES, index, np.uint8)
+            yield index, {"image": image, "label": index % 2}
+
+
+def my_builder(data_dir):
+    return MyBuilder(data_dir=data_dir)
+
+
+def nothing():
+    return None
+"""
+
+
+@pytest.fixture
+def write_module(tmp_path, monkeypatch):
+    """Writes a module into the current folder, which is not on the path."""
+    monkeypatch.setattr(sys, "path", [word for word in sys.path if word])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    names = []
+
+    def write(text=BUILDER, shape=(6, 5, 1), sides=None, name=None):
+        name = name or f"mod_{tmp_path.name}_{len(names)}"
+        names.append(name)
+        lines = f"SHAPE, SIDES = {shape}, {sides or shape}\n"
+        Path(f"{name}.py").write_text(lines + textwrap.dedent(text))
+        return name
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def load(data_dir, name, **settings):
+    data = default_config().data
+    data.name, data.data_dir, data.stored_size = name, str(data_dir), 8
+    data.update(settings)
+    return create_data(data, batch_size=4, eval_batch_size=4, seed=0)
+
+
+def test_by_the_command_from_nothing(write_module, tmp_path, capsys):
+    module = write_module()
+    for builder in ("MyBuilder", "my_builder"):
+        folder = tmp_path / builder
+        for _ in range(2):
+            prepare.main([f"{module}:{builder}", f"--data-dir={folder}"])
+            last = capsys.readouterr().out.splitlines()[-1]
+            assert last.startswith("ready     my_builder 1.2.3, 12 train, 6 test")
+        data = load(folder, f"{module}:{builder}")
+        assert data.spec.name == "my_builder 1.2.3"
+        assert data.spec.class_names == ("cat", "dog")
+        assert data.train.image.shape == (12, 6, 5, 1)
+        assert {*data.train.image[:, 0, 0, 0].tolist()} == {*range(12)}
+        assert (data.train.image[:, 0, 0, 0] % 2 == data.train.label).all()
+
+
+FUNCTIONS = """
+def of_nothing():
+    return MyBuilder(data_dir=HERE)
+
+def of_a_keyword(*, data_dir):
+    return MyBuilder(data_dir=data_dir)
+
+def of_another_name(folder):
+    return MyBuilder(data_dir=folder, file_format="array_record")
+
+def of_all(data_dir, manual_dir=None, on_broken="skip", *, data, more=1, **others):
+    assert data.manual_dir == manual_dir and on_broken == "fail"
+    return MyBuilder(data_dir=str(data_dir))
+
+def that_prepares(data_dir):
+    builder = MyBuilder(data_dir=data_dir, file_format="array_record")
+    builder.download_and_prepare()
+    return builder
+
+def of_a_class(data_dir):
+    return MyBuilder
+
+an_instance = MyBuilder(data_dir=HERE)
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("of_nothing", "of_a_keyword", "of_another_name", "of_all", "that_prepares"),
+        *("of_a_class", "an_instance"),
+    ],
+)
+def test_forms_of_a_builder(name, write_module, tmp_path):
+    text = BUILDER + f"\nHERE = {str(tmp_path / 'data')!r}\n" + FUNCTIONS
+    if name == "that_prepares":  # TFDS encodes an array with TensorFlow
+        text = text.replace("np.full(SIDES, ", "Image.new('L', SIDES[1::-1], ")
+        text = text.replace("index, np.uint8)", "index)")
+    module = write_module(text)
+    for _ in range(2):
+        data = load(tmp_path / "data", f"{module}:{name}")
+        assert data.folder == tmp_path / "data" / "my_builder" / "1.2.3"
+        assert data.train.num_examples == 12
+    (data.folder / "dataset_info.json").write_text("{")  # prepared anew
+    assert load(tmp_path / "data", f"{module}:{name}").train.num_examples == 12
+
+
+def test_the_loaders_of_the_package_are_such(data_dir):
+    for name in ("load", "Digits"):
+        data = load(data_dir, f"alexnet_jax.data.digits:{name}")
+        assert data.train.num_examples == 1500
+
+
+def test_images_of_any_size_are_streamed(write_module, tmp_path):
+    module = write_module(shape=(None, None, 3), sides=(6, 5, 3))
+    data = load(tmp_path / "data", f"{module}:my_builder")
+    assert data.train.batch(0)["image"].shape == (4, 8, 8, 3)
+    data.close()
+
+
+def test_a_validation_part_is_drawn(write_module, tmp_path):
+    text = BUILDER.replace(', "test": examples(6)', "")
+    module = write_module(text)
+    with pytest.raises(InputError, match="^data.val_share: .* set data.val_share=0.2"):
+        load(tmp_path / "data", f"{module}:MyBuilder")
+    data = load(tmp_path / "data", f"{module}:MyBuilder", val_share=0.5)
+    assert np.bincount(data.test.label).tolist() == [3, 3]
+    pixels = [*data.train.image[:, 0, 0, 0], *data.test.image[:, 0, 0, 0]]
+    assert sorted(pixels) == [*range(12)]
+
+
+def bad(old, new):
+    assert old in BUILDER
+    return BUILDER.replace(old, new)
+
+
+GENERATE = "            image = np.full(SIDES, index, np.uint8)\n"
+FAULTS = {
+    "syntax": ("def broken(:\n", "line 2: SyntaxError"),
+    "import": ("import nosuchmodule\n", "line 2: ModuleNotFoundError: No module named"),
+    "missing": (BUILDER, "has no 'Builder'; it has MyBuilder"),
+    "none": (BUILDER, "gives NoneType; it must be a class"),
+    "value": (BUILDER, "gives tuple; it must be a class"),
+    "raises": (
+        bad(GENERATE, GENERATE + "            raise KeyError('a\\nb')\n"),
+        "line 28: KeyError: ",
+    ),
+    "file": (
+        bad(GENERATE, GENERATE + "            open('/no/such')\n"),
+        "line 28: FileNotFoundError: ",
+    ),
+    "info": (bad("builder=self", "bilder=self"), "line 12: TypeError: "),
+    "downloads": (
+        bad("dl_manager):\n", "dl_manager):\n        1 / 0\n"),
+        "line 22: ZeroDivisionError: ",
+    ),
+    "dtype": (bad("index, np.uint8", "index, np.float32"), "dtype float32; an array "),
+    "size": (bad("np.full(SIDES", "np.full((9, 9, 1)"), "height 9 and width 9, where"),
+    "label": (bad('"label": index % 2', '"label": "cow"'), "cow"),
+    "features": (bad('"label": tfds', '"kind": tfds.features.Text(), "lab": tfds'), ""),
+    "no train": (
+        bad('"train": exam', '"all_of_it": exam'),
+        "has no training images; its s",
+    ),
+    "arguments": (
+        bad("def my_builder(data_dir)", "def my_builder(data_dir, size)"),
+        "must take no arguments but data_dir, manual_dir, on_broken, data; it takes ",
+    ),
+}
+NAMES = {"missing": "Builder", "none": "nothing", "value": "SHAPE"}
+NAMES |= {"arguments": "my_builder"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_one_line(fault, write_module, tmp_path, error_line):
+    text, reason = FAULTS[fault]
+    name = f"{write_module(text)}:{NAMES.get(fault, 'MyBuilder')}"
+    line = error_line(prepare.main, name, f"--data-dir={tmp_path / 'data'}")
+    assert line.startswith("error: data.name: ") and reason in line, line
+    left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert fault == "no train" or not left, left
+
+
+def test_no_such_module(tmp_path, error_line):
+    for name in ("nosuchmodule:B", "nosuch.module:B", "alexnet_jax.nosuch:B"):
+        line = error_line(prepare.main, name, f"--data-dir={tmp_path}")
+        assert f"there is no module {name[:-2]!r} for {name!r}" in line
+
+
+def test_other_features_than_the_prepared_ones(write_module, tmp_path):
+    load(tmp_path / "data", f"{write_module()}:MyBuilder")
+    changed = write_module(shape=(7, 5, 1))
+    with pytest.raises(InputError, match="other features .* give it another VERSION"):
+        load(tmp_path / "data", f"{changed}:MyBuilder")
+
+
+def test_a_name_that_tfds_has_too(write_module, tmp_path):
+    module = write_module(BUILDER.replace("class MyBuilder", "class Mnist"))
+    data = load(tmp_path / "data", f"{module}:Mnist")
+    assert data.spec.name == "mnist 1.2.3"
