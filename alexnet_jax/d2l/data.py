@@ -145,6 +145,16 @@ _HOOKS = ("get_dataloader", "train_dataloader", "val_dataloader")
 _STOCK = {name: getattr(_Prepared, name) for name in _HOOKS}
 
 
+def validates(data: Any) -> bool:
+    """Whether data has a part to validate on; `val_dataloader()` may return None."""
+    if is_prepared(data) or not callable(getattr(data, "val_dataloader", None)):
+        return True
+    try:
+        return data.val_dataloader() is not None
+    except InputError:  # it comes again where the batches are read
+        return True
+
+
 def is_prepared(data: Any) -> bool:
     """Whether data is a registered data set as it was made, with no loader changed."""
     return isinstance(data, _Prepared) and not overridden(data, _STOCK)

@@ -7,7 +7,7 @@ import optax
 
 from alexnet_jax.d2l.base import overridden
 from alexnet_jax.d2l.classifier import Classifier
-from alexnet_jax.d2l.data import is_prepared
+from alexnet_jax.d2l.data import validates
 from alexnet_jax.d2l.module import Module
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import check_classifier
@@ -55,8 +55,7 @@ def uses_own_hooks(model: Any, data: Any) -> bool:
         check_optimizer(model), optax.GradientTransformation
     ):
         return True  # it may keep a state of something else than arrays
-    validates = getattr(data, "val_dataloader", None)
-    return callable(validates) and not is_prepared(data) and validates() is None
+    return not validates(data)
 
 
 def own_optimizer(model: Any) -> bool:

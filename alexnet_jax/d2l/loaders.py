@@ -14,7 +14,7 @@ from alexnet_jax.d2l.arrays import (
     check_same_size,
     narrow,
 )
-from alexnet_jax.d2l.data import is_prepared
+from alexnet_jax.d2l.data import is_prepared, validates
 from alexnet_jax.data import Batch, Split
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
@@ -236,7 +236,7 @@ def loaders(data: Any) -> tuple[Any, Any]:
                 "or a class with train_dataloader() and val_dataloader()"
             )
     train = Loader(data.train_dataloader, "train_dataloader()")
-    if data.val_dataloader() is None:
+    if not validates(data):
         return train, None
     return train, Loader(data.val_dataloader, "val_dataloader()")
 

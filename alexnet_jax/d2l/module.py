@@ -1,6 +1,7 @@
 """d2l's `Module` and `Classifier`: what a reader overrides, and what it does if not."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import field
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from flax.linen.kw_only_dataclasses import field
 from flax.training import train_state
 
 from alexnet_jax.d2l.base import HyperParameters

@@ -51,8 +51,8 @@ class LinearRegressionScratch(Module):
     Source: d2l.ai §3.4.
     """
 
-    num_inputs: int
-    lr: float
+    num_inputs: int  # type: ignore[misc]
+    lr: float  # type: ignore[misc]
     sigma: float = 0.01
 
     def setup(self) -> None:
@@ -84,7 +84,7 @@ class LinearRegression(Module):
     Source: d2l.ai §3.5.
     """
 
-    lr: float
+    lr: float  # type: ignore[misc]
 
     def setup(self) -> None:
         """Lays out the layer."""
@@ -111,7 +111,7 @@ class SoftmaxRegression(Classifier):
     Source: d2l.ai §4.5.
     """
 
-    num_outputs: int
+    num_outputs: int  # type: ignore[misc]
     lr: float
 
     @nn.compact
