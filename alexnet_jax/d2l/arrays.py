@@ -138,6 +138,6 @@ def check_labels(label: np.ndarray, count: int, classes: int, place: str) -> np.
     if len(wrong):
         raise InputError(
             f"data: labels must be in [0, {classes - 1}], the network's {classes} "
-            f"classes; {place} has {wrong[0]:g}; mend it, or set num_classes"
+            f"classes; {place} has {wrong[0]}; mend it, or set num_classes"
         )
     return label.astype(np.int32)

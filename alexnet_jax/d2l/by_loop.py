@@ -26,8 +26,19 @@ def settings(trainer: Any) -> ConfigDict:
       InputError: One is out of range.
     """
     config = default_config()
-    config.num_epochs, config.num_train_steps = trainer.max_epochs, trainer.max_steps
-    config.optim.clip_norm = float(trainer.gradient_clip_val)
+    epochs, steps, norm = (
+        trainer.max_epochs,
+        trainer.max_steps,
+        trainer.gradient_clip_val,
+    )
+    try:
+        config.num_epochs, config.num_train_steps = epochs, steps
+        config.optim.clip_norm = float(norm)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "max_epochs must be an integer, max_steps one or None, gradient_clip_val a "
+            f"number; got {epochs!r}, {steps!r} and {norm!r}"
+        ) from error
     validate(config)
     return config
 
@@ -66,7 +77,7 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     points = getattr(model, "plot_train_per_epoch", 2)
     config.log.every_steps = max(1, -int(-steps // points))
     validate(config)
-    tx = check_optimizer(model) if own_optimizer(model) else None
+    tx = _promoting(check_optimizer(model)) if own_optimizer(model) else None
     if tx is not None and config.optim.clip_norm:
         tx = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), tx)
     parallel = DataParallel(devices)
@@ -98,3 +109,13 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     )
     trainer.train_batch_idx = int(state.step)
     trainer.epoch = trainer.train_batch_idx // trained.steps_per_epoch
+
+
+def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Lets an optimizer mix dtypes, as optax's Adam does, under strict promotion."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return tx.update(updates, state, params)
+
+    return optax.GradientTransformation(tx.init, update)

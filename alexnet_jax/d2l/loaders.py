@@ -32,28 +32,42 @@ class Loader:
         """Keeps the method and its name; calls nothing yet."""
         self._make, self.name = make, name
         self._length: int | None = None
+        self._has_given = False
 
     def __len__(self) -> int:
         if self._length is None:
-            loader = self._make()
-            known = hasattr(loader, "__len__")
-            self._length = len(loader) if known else sum(1 for _ in loader)  # type: ignore[arg-type]
+            loader: Any = self._made()
+            if hasattr(loader, "__len__"):
+                self._length = len(loader)
+            else:
+                self._length = sum(1 for _ in loader)
+                self._has_given = self._length > 0
         return self._length
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
-        loader = self._make()
-        if not isinstance(loader, Iterable):
-            raise InputError(
-                f"data: {self.name} must return an iterable of pairs (X, y); got "
-                f"{type(loader).__name__}"
-            )
-        for index, batch in enumerate(loader):
+        index = -1
+        for index, batch in enumerate(self._made()):
+            self._has_given = True
             place = f"batch {index} of {self.name}"
             if not isinstance(batch, tuple | list) or len(batch) < 2:
                 raise InputError(
                     f"data: {place} must be a pair (X, y); got {_described(batch)}"
                 )
             yield tuple(narrow(as_array(part, place)) for part in batch)
+        if index < 0 and self._has_given:
+            raise InputError(
+                f"data: {self.name} gave batches at first and none later; it must "
+                "return a new iterable at each call"
+            )
+
+    def _made(self) -> Iterable[Any]:
+        loader: Any = self._make()
+        if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+            raise InputError(
+                f"data: {self.name} must return an iterable of pairs (X, y); got "
+                f"{type(loader).__name__}"
+            )
+        return loader
 
 
 def _described(batch: Any) -> str:

@@ -180,7 +180,12 @@ class Trainer(HyperParameters):
                 "max_steps is not honored by a fit_epoch() of your own; leave it out "
                 "and stop there"
             )
-        with jax.default_device(self.devices[0]):
+        with (
+            jax.default_device(self.devices[0]),
+            # The book's code is written for JAX's own settings.
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+        ):
             self.prepare_data(data)
             self.prepare_model(model)
             self._wrap_loaders(model, data)

@@ -85,9 +85,11 @@ class TestTheTwoLoopsAgree:
             return Adam
 
         for change in (lambda cls: cls, adam):
-            net = Plain if clip else Net
-            fast = fit(change(net)(lr=0.1), gradient_clip_val=clip)
-            book = fit(by_the_book(change(net))(lr=0.1), gradient_clip_val=clip)
+            # A smaller last batch is filled up in one, which BatchNorm sees.
+            net, sizes = (Plain, (8, 8, 8, 5)) if clip else (Net, (8, 8, 8, 8))
+            data = Data(pairs(sizes))
+            fast = fit(change(net)(lr=0.1), data, gradient_clip_val=clip)
+            book = fit(by_the_book(change(net))(lr=0.1), data, gradient_clip_val=clip)
             for name in ("params", "batch_stats"):
                 near = jax.tree.map(
                     lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5),
@@ -228,7 +230,7 @@ class TestHooksAreCalled:
                     before = self.state.params
                     self.state = self.state.apply_gradients(grads=grads)
                     change = jax.tree.map(jnp.subtract, self.state.params, before)
-                    self.length = float(optax.global_norm(change))
+                    self.length = float(optax.tree.norm(change))
                     self.train_batch_idx += 1
 
         trainer = Own(max_epochs=1, gradient_clip_val=0.01)
@@ -293,9 +295,8 @@ class TestHooksAreCalled:
             assert model.training is False
             one = model.accuracy(state.params, (x,), y, state)
             each = model.accuracy(state.params, (x,), y, state, averaged=False)
-            assert each.shape == (64,) and float(each.mean()) == pytest.approx(
-                float(one)
-            )
+            assert each.shape == (64,)
+            assert float(each.mean()) == pytest.approx(float(one))
             losses, _ = model.loss(state.params, (x,), y, state, averaged=False)
             logits = model.apply({"params": state.params, **state.model_state}, x)
             np.testing.assert_allclose(
@@ -336,9 +337,7 @@ class TestWhatCannotBeHonored:
             def configure_optimizers(self):
                 return answer
 
-        with pytest.raises(
-            InputError, match="Own: configure_optimizers must return an"
-        ):
+        with pytest.raises(InputError, match="Own: configure_optimizers must return"):
             fit(Own())
 
     @pytest.mark.parametrize("answer", [None, 1.0, (1.0,), (1.0, {}), ((1.0, {}), 2.0)])
@@ -363,9 +362,7 @@ class TestWhatCannotBeHonored:
             def loss(self, params, X, y, state, averaged=True):
                 return super().loss(params, X, y, state)[0]
 
-        with pytest.raises(
-            InputError, match="Own: loss must return .loss, updates. of"
-        ):
+        with pytest.raises(InputError, match="Own: loss must return .loss, updates"):
             fit(Own())
 
     def test_a_module_without_loss_or_rate(self):
@@ -385,7 +382,7 @@ class TestWhatCannotBeHonored:
     @pytest.mark.parametrize("epochs", [0, -1, 1.5, "ten"])
     def test_no_number_of_epochs(self, epochs):
         for cls in (Plain, by_the_book(Plain)):
-            with pytest.raises(InputError, match="num_epochs must be"):
+            with pytest.raises(InputError, match="(num|max)_epochs must be"):
                 fit(cls(), epochs=epochs)
 
     def test_a_loss_that_is_not_finite(self):
@@ -409,11 +406,8 @@ class TestFieldsInTheBooksOrder:
         one = Any((3, 4), 5, 0.4, training=False)
         assert (one.arch, one.stem, one.lr, one.training) == ((3, 4), 5, 0.4, False)
         assert Any((1,), 2).num_classes == 10 and Deep((9,)).arch == (9,)
-        assert (Deep().lr, Deep().stem, Deep().clone(training=False).stem) == (
-            0.3,
-            7,
-            7,
-        )
+        assert (Deep().lr, Deep().stem) == (0.3, 7)
+        assert Deep(stem=8).clone(training=False).stem == 8
         assert Plain(0.5, 4).lr == 0.5 and Plain(0.5, 4).num_classes == 4
         with pytest.raises(TypeError, match=r"Any got \['arch'\] twice"):
             Any((1,), arch=(2,))
@@ -425,8 +419,5 @@ class TestFieldsInTheBooksOrder:
             num_classes = 5
             lr = 0.7
 
-        assert (NiN().num_classes, NiN().lr, NiN(num_classes=3).num_classes) == (
-            5,
-            0.7,
-            3,
-        )
+        assert (NiN().num_classes, NiN().lr) == (5, 0.7)
+        assert NiN(num_classes=3).num_classes == 3
