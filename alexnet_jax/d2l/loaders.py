@@ -255,6 +255,20 @@ def loaders(data: Any) -> tuple[Any, Any]:
     return train, Loader(data.val_dataloader, "val_dataloader()")
 
 
+def num_batches(loader: Any) -> int:
+    """Returns the batches of a loader; 0 of None.
+
+    Raises:
+      InputError: It is empty.
+    """
+    if loader is not None and not len(loader):
+        raise InputError(
+            "data: the loader is empty; it must give pairs (X, y): "
+            f"{getattr(loader, 'name', type(loader).__name__)}"
+        )
+    return 0 if loader is None else len(loader)
+
+
 def check_prepared(data: Any, classes: int) -> None:
     """Checks the labels of a registered data set.
 

@@ -27,7 +27,7 @@ from alexnet_jax.d2l.hooks import (
     parse_step,
     uses_own_hooks,
 )
-from alexnet_jax.d2l.loaders import Examples, check_prepared, loaders
+from alexnet_jax.d2l.loaders import Examples, check_prepared, loaders, num_batches
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.records import Row, is_evaluation
@@ -124,11 +124,14 @@ class Trainer(HyperParameters):
             print(f"curves    {self.picture}")
 
     def prepare_data(self, data: Any) -> None:
-        """Sets the loaders and their lengths."""
+        """Sets the loaders and their lengths.
+
+        Raises:
+          InputError: There is none to train on, or one is empty.
+        """
         self.train_dataloader, self.val_dataloader = loaders(data)
-        self.num_train_batches = len(self.train_dataloader)
-        validates = self.val_dataloader is not None
-        self.num_val_batches = len(self.val_dataloader) if validates else 0
+        self.num_train_batches = num_batches(self.train_dataloader)
+        self.num_val_batches = num_batches(self.val_dataloader)
 
     def prepare_model(self, model: Any) -> None:
         """Makes model and trainer known to each other."""
