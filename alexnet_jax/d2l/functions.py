@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib import pyplot as plt
 
+from alexnet_jax.d2l.board import in_notebook
 from alexnet_jax.errors import InputError
 
 nn_Module = nn.Module
@@ -102,12 +103,11 @@ def try_all_gpus() -> list[jax.Device]:
 
 
 def use_svg_display() -> None:
-    """Draws a notebook's pictures as SVG; does nothing without IPython."""
-    try:
-        from matplotlib_inline import backend_inline
-    except ImportError:
-        return
-    backend_inline.set_matplotlib_formats("svg")
+    """Draws a notebook's pictures as SVG; does nothing elsewhere."""
+    if in_notebook():
+        from IPython import get_ipython
+
+        get_ipython().run_line_magic("config", "InlineBackend.figure_formats = ['svg']")
 
 
 def set_figsize(figsize: tuple[float, float] = (3.5, 2.5)) -> None:

@@ -273,7 +273,7 @@ def values(lines, word):
 def test_the_chapters_on_regression(tmp_path, data_dir):
     lines = run_script(LINEAR, tmp_path, data_dir)
     assert len(values(lines, "error")) == 5 and max(values(lines, "error")) < 0.05
-    assert all(1 < one < 3 for one in values(lines, "shrunk"))
+    assert all(0.5 < one < 1.5 for one in values(lines, "shrunk"))  # not 3.4
 
 
 def test_the_chapters_on_classification(tmp_path, data_dir):
