@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import side_pair
@@ -64,6 +65,7 @@ class Trainer:
     Attributes:
       steps_per_epoch: Steps in an epoch, the padded last one included.
       num_steps: The step that the run ends at.
+      tx: The optimizer.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         test: Split,
         parallel: Parallel,
         key: jax.Array | None = None,
+        tx: optax.GradientTransformation | None = None,
     ) -> None:
         """Builds the optimizer and the steps.
 
@@ -84,6 +87,7 @@ class Trainer:
           test: Test batches.
           parallel: The devices.
           key: Typed PRNG key, `()`; that of `config.seed` if not given.
+          tx: The optimizer, instead of that of `config.optim`.
 
         Raises:
           InputError: The model is no `Classifier` with a `net`, the images are too
@@ -105,7 +109,7 @@ class Trainer:
         )
         local_model = parallel.local_model(model)
         tower_axis = getattr(local_model, "tower_axis", None)
-        self._tx = create_optimizer(config.optim, schedule, tower_axis)
+        self.tx = tx or create_optimizer(config.optim, schedule, tower_axis)
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
         self._init_key, step_key = jax.random.split(key)
@@ -116,7 +120,7 @@ class Trainer:
         self._preprocess.check_channels(train.image_shape[-1])
         self._train_step = make_train_step(
             local_model,
-            self._tx,
+            self.tx,
             self._preprocess,
             augment=self._preprocess.augmented,
             loss=create_loss(config.optim),
@@ -147,7 +151,7 @@ class Trainer:
 
     def draw(self) -> TrainState:
         """Draws a fresh state, by the run's seed."""
-        return create_state(self._model, self._tx, self._input_shape, self._init_key)
+        return create_state(self._model, self.tx, self._input_shape, self._init_key)
 
     def put(self, state: TrainState) -> TrainState:
         """Puts a state, the same in every process, on the run's devices."""

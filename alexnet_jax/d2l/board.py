@@ -1,5 +1,6 @@
 """Curves that grow while a network trains, in a notebook; a picture, in a script."""
 
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class ProgressBoard:
     Attributes:
       data: `{label: [(x, y), ...]}`, the points drawn.
       display: Whether the curves are shown as they grow; only a notebook can.
+      weight: What the points to come count in the mean of several: the examples of a
+        batch, so that a smaller last batch counts less.
     """
 
     def __init__(
@@ -52,17 +55,19 @@ class ProgressBoard:
         self.figsize = figsize
         self.display = display and in_notebook()
         self.data: dict[str, list[tuple[float, float]]] = {}
-        self._waiting: dict[str, list[tuple[float, float]]] = {}
+        self.weight = 1.0
+        self._waiting: dict[str, list[tuple[float, float, float]]] = {}
 
     def draw(self, x: float, y: float, label: str, every_n: int = 1) -> None:
         """Adds a point: the mean of every `every_n` that came under a label."""
         waiting = self._waiting.setdefault(label, [])
-        waiting.append((float(x), float(y)))
+        waiting.append((float(x), float(y), float(self.weight)))
         curve = self.data.setdefault(label, [])
         if len(waiting) < every_n:
             return
-        xs, ys = zip(*waiting, strict=True)
-        curve.append((sum(xs) / len(xs), sum(ys) / len(ys)))
+        xs, ys, weights = zip(*waiting, strict=True)
+        mean = sum(map(mul, ys, weights)) / sum(weights)
+        curve.append((sum(xs) / len(xs), mean))
         waiting.clear()
         if self.display:
             self.show()

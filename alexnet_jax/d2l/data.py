@@ -1,17 +1,17 @@
 """d2l's data modules over the data sets of this project, and a user's own."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from matplotlib import pyplot
 
 from alexnet_jax.config import default_config, validate
-from alexnet_jax.data import Batch, Split, create_data, true_examples
-from alexnet_jax.data.statistics import Statistics, measure
+from alexnet_jax.d2l.base import overridden
+from alexnet_jax.d2l.datamodule import DataModule
+from alexnet_jax.d2l.functions import show_images
+from alexnet_jax.data import Split, create_data, true_examples
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
@@ -32,42 +32,16 @@ class _Loader:
     def __iter__(self) -> Iterator[Pair]:
         first = next(self._epochs) * len(self)
         for step in range(first, first + len(self)):
-            batch = true_examples(self._batches.batch(step))  # the last may be smaller
-            images = self._resize(batch["image"], self._size)
-            yield images, jnp.asarray(batch["label"])
+            yield self._batch(step)
 
+    def first(self) -> Pair:
+        """Returns the very first batch; the next iteration is not another for it."""
+        return self._batch(0)
 
-class DataModule:
-    """Images and labels in two parts.
-
-    A class of one's own needs `train_dataloader()` and `val_dataloader()`, each an
-    iterable of `(X, y)` with a length: X `(B, H, W, C) float32` in [0, 1], y `(B,)`.
-
-    Attributes:
-      batch_size: Images a batch.
-      labels: Class names.
-    """
-
-    batch_size: int
-    labels: Sequence[str] = ()
-
-    def train_dataloader(self) -> Iterable[Pair]:
-        """Returns the batches to train on, shuffled again by each iteration."""
-        raise InputError(
-            f"data: {type(self).__name__} defines no train_dataloader(); define "
-            "one that returns an iterable of pairs (X, y)"
-        )
-
-    def val_dataloader(self) -> Iterable[Pair]:
-        """Returns the batches to validate on."""
-        raise InputError(
-            f"data: {type(self).__name__} defines no val_dataloader(); define one that "
-            "returns an iterable of pairs (X, y)"
-        )
-
-    def text_labels(self, indices: Iterable[int]) -> list[str]:
-        """Returns the names of labels."""
-        return [self.labels[int(index)] for index in indices]
+    def _batch(self, step: int) -> Pair:
+        batch = true_examples(self._batches.batch(step))  # the last may be smaller
+        images = self._resize(batch["image"], self._size)
+        return images, jnp.asarray(batch["label"])
 
 
 class _Prepared(DataModule):
@@ -125,16 +99,8 @@ class _Prepared(DataModule):
         self._loaders = [_Loader(split, self.resize) for split in splits]
 
     def get_dataloader(self, train: bool) -> Iterable[Pair]:
-        """Returns `train_dataloader()` or `val_dataloader()`."""
+        """Returns the batches to train or to validate on, resized on the device."""
         return self._loaders[0 if train else 1]
-
-    def train_dataloader(self) -> Iterable[Pair]:
-        """Returns the training batches, resized on the device."""
-        return self.get_dataloader(train=True)
-
-    def val_dataloader(self) -> Iterable[Pair]:
-        """Returns the test images' batches, resized on the device."""
-        return self.get_dataloader(train=False)
 
     def visualize(
         self, batch: Pair, nrows: int = 1, ncols: int = 8, labels: Sequence[str] = ()
@@ -151,17 +117,7 @@ class _Prepared(DataModule):
           The matplotlib axes, `(nrows * ncols,)`.
         """
         images, y = batch
-        titles = labels or self.text_labels(y)
-        figure, grid = pyplot.subplots(
-            nrows, ncols, figsize=(1.5 * ncols, 1.8 * nrows), squeeze=False
-        )
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, image, title in zip(grid.flat, images, titles, strict=False):
-            axes.imshow(np.squeeze(image), cmap="gray")
-            axes.set_title(title, fontsize=9)
-        figure.tight_layout()
-        return grid.ravel()
+        return show_images(images, nrows, ncols, labels or self.text_labels(y))
 
 
 class FashionMNIST(_Prepared):
@@ -183,60 +139,20 @@ class Digits(_Prepared):
     name = "digits"
 
 
-class _FromLoader:
-    """Batches of a user's loader, in the form that the loop takes."""
-
-    def __init__(self, loader: Callable[[], Iterable[Pair]]) -> None:
-        self._loader = loader
-        shapes = [(np.shape(images), len(label)) for images, label in loader()]
-        if not shapes:
-            raise InputError("data: the loader is empty; it must give pairs (X, y)")
-        sizes = [size for _, size in shapes]
-        self.batch_size, self._length, self._sizes = max(sizes), len(sizes), sizes
-        self.num_examples = sum(sizes)
-        self.image_shape: Any = shapes[0][0][1:]  # three numbers, if it is as it should
-        self._pairs: Iterator[Pair] = iter(())
-
-    def __len__(self) -> int:
-        return self._length
-
-    def statistics(self) -> Statistics:
-        return measure(np.asarray(images) for images, _ in self._loader())
-
-    def count(self, step: int) -> int:
-        return self._sizes[step % self._length]
-
-    def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        if step % self._length == 0:
-            self._pairs = iter(self._loader())
-        image, label = map(np.asarray, next(self._pairs))
-        if image.dtype != np.uint8:
-            image = image.astype(np.float32)  # NumPy's own default is float64
-        places = np.arange(self.batch_size)[part]
-        indices = places % len(label)  # fills up a smaller last batch
-        return {
-            "image": image[indices],
-            "label": label[indices].astype(np.int32),
-            "mask": places < len(label),
-        }
-
-    def close(self) -> None:
-        self._pairs = iter(())
+_HOOKS = ("get_dataloader", "train_dataloader", "val_dataloader")
+_STOCK = {name: getattr(_Prepared, name) for name in _HOOKS}
 
 
-def to_batches(data: Any) -> tuple[Split, Split]:
-    """Returns training and validation batches as the loop takes them.
+def validates(data: Any) -> bool:
+    """Whether data has a part to validate on; `val_dataloader()` may return None."""
+    if is_prepared(data) or not callable(getattr(data, "val_dataloader", None)):
+        return True
+    try:
+        return data.val_dataloader() is not None
+    except InputError:  # it comes again where the batches are read
+        return True
 
-    Raises:
-      InputError: `data` has no dataloaders.
-    """
-    if isinstance(data, _Prepared):
-        return data.data.train, data.data.test
-    for name in ("train_dataloader", "val_dataloader"):
-        if not callable(getattr(data, name, None)):
-            raise InputError(
-                f"data: {type(data).__name__} has no {name}(); give d2l.FashionMNIST "
-                "or a class with train_dataloader() and val_dataloader()"
-            )
-    parts = (data.train_dataloader, data.val_dataloader)
-    return _FromLoader(parts[0]), _FromLoader(parts[1])
+
+def is_prepared(data: Any) -> bool:
+    """Whether data is a registered data set as it was made, with no loader changed."""
+    return isinstance(data, _Prepared) and not overridden(data, _STOCK)

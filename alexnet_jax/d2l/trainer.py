@@ -1,42 +1,50 @@
-"""d2l's `Trainer` over the loop of the command line."""
+"""d2l's `Trainer`: by the loop of the command line, or by the book's.
 
+Both train the same network to the same parameters. The command line's is faster; the
+book's calls what a reader overrides.
+"""
+
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from alexnet_jax import loop
-from alexnet_jax.config import default_config, validate
+from alexnet_jax.d2l.base import HyperParameters, overridden
 from alexnet_jax.d2l.board import ProgressBoard
-from alexnet_jax.d2l.data import to_batches
-from alexnet_jax.errors import InputError
-from alexnet_jax.models import Classifier
-from alexnet_jax.parallel import DataParallel
+from alexnet_jax.d2l.by_loop import fit_by_loop, settings
+from alexnet_jax.d2l.classifier import Classifier, logits_of
+from alexnet_jax.d2l.data import is_prepared
+from alexnet_jax.d2l.functions import gpus
+from alexnet_jax.d2l.hooks import (
+    check_model,
+    check_optimizer,
+    parse_step,
+    uses_own_hooks,
+)
+from alexnet_jax.d2l.loaders import Examples, check_prepared, loaders, num_batches
+from alexnet_jax.d2l.module import TrainState
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.records import Row, is_evaluation
-from alexnet_jax.run.signals import Stopped, noted_signals
-from alexnet_jax.step import TrainState
 
 
-def gpus() -> list[jax.Device]:
-    """Returns the GPUs."""
-    return [device for device in jax.devices() if device.platform == "gpu"]
+class Trainer(HyperParameters):
+    """Trains a network and calls what it overrides, as d2l's `Trainer` does.
 
-
-def num_gpus() -> int:
-    """Returns how many GPUs there are."""
-    return len(gpus())
-
-
-class Trainer:
-    """Trains a `Classifier` as d2l's `Trainer` does, by the loop of the command line.
+    A `Classifier` on images goes through the loop of the command line, with its own
+    `configure_optimizers` if it has one. One that overrides more, any other `Module`
+    and a trainer with methods of its own go through the book's loop below.
 
     Attributes:
       state: After `fit`, the `TrainState`; `state.params` are the parameters.
-      epoch: Epochs done.
+      epoch: Epochs done; while `fit_epoch` runs, those before.
       train_batch_idx: Steps done.
-      board: The curves `train_loss`, `val_loss` and `val_acc`.
+      board: The network's curves, such as `train_loss`, `val_loss` and `val_acc`.
       picture: Where a script's curves were saved; None in a notebook.
     """
 
@@ -67,70 +75,242 @@ class Trainer:
         if num_gpus and not there:
             print("num_gpus: there is no GPU here; the CPU is used")
         self.max_epochs, self.max_steps = max_epochs, max_steps
-        self.gradient_clip_val = gradient_clip_val
+        self.num_gpus, self.gradient_clip_val = num_gpus, gradient_clip_val
         self.gpus = there[:num_gpus]
-        self.state: TrainState | None = None
-        self.epoch = self.train_batch_idx = 0
+        self.state: Any = None
+        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.board = ProgressBoard(xlabel="epoch", xlim=(0, max_epochs))
+        self._first_board: Any = self.board
         self.picture: Path | None = None
 
-    def fit(self, model: Classifier, data: Any, key: jax.Array | None = None) -> None:
-        """Trains the network.
+    @property
+    def devices(self) -> list[jax.Device]:
+        """The devices that share a batch."""
+        return self.gpus or jax.devices("cpu")[:1]
+
+    def fit(self, model: Any, data: Any, key: jax.Array | None = None) -> None:
+        """Trains the network; leaves `model.training` False, as the book does.
 
         Args:
-          model: With `lr`, `num_classes` and a `net` of layers, `training=True`.
-          data: `FashionMNIST`, or an object with `train_dataloader()` and
+          model: A `Classifier` or a `Module`.
+          data: A data module, or an object with `train_dataloader()` and
             `val_dataloader()`.
           key: PRNG key, `()`, for parameters and dropout; that of seed 0 if not given.
 
         Raises:
-          InputError: The model or the data cannot be used.
+          InputError: The model or the data cannot be used, or what is overridden
+            cannot be honored.
+          RunError: The loss or the parameters are not finite.
         """
-        devices = self.gpus or jax.devices("cpu")[:1]
-        train, test = to_batches(data)
-        if train.batch_size % len(devices) or test.batch_size % len(devices):
-            raise InputError(
-                f"batch_size must be a multiple of the {len(devices)} GPUs that share "
-                f"it; got {train.batch_size}"
-            )
-        config = default_config()
-        config.num_epochs, config.num_train_steps = self.max_epochs, self.max_steps
-        config.batch_size = train.batch_size
-        config.data.image_size = getattr(data, "resize", train.image_shape[:2])
-        config.optim.clip_norm = float(self.gradient_clip_val)
-        # Two points of train_loss an epoch, as d2l has them, and in a shorter run.
-        steps = (
-            len(train) if self.max_steps is None else min(len(train), self.max_steps)
-        )
-        config.log.every_steps = -(-steps // 2)
-        validate(config)
-        if key is not None and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        check_model(model)
+        key = jax.random.key(0) if key is None else key
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)  # of `jax.random.PRNGKey`
-        trainer = loop.Trainer(config, model, train, test, DataParallel(devices), key)
-        self.board.xlim = (0, trainer.num_steps / trainer.steps_per_epoch)
-        say = (lambda text: None) if self.board.display else print
+        by_hooks = bool(overridden(self, _STOCK)) or uses_own_hooks(model, data)
+        settings(self)
+        model.training = True
         try:
-            with noted_signals() as stop:
-                state = trainer.put(trainer.draw())
-                self.state = trainer.fit(
-                    state,
-                    self._draw,
-                    stop=stop,
-                    say=say,
-                    window=self._draw_loss,
-                )
-        except Stopped:
-            raise KeyboardInterrupt from None
-        self.train_batch_idx = int(self.state.step)
-        self.epoch = self.train_batch_idx // trainer.steps_per_epoch
+            if by_hooks:
+                self._fit_by_hooks(model, data, key)
+            else:
+                self._take_board(model)
+                fit_by_loop(self, model, data, key)
+        finally:
+            model.training = False
         if not self.board.display:
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(model).__name__).lower()
             self.picture = Path(f"{name}.png")
             self.board.save(self.picture)
             print(f"curves    {self.picture}")
 
+    def prepare_data(self, data: Any) -> None:
+        """Sets the loaders and their lengths.
+
+        Raises:
+          InputError: There is none to train on, or one is empty.
+        """
+        self.train_dataloader, self.val_dataloader = loaders(data)
+        self.num_train_batches = num_batches(self.train_dataloader)
+        self.num_val_batches = num_batches(self.val_dataloader)
+
+    def prepare_model(self, model: Any) -> None:
+        """Makes model and trainer known to each other."""
+        self._take_board(model)
+        model.trainer = self
+        self.model = model
+
+    def prepare_batch(self, batch: Any) -> Any:
+        """Returns a batch on the devices, divided between several."""
+        return tuple(self._put(part) for part in batch)
+
+    def clip_gradients(self, grad_clip_val: float, grads: Any) -> Any:
+        """Returns the gradient, no longer than `grad_clip_val`."""
+        clip = optax.clip_by_global_norm(grad_clip_val)
+        return clip.update(grads, clip.init(grads))[0]
+
+    def fit_epoch(self) -> None:
+        """Trains on all batches, then validates."""
+        self.model.training = True
+        for batch in self.train_dataloader:
+            if self._has_ended():
+                break
+            batch = self.prepare_batch(batch)
+            self.model.board.weight = len(batch[-1])
+            params = self.state.params
+            answer = self.model.training_step(params, batch, self.state)
+            updates, grads = parse_step(self.model, answer, self.state)
+            if self.gradient_clip_val > 0:
+                grads = self.clip_gradients(self.gradient_clip_val, grads)
+            state = _apply_gradients(self.state, grads)
+            if getattr(state, "dropout_rng", None) is not None:
+                updates["dropout_rng"] = jax.random.split(state.dropout_rng)[0]
+            self.state = state.replace(**updates)
+            self.train_batch_idx += 1
+        if self.val_dataloader is None:
+            return
+        self.model.training = False
+        for batch in self.val_dataloader:
+            batch = self.prepare_batch(batch)
+            self.model.board.weight = len(batch[-1])
+            self.model.validation_step(self.state.params, batch, self.state)
+            self.val_batch_idx += 1
+
+    def _fit_by_hooks(self, model: Any, data: Any, key: jax.Array) -> None:
+        """Trains as the book does, by methods that may be overridden."""
+        own_epoch = bool(overridden(self, {"fit_epoch": _STOCK["fit_epoch"]}))
+        if own_epoch and self.max_steps is not None:
+            raise InputError(
+                "max_steps is not honored by a fit_epoch() of your own; leave it out "
+                "and stop there"
+            )
+        with (
+            jax.default_device(self.devices[0]),
+            # The book's code is written for JAX's own settings.
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+        ):
+            self.prepare_data(data)
+            self.prepare_model(model)
+            self._wrap_loaders(model, data)
+            self._create_state(model, key, clip=own_epoch)
+            self._check_labels(model, data)
+            self.train_batch_idx = self.val_batch_idx = 0
+            for epoch in range(self.max_epochs):
+                self.epoch = epoch
+                self.fit_epoch()
+                self._after_epoch()
+                if self._has_ended():
+                    break
+        self.epoch = self.max_epochs
+        if self.max_steps is not None:
+            self.epoch = self.train_batch_idx // self.num_train_batches
+
+    def _wrap_loaders(self, model: Any, data: Any) -> None:
+        """Has a classifier's batches scaled and checked, as the other loop does."""
+        is_classifier = isinstance(model, Classifier)
+        own = overridden(model, {n: getattr(Classifier, n) for n in ("forward",)})
+        own += overridden(model, {"__call__": Classifier.__call__})
+        images = is_classifier and not own
+        resize = getattr(data, "resize", None) if is_classifier else None
+        for name in ("train_dataloader", "val_dataloader"):
+            loader = getattr(self, name)
+            if loader is not None:
+                wrapped = Examples(loader, f"{name}()", images=images, resize=resize)
+                setattr(self, name, wrapped)
+
+    def _create_state(self, model: Any, key: jax.Array, clip: bool) -> None:
+        """Draws the state; with `clip`, the optimizer clips, as nothing else may."""
+        self.optim = tx = check_optimizer(model)
+        if clip and self.gradient_clip_val > 0:
+            tx = optax.chain(optax.clip_by_global_norm(self.gradient_clip_val), tx)
+        params_key, dropout_key = jax.random.split(key)
+        first: Any = self.train_dataloader
+        batch = first.first()
+        if len(batch[-1]) % len(self.devices):
+            raise InputError(
+                f"batch_size must be a multiple of the {len(self.devices)} GPUs that "
+                f"share it; got {len(batch[-1])}"
+            )
+        self._dummy = self.prepare_batch(batch)[:-1]
+        keys = {"params": params_key, "dropout": dropout_key}
+        variables = dict(model.apply_init(self._dummy, key=keys))
+        if "params" not in variables:
+            raise InputError(
+                f"{type(model).__name__}: apply_init must return the variables of "
+                "model.init, with params"
+            )
+        if len(self.devices) > 1:
+            variables = jax.device_put(variables, self._sharding())
+        self.state = TrainState.create(
+            # One for each fit: it is a key of what is compiled.
+            apply_fn=functools.partial(model.apply),
+            params=variables.pop("params"),
+            tx=tx,
+            batch_stats=variables.pop("batch_stats", {}),
+            dropout_rng=dropout_key,
+            others=variables,
+        )
+
+    def _check_labels(self, model: Any, data: Any) -> None:
+        """Looks at all labels, if the loss is the one that takes class numbers."""
+        is_stock = getattr(type(model), "loss", None) is Classifier.loss
+        if not is_stock or "loss" in vars(model):
+            return
+        state = self.state
+        logits, _ = jax.eval_shape(
+            lambda params: logits_of(params, self._dummy, state, True), state.params
+        )
+        classes = logits.shape[-1]
+        if is_prepared(data):
+            check_prepared(data, classes)
+        for loader in (self.train_dataloader, self.val_dataloader):
+            if loader is not None:
+                loader.classes = classes
+                loader.check()
+
+    def _after_epoch(self) -> None:
+        """Prints the epoch's line.
+
+        Raises:
+          RunError: The parameters are not finite.
+        """
+        leaves = jax.tree.leaves(self.state.params)
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+            raise RunError(
+                f"loss: after epoch {self.epoch + 1} parameters are not finite; lower "
+                "the learning rate"
+            )
+        if not self.board.display:
+            last = [f"{k} {v[-1][1]:.4f}" for k, v in self.board.data.items() if v]
+            print(" | ".join([f"epoch {self.epoch + 1}/{self.max_epochs}", *last]))
+
+    def _has_ended(self) -> bool:
+        return self.max_steps is not None and self.train_batch_idx >= self.max_steps
+
+    def _put(self, part: Any) -> Any:
+        if len(self.devices) == 1:
+            return jax.device_put(part, self.devices[0])
+        shares = np.ndim(part) and len(part) % len(self.devices) == 0
+        return jax.device_put(part, self._sharding("data" if shares else None))
+
+    def _sharding(self, *axes: str | None) -> NamedSharding:
+        return NamedSharding(
+            Mesh(np.asarray(self.devices), ("data",)), PartitionSpec(*axes)
+        )
+
+    def _take_board(self, model: Any) -> None:
+        """Draws on the network's board, unless the trainer's was given settings."""
+        theirs = getattr(model, "board", None)
+        fresh = ProgressBoard(xlabel="epoch", xlim=(0, self.max_epochs))
+        unset = self.board is self._first_board and vars(self.board) == vars(fresh)
+        if theirs is None or not (unset or self.board is getattr(self, "_taken", None)):
+            model.board = self.board
+            return
+        self.board = self._taken = theirs
+        self.board.xlabel, self.board.xlim = "epoch", (0, self.max_epochs)
+
     def _draw_loss(self, window: Row) -> None:
-        """Draws the mean loss of half an epoch's examples."""
+        """Draws the mean loss of a part of an epoch's examples."""
         self.board.draw(window["epoch"], window["train/loss"], "train_loss")
 
     def _draw(self, row: Row) -> None:
@@ -138,3 +318,28 @@ class Trainer:
         if is_evaluation(row):
             self.board.draw(row["epoch"], row["test/loss"], "val_loss")
             self.board.draw(row["epoch"], row["test/top1"], "val_acc")
+
+
+_STOCK = {
+    name: getattr(Trainer, name)
+    for name in (
+        "prepare_data",
+        "prepare_model",
+        "prepare_batch",
+        "clip_gradients",
+        "fit_epoch",
+    )
+}
+
+
+def _apply_gradients(state: Any, grads: Any) -> Any:
+    """Updates a state; as one program if it is made of arrays alone."""
+    is_arrays = all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+    return (_update if is_arrays else _plain_update)(state, grads)
+
+
+def _plain_update(state: Any, grads: Any) -> Any:
+    return state.apply_gradients(grads=grads)
+
+
+_update = jax.jit(_plain_update)

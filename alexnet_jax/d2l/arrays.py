@@ -1,0 +1,143 @@
+"""What a user's batches may hold."""
+
+from typing import Any
+
+import numpy as np
+
+from alexnet_jax.errors import InputError
+
+_GRAY_OR_COLOR = (1, 3, 4)  # channels
+
+
+def as_array(value: Any, place: str) -> np.ndarray:
+    """Returns a NumPy array of numbers; lists and other libraries' arrays are taken.
+
+    Raises:
+      InputError: It holds something else, or rows of several lengths.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged; on another device
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"data: {place} must hold arrays of numbers; {type(value).__name__} cannot "
+            f"be made one ({text[:120]})"
+        ) from error
+    # A kind of `V` is bfloat16, as JAX has it in NumPy.
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InputError(
+            f"data: {place} must hold arrays of numbers; got dtype {array.dtype}; "
+            "convert it first, such as by np.stack(X).astype('float32')"
+        )
+    return array
+
+
+def narrow(array: np.ndarray) -> np.ndarray:
+    """Returns float64 as float32, and int64 as int32 where all numbers fit."""
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    if array.dtype in (np.int64, np.uint64, np.uint32):
+        small = np.iinfo(np.int32)
+        if not array.size or (array.min() >= small.min and array.max() <= small.max):
+            return array.astype(np.int32)
+    return array
+
+
+def check_images(image: np.ndarray, place: str, values: bool = True) -> np.ndarray:
+    """Returns images as the loops take them: uint8, or float32.
+
+    Args:
+      image: `(B, H, W, C)` of at least one image: bytes as uint8, or floats in [0, 1].
+      place: Such as `batch 0 of train_dataloader()`.
+      values: Whether to look at every pixel, which takes a moment.
+
+    Raises:
+      InputError: They have another shape or range.
+    """
+    wanted = "images must have shape (batch, height, width, channels)"
+    shape = image.shape
+    if image.ndim == 3:
+        raise InputError(
+            f"data: {wanted}; {place} has {shape}; add the channels by X[..., None]"
+        )
+    if image.ndim != 4:
+        raise InputError(f"data: {wanted}; {place} has {shape}")
+    if 0 in shape:
+        raise InputError(f"data: {place} is empty: X has shape {shape}; leave it out")
+    channels_first = shape[1] in _GRAY_OR_COLOR and shape[3] not in _GRAY_OR_COLOR
+    if channels_first and shape[2] > 4:
+        raise InputError(
+            f"data: {wanted}; {place} has {shape}, channels first; give "
+            "X.transpose(0, 2, 3, 1)"
+        )
+    if image.dtype == np.uint8:
+        return image
+    if values:
+        _check_range(image, place)
+    return image.astype(np.float32)
+
+
+def _check_range(image: np.ndarray, place: str) -> None:
+    least, most = float(image.min()), float(image.max())
+    if not np.isfinite(least + most):
+        raise InputError(f"data: {place} has images with NaN or infinity; mend them")
+    if least >= 0 and most > 2:  # centered and standardized images have negatives
+        remedy = "X.astype('uint8')" if most <= 255 else "X / X.max()"
+        raise InputError(
+            f"data: images must be uint8 in [0, 255] or floats in [0, 1]; {place} has "
+            f"{image.dtype} up to {most:g}; give {remedy}"
+        )
+
+
+def check_same_size(image: np.ndarray, shape: tuple[int, ...], place: str) -> None:
+    """Checks that images `(B, H, W, C)` have the shape of those before, `(H, W, C)`.
+
+    Raises:
+      InputError: They have another.
+    """
+    if image.shape[1:] != shape:
+        raise InputError(
+            f"data: images of a loader must have one size; {place} has "
+            f"{image.shape[1:]}, those before {shape}"
+        )
+
+
+def check_labels(label: np.ndarray, count: int, classes: int, place: str) -> np.ndarray:
+    """Returns labels as the loops take them, `(count,) int32`.
+
+    Args:
+      label: `(count,)`, or `(count, 1)`; floats if they are whole.
+      count: Examples in the batch.
+      classes: Labels are below.
+      place: Such as `batch 0 of train_dataloader()`.
+
+    Raises:
+      InputError: They have another shape, are no whole numbers or out of range.
+    """
+    shape = label.shape
+    if label.ndim == 2 and shape[1] == 1:
+        label = label[:, 0]
+    if label.ndim != 1:
+        one_hot = label.ndim == 2 and shape[1] == classes
+        raise InputError(
+            f"data: labels must have shape (batch,), a class number each; {place} has "
+            f"{shape}" + ("; of one-hot labels give y.argmax(-1)" if one_hot else "")
+        )
+    if len(label) != count:
+        raise InputError(
+            f"data: {place} has {count} examples and {len(label)} labels; give one each"
+        )
+    whole = label.astype(np.float64) if label.dtype.kind not in "biu" else label
+    wrong = whole[~(np.isfinite(whole) & (whole == np.floor(whole)))]
+    if len(wrong):
+        raise InputError(
+            f"data: labels must be whole numbers in [0, {classes - 1}]; {place} has "
+            f"{wrong[0]:g}"
+        )
+    wrong = whole[(whole < 0) | (whole >= classes)]
+    if len(wrong):
+        raise InputError(
+            f"data: labels must be in [0, {classes - 1}], the network's {classes} "
+            f"classes; {place} has {wrong[0]}; mend it, or set num_classes"
+        )
+    return label.astype(np.int32)

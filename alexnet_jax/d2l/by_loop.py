@@ -1,0 +1,118 @@
+"""Trains a `Classifier` of the book by the loop of the command line."""
+
+import functools
+from numbers import Integral
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from alexnet_jax import loop
+from alexnet_jax.config import default_config, validate
+from alexnet_jax.d2l.hooks import check_optimizer, own_optimizer
+from alexnet_jax.d2l.loaders import to_batches
+from alexnet_jax.d2l.module import TrainState
+from alexnet_jax.errors import InputError
+from alexnet_jax.models.classifier import Classifier
+from alexnet_jax.parallel import DataParallel
+from alexnet_jax.run.signals import Stopped, noted_signals
+
+
+def settings(trainer: Any) -> ConfigDict:
+    """Returns the config of a trainer's arguments.
+
+    Raises:
+      InputError: One is out of range.
+    """
+    config = default_config()
+    epochs, steps, norm = (
+        trainer.max_epochs,
+        trainer.max_steps,
+        trainer.gradient_clip_val,
+    )
+    try:
+        config.num_epochs, config.num_train_steps = epochs, steps
+        config.optim.clip_norm = float(norm)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "max_epochs must be an integer, max_steps one or None, gradient_clip_val a "
+            f"number; got {epochs!r}, {steps!r} and {norm!r}"
+        ) from error
+    validate(config)
+    return config
+
+
+def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> None:
+    """Trains as the command line does; sets what `Trainer` says of itself.
+
+    Args:
+      trainer: A `d2l.Trainer`.
+      model: The network.
+      data: As `Trainer.fit` takes it.
+      key: Typed PRNG key, `()`.
+
+    Raises:
+      InputError: The model or the data cannot be used.
+      RunError: The loss is not finite.
+    """
+    devices = trainer.devices
+    classes: Any = model.num_classes
+    if not isinstance(classes, Integral) or classes < 1:
+        classes = 2**31 - 1  # the loop says that it cannot be
+    train, test = to_batches(data, int(classes))
+    if train.batch_size % len(devices) or test.batch_size % len(devices):
+        raise InputError(
+            f"batch_size must be a multiple of the {len(devices)} GPUs that share "
+            f"it; got {train.batch_size}"
+        )
+    config = settings(trainer)
+    config.batch_size = train.batch_size
+    config.data.image_size = tuple(getattr(data, "resize", train.image_shape[:2]))
+    # As many points of train_loss an epoch, and in a shorter run.
+    steps = min(len(train), trainer.max_steps or len(train))
+    points = getattr(model, "plot_train_per_epoch", 2)
+    config.log.every_steps = max(1, -int(-steps // points))
+    validate(config)
+    tx = _promoting(check_optimizer(model)) if own_optimizer(model) else None
+    if tx is not None and config.optim.clip_norm:
+        tx = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), tx)
+    parallel = DataParallel(devices)
+    trained = loop.Trainer(config, model, train, test, parallel, key, tx)
+    board = trainer.board
+    board.xlim = (0, trained.num_steps / trained.steps_per_epoch)
+    say = (lambda text: None) if board.display else print
+    try:
+        with noted_signals() as stop:
+            state = trained.fit(
+                trained.put(trained.draw()),
+                trainer._draw,
+                stop=stop,
+                say=say,
+                window=trainer._draw_loss,
+            )
+    except Stopped:
+        raise KeyboardInterrupt from None
+    others = dict(state.model_state)
+    trainer.state = TrainState(
+        step=state.step,
+        apply_fn=functools.partial(model.apply),
+        params=state.params,
+        tx=trained.tx,
+        opt_state=state.opt_state,
+        batch_stats=others.pop("batch_stats", {}),
+        dropout_rng=jax.random.split(key)[1],
+        others=others,
+    )
+    trainer.train_batch_idx = int(state.step)
+    trainer.epoch = trainer.train_batch_idx // trained.steps_per_epoch
+
+
+def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Lets an optimizer mix dtypes, as optax's Adam does, under strict promotion."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return tx.update(updates, state, params)
+
+    return optax.GradientTransformation(tx.init, update)
