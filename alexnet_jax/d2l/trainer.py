@@ -16,6 +16,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.d2l.base import HyperParameters, overridden
+from alexnet_jax.d2l.batches import check_prepared
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
 from alexnet_jax.d2l.classifier import Classifier, logits_of
@@ -27,7 +28,7 @@ from alexnet_jax.d2l.hooks import (
     parse_step,
     uses_own_hooks,
 )
-from alexnet_jax.d2l.loaders import Examples, check_prepared, loaders, num_batches
+from alexnet_jax.d2l.loaders import Examples, loaders, num_batches
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.records import Row, is_evaluation
