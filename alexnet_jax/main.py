@@ -24,8 +24,11 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.model.normalization=none    ablations of Krizhevsky's networks: none, batch;
                                    also model.pooling, model.activation, model.links
   --config.log.gradients=True      log the gradient norm of each layer
-  --config.data.name=imagenet2012_256      see python -m alexnet_jax.data.prepare --help
+  --config.data.name=image_folder  or tfds/cifar10, my_module:Builder, ...;
+                                   see python -m alexnet_jax.data.prepare --help
   --config.data.workers=8          processes that decode JPEGs (default: threads)
+  --config.data.val_share=0.2      share of the training images to validate on, if
+                                   the data set has no part for it
   --config.data.on_broken=skip     report broken images and leave them out
   --config.data.image_size=96      side of what the network sees; '(96,128)' for
                                    height and width; likewise data.stored_size

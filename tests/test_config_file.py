@@ -292,6 +292,7 @@ SET = {
     "num_train_steps": 3,
     "data.manual_dir": "a",
     "data.data_dir": "a",
+    "data.val_share": 0.2,
     "augment.canvas": (240, 260),
     "augment.color_epochs": 3,
     "checkpoint.every_steps": 3,

@@ -432,8 +432,12 @@ def test_a_run_that_began_with_published_statistics(config, tmp_path):
     record = json.loads((tmp_path / "data.json").read_text())
     assert record["statistics"] == "published for ImageNet (Krizhevsky)"
     folder = RunFolder(tmp_path, config)
-    data = Data(None, None, measured, tmp_path / "prepared")
-    with pytest.raises(InputError, match=r"published for .* are now measured .* copy "):
+    prepared = tmp_path / "prepared"
+    data = Data(None, None, measured, prepared, prepared / "statistics.npz")
+    with pytest.raises(
+        InputError,
+        match=r"published for .* now measured .* copy .* to .*prepared/statistics.npz",
+    ):
         folder.keep_spec(data, 1, ended=False)
     folder.keep_spec(dataclasses.replace(data, spec=kept), 1, ended=False)
     folder.keep_spec(data, 0, ended=False)  # a new run takes what is measured

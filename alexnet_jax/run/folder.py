@@ -144,15 +144,14 @@ class RunFolder:
                 raise InputError(
                     f"data.data_dir: {self.path} was trained with statistics {ours}, "
                     f"those of {data.folder} are now {theirs}; copy "
-                    f"{self.path / STATISTICS_FILE} there to keep the run's, or choose "
-                    "another --workdir to start over"
+                    f"{self.path / STATISTICS_FILE} to {data.statistics_file} to keep "
+                    "the run's, or choose another --workdir to start over"
                 )
             raise InputError(
                 f"data.data_dir: {data.folder} is not what {self.path} was trained on "
                 f"so far ({kept.name}), or its statistics were measured again since; "
                 "restore the data, or choose another --workdir to start over"
             )
-
         elif not ended:
             self._keep_division(data)
 
