@@ -124,7 +124,8 @@ def _open_data(config: ConfigDict, parallel: Parallel) -> Data:
     if config.model.num_classes < needed:
         raise InputError(
             f"model.num_classes must be at least {needed}, the classes of "
-            f"{config.data.name}; got {config.model.num_classes}"
+            f"{config.data.name}; got {config.model.num_classes}: set "
+            f"--config.model.num_classes={needed}"
         )
     # Measuring may take a pass over the images; then the others read what is kept.
     with multihost.primary_first():

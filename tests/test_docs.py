@@ -1,5 +1,6 @@
 """README, CONTRIBUTING, CHANGELOG and docs name what exists, and quote what is true."""
 
+import contextlib
 import importlib.util
 import re
 import textwrap
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from alexnet_jax import main
+from alexnet_jax.config import default_config
+from alexnet_jax.data import create_data
 from alexnet_jax.inspection.tables import summarize
 
 ROOT = Path(__file__).parents[1]
@@ -87,3 +90,43 @@ def test_readme_counts_the_networks_parameters():
 def test_running_quotes_the_help():
     text = (ROOT / "docs" / "running.md").read_text()
     assert f"```\n{main.__doc__}```" in text
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """The scripts of docs/your_data.md, written as it names them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = (ROOT / "docs" / "your_data.md").read_text()
+    found = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.DOTALL)
+    for name, code in found:
+        (tmp_path / name).write_text(code)
+    return dict(found)
+
+
+@pytest.mark.heavy
+def test_the_scripts_of_your_data_run(scripts, tmp_path):
+    assert [*scripts] == ["write_digits.py", "my_module.py", "my_arrays.py"]
+    exec(scripts["write_digits.py"], {})
+    data = default_config().data
+    data.data_dir, data.val_share = str(tmp_path / "prepared"), 0.2
+    shapes = {}
+    for name, files in (
+        ("image_folder", "digits"),
+        ("image_folder", "digits.csv"),
+        ("my_module:OddDigits", None),
+    ):
+        data.name, data.manual_dir, data.stored_size = name, files, 28
+        with contextlib.closing(
+            create_data(data, batch_size=16, eval_batch_size=16, seed=0)
+        ) as found:
+            sizes = found.train.num_examples, found.test.num_examples
+            shapes[files] = (*sizes, len(found.spec.class_names))
+    assert shapes == {
+        "digits": (1438, 359, 10),
+        "digits.csv": (1438, 359, 10),
+        None: (1438, 359, 2),
+    }
+    code = scripts["my_arrays.py"].replace("max_epochs=3", "max_epochs=1, max_steps=2")
+    exec(code, {"__name__": "my_arrays"})
+    assert (tmp_path / "half.png").exists()

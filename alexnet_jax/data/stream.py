@@ -15,6 +15,7 @@ from absl import flags
 
 from alexnet_jax.data.batches import Batch, Order, all_images
 from alexnet_jax.data.decoding import BrokenImage
+from alexnet_jax.data.preparation.damage import FOREIGN_REMEDY
 from alexnet_jax.data.preparation.jpeg import decode
 from alexnet_jax.data.preparation.keys import Keys
 from alexnet_jax.data.preparation.sources import open_records, parse
@@ -198,12 +199,14 @@ class Stream:
         try:
             return next(self._ahead)
         except (OSError, RuntimeError) as error:  # array_record raises the latter
-            text = " ".join(str(error).split())
+            text, folder = " ".join(str(error).split()), self.reader.folder
+            ours = self.beside in (None, folder)
+            remedy = "delete the folder, and it is prepared anew"
+            remedy = remedy if ours else FOREIGN_REMEDY
             raise RunError(
-                f"data: {self.reader.folder} cannot be read, or a process that was "
-                f"reading it was killed ({text[:160]}); the checkpoints are kept: run "
-                "the same command again to continue; if that fails too, delete the "
-                "folder, and it is prepared anew"
+                f"data: {folder} cannot be read, or a process that was reading it was "
+                f"killed ({text[:160]}); the checkpoints are kept: run the command "
+                f"again to continue; if that fails too, {remedy}"
             ) from error
 
     def _read_from(self, step: int, part: slice) -> None:

@@ -22,6 +22,7 @@ from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 from alexnet_jax.data.preparation.builder import prepare, stored_format
 from alexnet_jax.data.preparation.damage import (
+    FOREIGN_REMEDY,
     INFO_FILE,
     DamagedData,
     NotPrepared,
@@ -37,7 +38,6 @@ from alexnet_jax.terminal.paths import expand
 PREFIX = "tfds/"
 FORM = "tfds/NAME[/CONFIG][:VERSION]"
 _NAME = re.compile(r"tfds/(\w+)(?:/([^/:]+))?(?::([0-9*]+\.[0-9*]+\.[0-9*]+))?")
-_REMEDY = "restore it, or move it away and prepare it again with TFDS"
 
 
 class _Name(NamedTuple):
@@ -181,7 +181,7 @@ def not_replaced() -> Iterator[None]:
     try:
         yield
     except DamagedData as error:
-        raise DamagedData(error.folder, error.reason, _REMEDY) from error
+        raise DamagedData(error.folder, error.reason, FOREIGN_REMEDY) from error
 
 
 def _prepare(data_dir: Path, wanted: _Name, manual_dir: str | None) -> Path:

@@ -25,6 +25,8 @@ _FEATURES = frozenset(
     and cls.__module__.startswith("tensorflow_datasets.core.features.")
 )
 _REMEDY = "delete it and run the same command again, which prepares it anew"
+# Of a copy that is not ours to replace.
+FOREIGN_REMEDY = "restore it, or move it away and prepare it again with TFDS"
 # A class's name in TFDS's form, in that form as Protobuf also reads it, in the old one.
 _NAME_KEYS = ("pythonClassName", "python_class_name", "type")
 
