@@ -433,7 +433,7 @@ def test_a_run_that_began_with_published_statistics(config, tmp_path):
     assert record["statistics"] == "published for ImageNet (Krizhevsky)"
     folder = RunFolder(tmp_path, config)
     prepared = tmp_path / "prepared"
-    data = Data(None, None, measured, prepared, prepared / "statistics.npz")
+    data = Data(None, None, measured, prepared)
     with pytest.raises(
         InputError,
         match=r"published for .* now measured .* copy .* to .*prepared/statistics.npz",

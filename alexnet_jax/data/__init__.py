@@ -88,17 +88,22 @@ class Data:
       test: The test or validation batches, in order.
       spec: What the data set is.
       folder: Where its prepared copy is.
-      statistics_file: Where the statistics of its training images are kept, once
-        `data.statistics` has measured them.
       division: What of the training images is `test`, where it is drawn from them.
+      beside: Where what is computed of it is kept; None for `folder`.
     """
 
     train: Split
     test: Split
     spec: DataSpec
     folder: Path
-    statistics_file: Path
     division: Division | None = None
+    beside: Path | None = None
+
+    @property
+    def statistics_file(self) -> Path:
+        """Where `data.statistics` stores what it measures of the training images."""
+        tag = Order(0, 1, None, self.division.train).tag if self.division else ""
+        return stored_path(self.beside or self.folder, tag)
 
     def close(self) -> None:
         """Stops reading ahead."""
@@ -211,8 +216,7 @@ def _create(
         measure=train.statistics,
         streamed=not in_memory,
     )
-    tag = Order(0, 1, None, division.train).tag if division else ""
-    return Data(train, test, spec, folder, stored_path(beside, tag), division)
+    return Data(train, test, spec, folder, division, beside)
 
 
 def _evaluated(builder: tfds.core.DatasetBuilder) -> str | None:
