@@ -62,6 +62,20 @@ def size_text(size: int | Sequence[int]) -> str:
     return "×".join(map(str, side_pair(size)))
 
 
+def stored_pair(data: Mapping[str, Any] | ConfigDict) -> tuple[int, int]:
+    """Returns height and width of images that are read from disk, as batches hold them.
+
+    Args:
+      data: `config.data`. If `stored_size` is not set, they have as many pixels as
+        256×256, in the proportions of `image_size`.
+    """
+    if data["stored_size"] is not None:
+        return side_pair(data["stored_size"])
+    height, width = side_pair(data["image_size"])
+    ratio = math.sqrt(height / width)
+    return max(1, round(_STORED * ratio)), max(1, round(_STORED / ratio))
+
+
 def default_config() -> ConfigDict:
     """Returns the defaults, locked: a key that is not here cannot be set.
 
@@ -95,7 +109,7 @@ def default_config() -> ConfigDict:
     config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
     config.data.val_share = config_dict.placeholder(float)  # where no part is brought
     config.data.image_size = _size(224)  # of squares, or (height, width)
-    config.data.stored_size = _size(256)  # of streamed images, as batches hold them
+    config.data.stored_size = _size(None)  # of images read from disk; see stored_pair
     config.data.fit = "crop"  # cover that size and crop, or 'warp' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
@@ -162,6 +176,7 @@ def _size(default: int | None) -> FieldReference:
     return FieldReference(default, field_type=Size)
 
 
+_STORED = 256
 # Steps and sizes are 32-bit integers on devices.
 _LIMIT = 2**31
 _MAX_SIDE = 2**14  # of an image, in pixels
@@ -204,6 +219,10 @@ _SIZE: Rule = (
     f"an integer of at least 1 and at most {_MAX_SIDE}, or a pair of them, height and "
     "width, such as '(96, 128)'",
 )
+_OPTIONAL_SIZE: Rule = (
+    lambda value: value is None or _SIZE[0](value),
+    f"{_SIZE[1]}, or not set",
+)
 _OPTIONAL_COUNT: Rule = (
     lambda value: value is None or _integer(value, 1),
     "an integer of at least 1, or not set",
@@ -232,17 +251,14 @@ _RULES: dict[str, Rule] = {
         "in (0, 1), or not set",
     ),
     "data.image_size": _SIZE,
-    "data.stored_size": _SIZE,
+    "data.stored_size": _OPTIONAL_SIZE,
     "data.fit": _one_of("crop", "warp"),
     "data.workers": (
         lambda value: _integer(value, 0),
         "an integer of at least 0",
     ),
     "data.on_broken": _one_of("fail", "skip"),
-    "augment.canvas": (
-        lambda value: value is None or _SIZE[0](value),
-        f"{_SIZE[1]}, or not set",
-    ),
+    "augment.canvas": _OPTIONAL_SIZE,
     "augment.crop": _one_of("none", "random", "random_resized"),
     "augment.color": _SHARE,
     "augment.color_epochs": _OPTIONAL_COUNT,
@@ -483,6 +499,9 @@ def _validate_canvas(config: ConfigDict) -> None:
 def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a flat config's values as JSON has them, a square's size as its side."""
     values = json.loads(json.dumps(flat))
+    if size := values.get("data.image_size"):
+        data = {"image_size": size, "stored_size": values.get("data.stored_size")}
+        values["data.stored_size"] = list(stored_pair(data))
     for key in SIZES & values.keys():
         value = values[key]
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:

@@ -31,7 +31,8 @@ Every key of the config is a flag; None says that a key is not set. The most com
                                    the data set has no part for it
   --config.data.on_broken=skip     report broken images and leave them out
   --config.data.image_size=96      side of what the network sees; '(96,128)' for
-                                   height and width; likewise data.stored_size
+                                   height and width; likewise data.stored_size, of
+                                   images read from disk (default: about 256×256)
   --config.data.scale=pixels       input normalization: author, unit, pixels, standard,
                                    caffe, torchvision
   --config.augment.canvas=256      size that images are resized to before cropping
@@ -78,7 +79,7 @@ from alexnet_jax.config import (
 )
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.output import output_may_be_lost
-from alexnet_jax.terminal.paths import expand
+from alexnet_jax.terminal.paths import expand, refuse_address
 from alexnet_jax.terminal.user_code import check_readable, load_module, named_errors
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
@@ -116,11 +117,15 @@ class _SizeParser(flags.ArgumentParser):
 class _OrNone(flags.ArgumentParser):
     """Parses `None` as a key that is not set, and all else as another parser does."""
 
-    def __init__(self, parser: flags.ArgumentParser) -> None:
-        self._parser = parser
+    def __init__(self, parser: flags.ArgumentParser, optional: bool) -> None:
+        self._parser, self._optional = parser, optional
 
     def parse(self, argument: Any) -> Any:
-        return None if argument == "None" else self._parser.parse(argument)
+        if argument != "None":
+            return self._parser.parse(argument)
+        if not self._optional:
+            raise ValueError("it must be set; leave the flag out for the config's own")
+        return None
 
 
 def _define_config(config: ConfigDict | None) -> None:
@@ -136,10 +141,11 @@ def _define_config(config: ConfigDict | None) -> None:
 
     def parse(argument: str) -> None:
         define(argument)  # the flags of keys, which are parsed after this one
-        for key in optional_keys():
+        optional = optional_keys()
+        for key in flatten_config(config):
             if (name := f"config.{key}") in flags.FLAGS:
                 one: Any = flags.FLAGS[name]
-                one.parser = _OrNone(one.parser)
+                one.parser = _OrNone(one.parser, key in optional)
 
     flag.parse = parse
 
@@ -164,6 +170,10 @@ def _parse_flags(argv: list[str]) -> list[str]:
     _define_config(config)
     try:
         rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        near = _nearest(error.flagname, list(flatten_config(config or {})))
+        hint = f". Did you mean --config.{near[0]}?" if near else ""
+        raise InputError(f"{error}{hint}") from error
     except flags.Error as error:
         raise InputError(str(error)) from error
     except (AttributeError, LookupError, TypeError, ValueError, SyntaxError) as error:
@@ -205,6 +215,7 @@ def load_config(argument: str) -> ConfigDict:
       InputError: There is no such file, its code raises, or it returns something else
         than a config with the keys of `default_config`.
     """
+    refuse_address(argument, "--config")
     path, colon, variant = argument.partition(":")
     check_readable(path, "--config", _hint(path))
     module = load_module(path, "config_config", "--config")
@@ -304,8 +315,12 @@ def main(argv: Sequence[str]) -> None:
 
     config = flags.FLAGS.config
     validate(config)
-    if _WORKDIR.value == "":
-        raise InputError("--workdir must not be empty; leave it out for runs/NAME")
+    if _WORKDIR.value in ("", "None"):
+        raise InputError(
+            f"--workdir must be a folder; got {_WORKDIR.value!r}: leave it out for "
+            "runs/NAME"
+        )
+    refuse_address(_WORKDIR.value or "", "workdir")
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
     try:
         if _SEEDS.value is None:

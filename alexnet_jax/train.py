@@ -1,6 +1,7 @@
 """The job: trains a network as a config says, in a folder of its own."""
 
 import contextlib
+import shlex
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import differences, size_text, validate
-from alexnet_jax.data import Data, create_data
+from alexnet_jax.data import Data, DataSpec, create_data
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.loop import Trainer
@@ -154,18 +155,25 @@ def _start(
         checkpoint, skipped = find_checkpoint(source, "checkpoint.init_from")
         for line in skipped:
             print(f"warning   {line}; skipped")
-        remedy = _remedy(checkpoint, folder.config)
+        remedy = _remedy(checkpoint, folder.config, data.spec.image_shape[-1])
         return trainer.start_from(load_weights(checkpoint), remedy)
     return trainer.draw()
 
 
-def _remedy(checkpoint: Path, config: ConfigDict) -> str:
-    """Returns what makes a network fit a checkpoint of another one."""
+def _remedy(checkpoint: Path, config: ConfigDict, channels: int) -> str:
+    """Returns what makes a network for so many channels fit a checkpoint of another."""
     with contextlib.suppress(InputError):  # it may have no readable config
         theirs = read_config(checkpoint.parent.parent)
+        seen = DataSpec.load(checkpoint.parent.parent).image_shape[-1]
+        if seen != channels:
+            return (
+                f"that run saw images of {seen} channels, and {config.data.name} has "
+                f"{channels}: choose a run on such images"
+            )
         keys = [
-            f"--config.{key}={old}"
+            shlex.quote(f"--config.{key}={one}")
             for key, old, _ in differences(theirs, config)
+            for one in [tuple(old) if isinstance(old, list) else old]
             if key in _SHAPING
         ]
         if keys:

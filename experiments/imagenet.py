@@ -47,6 +47,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.name = f"imagenet-{variant}"
     config.num_epochs = 90
     config.model.num_classes = 1_000
+    config.data.stored_size = 256
     config.data.name = "imagenet2012_256"
     config.augment.canvas = 256
     config.augment.crop = "random"

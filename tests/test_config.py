@@ -11,6 +11,7 @@ from alexnet_jax.config import (
     flatten_config,
     side_pair,
     size_text,
+    stored_pair,
     validate,
 )
 from alexnet_jax.errors import InputError
@@ -231,3 +232,30 @@ def test_an_integer_that_python_does_not_write_out():
     config.num_epochs = 10**5000
     with pytest.raises(InputError, match="num_epochs .*; got an integer of thousands"):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    ("stored", "image", "expected"),
+    [
+        (None, 224, (256, 256)),
+        (None, (96, 96), (256, 256)),
+        (None, (96, 128), (222, 296)),
+        (None, (1, 2**14), (2, 2**15)),
+        (256, (96, 128), (256, 256)),
+        ((64, 48), 32, (64, 48)),
+    ],
+)
+def test_the_size_of_stored_images(stored, image, expected):
+    data = default_config().data
+    data.stored_size, data.image_size = stored, image
+    assert stored_pair(data) == expected
+
+
+def test_a_stored_size_that_is_not_set_is_one_run_with_what_it_stands_for():
+    old, new = default_config(), default_config()
+    old.data.stored_size = 256
+    assert not list(differences(old, new))
+    new.data.image_size = old.data.image_size = (96, 128)
+    assert list(differences(old, new)) == [("data.stored_size", 256, [222, 296])]
+    old.data.stored_size = (222, 296)
+    assert not list(differences(old, new))

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import side_pair
+from alexnet_jax.config import stored_pair
 from alexnet_jax.data import (
     digits,
     fashion_mnist,
@@ -196,7 +196,7 @@ def _create(
             return Batches(image, label, batch_size, seed)
         count = info.splits[name].num_examples if examples is None else len(examples)
         order = Order(count, batch_size, seed, examples)
-        sides = size or side_pair(data.stored_size)
+        sides = size or stored_pair(data)
         channels = count_channels(info)
         reader = Reader(
             folder, name, order, sides, data.fit, slice(None), keys, channels

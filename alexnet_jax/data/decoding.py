@@ -216,7 +216,8 @@ def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
 
 def _from_wide(image: Image.Image, background: str, notes: list[str]) -> Image.Image:
     """Scales 16 bits, or floats in [0, 1], to 8 bits; Pillow would clip them."""
-    narrow, brightest, found_key = Image.new("L", image.size), 0.0, False
+    narrow, found_key = Image.new("L", image.size), False
+    brightest: float = 0
     white, key = 1 if image.mode == "F" else 65_535, image.info.get("transparency")
     inverted = getattr(image, "tag_v2", {}).get(_INTERPRETATION) == _WHITE_IS_ZERO
     for box in _strips(image.size):

@@ -52,6 +52,7 @@ OTHER_SUFFIXES = (
     *(".dcm", ".fits", ".fit", ".nii"),
 )
 
+HEIF_REMEDY = "pip install 'alexnet_jax[heif]'"
 _HEIF_BRANDS = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 MAX_PIXELS = 100_000_000  # of an image; Pillow's own limit is higher
@@ -77,12 +78,15 @@ def open_image(file: IO[bytes]) -> Image.Image:
     except UnidentifiedImageError:
         file.seek(0)
         start = file.read(12)
+        if start[:4] in (b"II*\0", b"MM\0*"):
+            raise OSError(
+                "it is a TIFF of a kind that is not read, such as with 64-bit floats; "
+                "save it with 8 or 16 bits"
+            ) from None
         if start[4:8] != b"ftyp" or start[8:] not in _HEIF_BRANDS:
             raise
     if "HEIF" in _MISSING:
-        raise OSError(
-            "it is HEIC, which pillow-heif reads: pip install 'alexnet_jax[heif]'"
-        )
+        raise OSError(f"it is HEIC, which pillow-heif reads: {HEIF_REMEDY}")
     importlib.import_module("pillow_heif").register_heif_opener()
     file.seek(0)
     return Image.open(file, formats=("HEIF",))

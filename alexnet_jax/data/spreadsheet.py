@@ -10,7 +10,9 @@ from alexnet_jax.data.image_files import as_utf8, open_file
 from alexnet_jax.errors import InputError
 
 _DELIMITERS = ",;\t|"
-_PARQUET = b"PAR1"  # the first bytes of such a file
+# The first bytes of such files.
+_PARQUET = b"PAR1"
+_ARCHIVES = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\xd0\xcf\x11\xe0"
 
 
 def read_cells(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, list[str]]]:
@@ -33,6 +35,8 @@ def read_cells(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, list[
     except OSError as error:
         reason = f"it cannot be read ({error.strerror or error})"
         raise fault(path, reason, "repair it, or choose another file") from error
+    if content.startswith(_ARCHIVES):
+        raise fault(path, "it is compressed, or a workbook of Excel", "save it as CSV")
     if content.startswith(_PARQUET):
         yield from enumerate(_read_parquet(path, content, wanted), start=1)
         return
@@ -44,14 +48,20 @@ def read_cells(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, list[
         raise fault(
             path, f"line {line} is not UTF-8", "give a CSV file in UTF-8, or Parquet"
         ) from error
-    first = text.lstrip().partition("\n")[0]
+    lines = io.StringIO(text, newline="")
+    skipped, first = 0, ""
+    for first in lines:
+        if first.strip() and not first.startswith("sep="):  # as Excel writes it
+            break
+        skipped += 1
+    lines.seek(lines.tell() - len(first) if first.strip() else 0)
     delimiter = max(_DELIMITERS, key=first.count)
-    number = 0
+    number = skipped
     try:
         # Strict, so that a quote that is never closed does not swallow the rest.
         for number, cells in enumerate(
-            csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True),
-            start=1,
+            csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True),
+            start=skipped + 1,
         ):
             yield number, [cell.strip() for cell in cells]
     except csv.Error as error:
@@ -76,6 +86,11 @@ def _read_parquet(
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         header = file.schema_arrow.names
         wanted = [name for name in header if name.lower() in names]
+        for name in wanted:
+            if pyarrow.types.is_nested(file.schema_arrow.field(name).type):
+                raise fault(
+                    path, f"its column {name} holds lists", "give one value in each row"
+                )
         yield [*wanted, *(name for name in header if name not in wanted)]
         rest = [""] * (len(header) - len(wanted))
         for batch in file.iter_batches(columns=wanted):

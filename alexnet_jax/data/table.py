@@ -1,19 +1,18 @@
 """A table of image files and their classes, as Kaggle hands them out."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from alexnet_jax.data.image_files import SUFFIXES
+from alexnet_jax.data.class_folders import PARTS
+from alexnet_jax.data.image_files import SUFFIXES, as_utf8
 from alexnet_jax.data.spreadsheet import fault, read_cells, row_fault
+from alexnet_jax.terminal.paths import refuse_address
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _NEEDED = "path", "label"
 
 
@@ -39,19 +38,20 @@ class Table(NamedTuple):
     Attributes:
       rows: Those of the parts that are used, in order.
       class_names: Of the training images; in the order of numbers where all are.
-      left_out: The rows of each part that is not used.
+      left_out: The rows of each part that is not used, and why.
     """
 
     rows: tuple[Row, ...]
     class_names: tuple[str, ...]
-    left_out: dict[str, int]
+    left_out: dict[str, tuple[int, str]]
 
 
 def read_table(path: Path) -> Table:
     """Reads a table with the columns `path`, `label` and, optionally, `split`.
 
     Columns may be in any order and case; others are ignored. Without `split` all rows
-    are of the training part. Of a validation and a test part the former is used.
+    are of the training part. Of a validation and a test part the former is used. A test
+    part without labels is left out.
 
     Args:
       path: A CSV file (with commas, semicolons, tabs or bars) or a Parquet file.
@@ -63,7 +63,11 @@ def read_table(path: Path) -> Table:
     counts = Counter(row.split for row in rows)
     if not counts["train"]:
         raise fault(path, "it has no row of the split train", "add training images")
-    unused = {"test"} if counts["validation"] else set()
+    unused = {}
+    if counts["validation"]:
+        unused["test"] = "the validation part is measured"
+    elif not any(row.label for row in rows if row.split == "test"):
+        unused["test"] = "they have no label"
     used = tuple(row for row in rows if row.split not in unused)
     for row in used:
         if not row.label:
@@ -77,8 +81,9 @@ def read_table(path: Path) -> Table:
                 f"label {row.label!r} is in {row.split} but in no row of train",
                 "add training images of it, or remove the row",
             )
+    left_out = {name: (counts[name], why) for name, why in unused.items()}
     return Table(
-        used, _in_order(names), {name: counts[name] for name in unused & {*counts}}
+        used, _in_order(names), {name: one for name, one in left_out.items() if one[0]}
     )
 
 
@@ -88,10 +93,9 @@ def locate(path: Path, row: Row) -> Path:
 
 
 def _in_order(names: set[str]) -> tuple[str, ...]:
-    try:
+    if all(map(_NUMBER.fullmatch, names)):
         return tuple(sorted(names, key=lambda name: (float(name), name)))
-    except ValueError:
-        return tuple(sorted(names))
+    return tuple(sorted(names))
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -112,18 +116,26 @@ def _rows(path: Path) -> Iterator[Row]:
             )
         values = {name: cells[place] for name, place in places.items()}
         split = values.get("split", "train")
-        if split.lower() not in _SPLITS:
+        if split.lower() not in PARTS:
             raise row_fault(
                 path,
                 number,
                 f"split is {split[:40]!r}",
-                f"it must be one of {', '.join(_SPLITS)}",
+                f"it must be one of {', '.join(PARTS)}",
             )
-        row = Row(number, values["path"], values["label"], _SPLITS[split.lower()])
+        row = Row(number, values["path"], values["label"], PARTS[split.lower()])
         if not row.path:
             raise row_fault(path, number, "path is empty", "fill it in")
+        refuse_address(row.path, f"data.manual_dir: {as_utf8(path)}, row {number}")
         if "\0" in row.path:
             raise row_fault(path, number, "path holds a null byte", "correct it")
+        if "\\" in row.path and not os.path.exists(locate(path, row)):
+            raise row_fault(
+                path,
+                number,
+                f"path {row.path[:100]!r} has backslashes",
+                "write / between folders",
+            )
         if not row.path.lower().endswith(SUFFIXES):
             raise row_fault(
                 path,

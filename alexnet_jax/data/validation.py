@@ -60,9 +60,13 @@ class Division:
     def text(self) -> str:
         """The content of `split.csv`: place, name, class and part of each image."""
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("index", "file", "label", "split"))
         names = self.names or ("",) * len(self.labels)
+        # What is not quoted would end a row.
+        quoted = any("\r" in name for name in names)
+        writer = csv.writer(file, lineterminator="\n")
+        if quoted:
+            writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writerow(("index", "file", "label", "split"))
         parts = np.where(self.is_validation, "validation", "train")
         rows = zip(names, self.labels.tolist(), parts.tolist(), strict=True)
         for index, (name, label, part) in enumerate(rows):

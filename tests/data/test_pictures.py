@@ -142,6 +142,8 @@ def test_what_is_no_picture(shirt, tmp_path, monkeypatch):
     (tmp_path / "text.png").write_text("no picture")
     refused("text.png", "is not a picture that Pillow can read")
     (tmp_path / "empty.png").touch()
+    (tmp_path / "wide.tif").write_bytes(b"II*\0" + 99 * b"\0")
+    refused("wide.tif", "it is a TIFF of a kind that is not read, such as with 64-bit")
     refused("empty.png", "is not a picture that Pillow can read")
     refused("gone.png", "cannot be read .No such file or directory")
     whole = save(tmp_path / "cut.jpg", np.kron(shirt, np.ones((9, 9), np.uint8)))

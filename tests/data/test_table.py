@@ -149,6 +149,47 @@ def test_parquet(kind, folder):
     data.close()
 
 
+def test_labels_that_only_look_like_numbers(folder):
+    """`float` reads them, and NaN has no place in an order."""
+    lines = [(f"images/{index}.jpg", label) for index, label in enumerate(
+        ["10", "1", "2", "nan", "3", "NaN", "4", "inf", "1_0", "5"])]  # fmt: skip
+    table = read_table(write(folder, lines))
+    assert table.class_names == tuple(sorted(label for _, label in lines))
+    lines = [(path, label) for path, label in lines if label.isdigit()] + [
+        ("images/10.jpg", "-1.5")
+    ]
+    names = ("-1.5", "1", "2", "3", "4", "5", "10")
+    assert read_table(write(folder, lines)).class_names == names
+
+
+def test_a_test_part_without_labels(folder, capsys):
+    lines = rows(split=lambda index: "train" if index < 9 else "test")
+    lines[9:] = [(path, "", split) for path, _, split in lines[9:]]
+    data = load(write(folder, lines, "path,label,split"), val_share=0.25)
+    assert data.train.num_examples + data.test.num_examples == 9
+    data.close()
+    line = "note      3 rows of the split test are left out: they have no label"
+    assert line in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    "header", ["sep=;\npath;label", "\n\npath;label", "sep=;\r\n\r\npath;label"]
+)
+def test_what_stands_before_the_header(header, folder):
+    table = read_table(write(folder, rows(), header))
+    first = table.rows[0]
+    assert (first.number, first.path) == (header.count("\n") + 2, "images/0.jpg")
+
+
+def test_a_space_before_a_quote(folder):
+    lines = [(path, f' "{label}, cat"') for path, label in rows()]
+    assert read_table(write(folder, lines)).class_names == (
+        "0, cat",
+        "1, cat",
+        "2, cat",
+    )
+
+
 def change(number, path="images/3.jpg", label="0"):
     def lines():
         found = rows()
@@ -168,6 +209,11 @@ FAULTS = {
     "more columns": (lambda: [*rows()[:3], ("a", "b", "c")], "row 5: it has 3 columns"),
     "fewer columns": (lambda: [*rows()[:3], ("a",)], "row 5: it has 1 columns, the"),
     "open quote": (lambda: [*rows()[:3], ('"a', "b")], "row 5: unexpected end of data"),
+    "address": (change(5, "gs://b/1.jpg"), "row 5: 'gs://b/1.jpg' is an address; only"),
+    "backslash": (
+        change(5, "images\\3.jpg"),
+        "has backslashes; write / between fol",
+    ),
     "no rows": (list, "it has no row of the split train"),
 }
 
@@ -230,7 +276,7 @@ def test_files_that_are_no_tables(folder):
         assert "\n" not in str(error.value)
     columns = {"path": [{"bytes": b"a"}], "label": [1]}
     parquet.write_table(pyarrow.table(columns), path)
-    with pytest.raises(InputError, match="row 2: path .* is of no image"):
+    with pytest.raises(InputError, match="its column path holds lists; give one"):
         load(path, val_share=0.2)
 
 

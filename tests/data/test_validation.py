@@ -138,14 +138,14 @@ def test_shares_that_are_none(value):
 
 
 def test_classes_called_train_and_test(tmp_path):
-    for label in ("train", "test", "val"):
+    for label in ("train", "test", "val", "plane"):
         (tmp_path / "zoo" / label).mkdir(parents=True)
         for index in range(3):
             path = tmp_path / "zoo" / label / f"{index}.jpg"
             path.write_bytes(picture(index))
     data = load(tmp_path / "zoo", tmp_path / "data")
-    assert data.spec.class_names == ("test", "train", "val")
-    assert (data.train.num_examples, data.test.num_examples) == (6, 3)
+    assert data.spec.class_names == ("plane", "test", "train", "val")
+    assert (data.train.num_examples, data.test.num_examples) == (8, 4)
 
 
 @pytest.mark.parametrize("layout", ["one class", "val alone", "files"])
@@ -175,8 +175,11 @@ def test_one_image_each(tmp_path):
 def test_files_that_are_left_out_are_counted(flat, tmp_path, capsys):
     for name in ("a.SVG", "b.svg", "c.psd", "notes.txt", ".hidden.svg"):
         (flat / "cat" / name).write_bytes(b"?")
+    (flat / "stray.png").write_bytes(picture(1, kind="PNG"))
     load(flat, tmp_path / "data")
-    line = "note      3 files left out, which cannot be read: .svg (2), .psd (1)"
+    line = (
+        "note      4 files left out: .svg (2), beside the class folders (1), .psd (1)"
+    )
     assert line in capsys.readouterr().err.splitlines()
 
 

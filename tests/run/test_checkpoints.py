@@ -1,5 +1,6 @@
 """Checkpoints on bad days: damage, full disks, other models, two runs at once."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,6 +18,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from alexnet_jax import models
+from alexnet_jax.data import DataSpec
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.reporting.text import checkpoints_text
 from alexnet_jax.run.checkpoints import Checkpoints
@@ -176,6 +179,19 @@ class TestInitFrom:
             train_and_evaluate(config, tmp_path / "new")
         remedy = "set --config.model.num_classes=10, as that run did, or choose another"
         assert remedy in str(error.value) and "workdir" not in str(error.value)
+
+    def test_of_other_images(self, run, config, tmp_path):
+        """Which no setting of the network mends."""
+        only = tmp_path / "old" / "checkpoints" / "8"
+        shutil.copytree(run / "checkpoints" / "8", only)
+        shutil.copy(run / "config.json", tmp_path / "old")
+        spec = DataSpec.load(run)
+        color = Statistics(np.ones((2, 2, 3)), *np.ones((3, 3)), np.eye(3))
+        spec = dataclasses.replace(spec, image_shape=(8, 8, 3), measure=lambda: color)
+        spec.save(tmp_path / "old")
+        config.checkpoint.init_from, config.model.num_classes = str(only), 11
+        with pytest.raises(InputError, match="saw images of 3 channels, and digits "):
+            train_and_evaluate(config, tmp_path / "new")
 
     def test_without_its_config_the_remedy_is_general(self, run, config, tmp_path):
         copy = shutil.copytree(

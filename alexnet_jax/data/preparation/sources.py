@@ -1,6 +1,7 @@
 """The image files that a data set is prepared from, in TFDS's order."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ class ImageFile(NamedTuple):
       path: The file to read.
       offset: Where the image starts in that file.
       size: In bytes.
-      mtime_ns: When the file was last changed, in ns since 1970; 0 for one in a tar,
-        whose preparation takes hours and is continued with another copy, too.
+      mtime_ns: When the file was last changed, in ns since 1970; None for one in a
+        tar, whose preparation takes hours and is continued with another copy, too.
     """
 
     name: str
@@ -54,7 +55,14 @@ class ImageFile(NamedTuple):
     path: str
     offset: int
     size: int
-    mtime_ns: int = 0
+    mtime_ns: int | None = None
+
+    @classmethod
+    def of(
+        cls, name: str, label: str, path: Path, found: os.stat_result
+    ) -> "ImageFile":
+        """Returns a file that was found on the disk."""
+        return cls(name, label, str(path), 0, found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class Files:
     def digest(self) -> str:
         digest = hashlib.sha256()
         for file in self.files:
-            known = f"\0{file.mtime_ns}" if file.mtime_ns else ""
+            known = "" if file.mtime_ns is None else f"\0{file.mtime_ns}"
             line = f"{file.name}\0{file.label}\0{file.size}{known}\n"
             digest.update(line.encode())
         return digest.hexdigest()
