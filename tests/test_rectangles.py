@@ -1,5 +1,6 @@
 """Images that are higher than wide, or wider: a run, and all that reads it."""
 
+import contextlib
 import json
 import shutil
 
@@ -11,7 +12,9 @@ from PIL import Image
 
 from alexnet_jax import evaluate, predict, report
 from alexnet_jax.config import side_pair
+from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
+from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.train import train_and_evaluate
@@ -202,3 +205,24 @@ def test_what_is_too_narrow_is_named(config, tmp_path, size):
     expected = f"^image_size {height}×{width} is too small for LeNet5?: layer "
     with pytest.raises(InputError, match=expected):
         train_and_evaluate(config, tmp_path)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (48, 48)])
+def test_a_disk_in_a_file_stays_round(size, config, tmp_path):
+    """From photographs of 4:3 to what the network sees, with the size alone set."""
+    down, across = np.ogrid[-150:150, -200:200]
+    disk = np.where(down**2 + across**2 < 100**2, 255, 0).astype(np.uint8)
+    for place in ("train/a", "train/b", "val/a", "val/b"):
+        (tmp_path / "zoo" / place).mkdir(parents=True)
+        Image.fromarray(disk).save(tmp_path / "zoo" / place / "0.png")
+    config.data.name, config.data.manual_dir = "image_folder", str(tmp_path / "zoo")
+    config.data.data_dir, config.data.image_size = str(tmp_path / "data"), size
+    with contextlib.closing(
+        create_data(config.data, batch_size=2, eval_batch_size=2, seed=0)
+    ) as data:
+        pipeline = create_pipeline("unit", data.train.statistics, size)
+        seen = np.asarray(pipeline(jnp.asarray(data.train.batch(0)["image"])))
+    assert seen.shape == (2, *size, 3)
+    inside = seen[0, :, :, 0] > 0.5
+    height, width = inside.any(1).sum(), inside.any(0).sum()
+    assert abs(height - width) <= 1 and height > 25
