@@ -176,7 +176,7 @@ def test_ten_views_of_a_run_with_and_without_a_canvas(trained, tmp_path, canvas)
     )
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_every_layout_of_devices_takes_rectangles(config, tmp_path):
     """One device, pmap on four, two towers, and two pairs of towers."""
     config.model.name, config.model.width = "alexnet_2012", 1 / 8
