@@ -9,6 +9,7 @@ import pytest
 
 from alexnet_jax.config import default_config
 from alexnet_jax.data import create_data, prepare
+from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
 
 BUILDER = """
@@ -150,6 +151,100 @@ def test_images_of_any_size_are_streamed(write_module, tmp_path):
     data = load(tmp_path / "data", f"{module}:my_builder")
     assert data.train.batch(0)["image"].shape == (4, 8, 8, 3)
     data.close()
+
+
+PICTURES = """
+import io
+from pathlib import Path
+
+def of(color, mode, shape=(6, 6)):
+    pixels = np.full((*shape, *np.shape(color)), color, "uint16" if mode else "uint8")
+    return Image.fromarray(pixels)
+
+def turned(kind, **options):
+    pixels = np.zeros((6, 6, 3), np.uint8)
+    pixels[:3] = 250
+    picture = Image.fromarray(pixels)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    return picture, dict(exif=exif, **options)
+
+def pictures():
+    yield "wide.png", of(20000, "I;16"), {}
+    yield "clear.png", of((100, 100, 100, 0), ""), {}
+    yield "half.png", of((0, 100, 200, 128), ""), {}
+    yield "gray.png", of(77, ""), {}
+    yield "palette.png", of((200, 30, 30), "").quantize(4), {}
+    yield "key.png", of((200, 30, 30), "").quantize(4), {"transparency": 0}
+    yield "cmyk.jpg", of((20, 30, 40), "").convert("CMYK"), {"quality": 95}
+    yield "float.tiff", Image.fromarray(np.full((6, 6), 0.5, np.float32)), {}
+    yield "turned.jpg", *turned("jpg", quality=95)
+    yield "turned.png", *turned("png")
+
+def _examples(self, count):
+    for index, (name, picture, options) in enumerate(pictures()):
+        picture.save(name, **options)
+        image = name
+        if FORM == "bytes":
+            image = io.BytesIO(Path(name).read_bytes())
+        elif FORM == "image":
+            image = Image.open(io.BytesIO(Path(name).read_bytes()))
+        yield index, {"image": image, "label": index % 2}
+
+MyBuilder._generate_examples = _examples
+"""
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "image"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_are_trained_on_as_they_are_predicted(
+    form, channels, write_module, tmp_path
+):
+    text = f"{BUILDER}\nFORM = {form!r}\n{PICTURES}"
+    module = write_module(text, shape=(6, 6, channels))
+    data = load(tmp_path / "data", f"{module}:MyBuilder")
+    assert data.spec.image_shape == (6, 6, 1 if channels == 1 else 3)
+    trained = {image.tobytes() for image in data.train.image}
+    names = [name for name, *_ in vars(sys.modules[module])["pictures"]()]
+    assert len(names) == len(data.train.image) == 10
+    for name in names:
+        assert read_picture(Path(name), data.spec).image.tobytes() in trained, name
+
+
+def test_transparent_arrays_are_laid_on_white(write_module, tmp_path):
+    text = BUILDER.replace("np.full(SIDES, index", "np.full(SIDES, (9, 9, 9, index)")
+    data = load(tmp_path / "data", f"{write_module(text, (6, 5, 4))}:MyBuilder")
+    assert {*data.train.image.reshape(-1).tolist()} == {*range(244, 256)}
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "image"])
+def test_the_size_is_that_of_the_upright_picture(form, write_module, tmp_path):
+    text = f"{BUILDER}\nFORM = {form!r}\n{PICTURES}"
+    text = text.replace("np.zeros((6, 6, 3)", "np.zeros((6, 4, 3)")
+    text = text.replace(
+        "def pictures():\n",
+        """def pictures():
+    yield "turned.jpg", *turned("jpg")
+    yield "turned.tiff", *turned("tiff")
+    return
+""",
+    )
+    data = load(tmp_path / "a", f"{write_module(text, (4, 6, 3))}:MyBuilder")
+    assert data.train.image.shape == (2, 4, 6, 3)
+    with pytest.raises(InputError, match="height 4 and width 6, where the features"):
+        load(tmp_path / "b", f"{write_module(text, (6, 4, 3))}:MyBuilder")
+
+
+def test_a_broken_picture_is_named_before_it_is_stored(write_module, tmp_path):
+    text = BUILDER.replace(
+        "image = np.full(SIDES, index, np.uint8)",
+        """image = "x.png"
+            Image.effect_noise((5, 6), 99).save(image)
+            import os
+            os.truncate(image, 60)""",
+    )
+    with pytest.raises(InputError, match=r"cannot be encoded \(.*truncated"):
+        load(tmp_path / "data", f"{write_module(text)}:MyBuilder")
 
 
 def test_a_validation_part_is_drawn(write_module, tmp_path):
