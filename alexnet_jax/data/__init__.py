@@ -177,7 +177,7 @@ def _create(
     keys, size = find_keys(info), fixed_shape(info)
     # What is computed of it, and kept.
     beside = folder
-    if data.name.startswith(tfds_sets.PREFIX):
+    if data.name.startswith(tfds_sets.PREFIX) or tfds_sets.is_of_tfds(builder):
         beside = tfds_sets.kept_folder(builder, data_dir)
     evaluated, division = _evaluated(builder), None
     if evaluated is None:

@@ -89,6 +89,11 @@ def list_names() -> list[str]:
     return tfds.list_builders(with_community_datasets=False)
 
 
+def is_of_tfds(builder: tfds.core.DatasetBuilder) -> bool:
+    """Whether a builder is one of TFDS's own, or reads what such a one prepared."""
+    return builder.__module__.startswith("tensorflow_datasets.")
+
+
 def kept_folder(builder: tfds.core.DatasetBuilder, data_dir: Path) -> Path:
     """Returns where what is computed of a copy is kept: not in TFDS's own folder.
 

@@ -1,5 +1,6 @@
 """Builders of one's own, by an import path."""
 
+import contextlib
 import sys
 import textwrap
 from pathlib import Path
@@ -11,6 +12,9 @@ from alexnet_jax.config import default_config
 from alexnet_jax.data import create_data, prepare
 from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
+from tests.tfds_copies import write_copy
+
+MNIST = "tensorflow_datasets.image_classification.mnist"
 
 BUILDER = """
 import numpy as np
@@ -285,7 +289,23 @@ FAULTS = {
     ),
     "dtype": (bad("index, np.uint8", "index, np.float32"), "dtype float32; an array "),
     "size": (bad("np.full(SIDES", "np.full((9, 9, 1)"), "height 9 and width 9, where"),
-    "label": (bad('"label": index % 2', '"label": "cow"'), "cow"),
+    "label": (bad('"label": index % 2', '"label": "cow"'), "no class 'cow'; the 2 cla"),
+    "number": (
+        bad('"label": index % 2', '"label": 2'),
+        "no class '2'; the 2 classes are",
+    ),
+    "no label": (
+        bad(', "label": index % 2', ""),
+        "an example has no feature 'label'; ",
+    ),
+    "more": (bad("index % 2}", 'index % 2, "x": 1}'), "has 'x', which is none; the fe"),
+    "no dict": (
+        bad("yield index, {", "yield {"),
+        "train yields dict; examples must be",
+    ),
+    "key": (bad("yield index,", "yield index // 2,"), "of train share the key 0"),
+    "text key": (bad("yield index,", "yield 'a',"), "of train share the key 'a'"),
+    "nothing": (bad('"train": examples(12)', '"train": None'), "of train are None"),
     "features": (bad('"label": tfds', '"kind": tfds.features.Text(), "lab": tfds'), ""),
     "no train": (
         bad('"train": exam', '"all_of_it": exam'),
@@ -321,6 +341,72 @@ def test_other_features_than_the_prepared_ones(write_module, tmp_path):
     changed = write_module(shape=(7, 5, 1))
     with pytest.raises(InputError, match="other features .* give it another VERSION"):
         load(tmp_path / "data", f"{changed}:MyBuilder")
+
+
+def test_other_class_names_than_the_prepared_ones(write_module, tmp_path):
+    name = write_module()
+    load(tmp_path / "data", f"{name}:MyBuilder")
+    for names in ('["dog", "cat"]', '["cat", "cow"]'):
+        del sys.modules[name]
+        write_module(BUILDER.replace('["cat", "dog"]', names), name=name)
+        for builder in ("MyBuilder", "my_builder"):
+            with pytest.raises(InputError, match="other features .* another VERSION"):
+                load(tmp_path / "data", f"{name}:{builder}")
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+@pytest.mark.parametrize("damage", ["", "record", "shard", "info", "features"])
+@pytest.mark.parametrize("builder", ["Mnist", "my_builder"])
+def test_a_copy_of_another_builder_is_left(builder, damage, write_module, tmp_path):
+    """Also one of the same features and classes."""
+    folder = write_copy(tmp_path, "mnist", (6, 5, 1), classes=["cat", "dog"])
+    if damage == "info":
+        (folder / "dataset_info.json").write_text("{")
+    elif damage == "features":
+        (folder / "features.json").unlink()
+    elif damage:
+        (shard,) = folder.glob("mnist-train*")
+        shard.write_bytes(shard.read_bytes()[:-100] if damage == "record" else b"")
+    before = stamps(tmp_path / "mnist")
+    text = BUILDER.replace("MyBuilder", "Mnist").replace("1.2.3", "1.0.0")
+    with pytest.raises(
+        InputError, match=r"prepared by another builder, .* VERSION or "
+    ):
+        load(tmp_path, f"{write_module(text)}:{builder}")
+    assert stamps(tmp_path / "mnist") == before
+
+
+def test_a_copy_that_tfds_prepared_of_the_same_class(write_module, tmp_path):
+    text = BUILDER.replace("np.full(SIDES, ", "Image.new('L', SIDES[1::-1], ")
+    name = write_module(text.replace("index, np.uint8)", "index)"))
+    load(tmp_path / "other", f"{name}:my_builder")
+    cls = sys.modules[name].MyBuilder
+    cls(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    before = stamps(tmp_path / "my_builder")
+    assert load(tmp_path, f"{name}:MyBuilder").train.num_examples == 12
+    assert {*before} < {*stamps(tmp_path / "my_builder")}  # a decoded copy
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_builder_of_tfds_in_a_function(damage, write_module, tmp_path):
+    folder = Path(write_copy(tmp_path, "mnist", (6, 5, 1)))
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("tests.tfds_copies", MNIST))
+    if damage:
+        (folder / "features.json").unlink()
+    before = stamps(folder)
+    text = f"""
+    import tensorflow_datasets as tfds
+    def mnist(data_dir):
+        return tfds.builder_from_directory(r"{folder}")
+    """
+    name = f"{write_module(text)}:mnist"
+    with pytest.raises(InputError) if damage else contextlib.nullcontext():
+        assert load(tmp_path, name).train.num_examples == 40
+    assert stamps(folder) == before
 
 
 def test_a_name_that_tfds_has_too(write_module, tmp_path):
