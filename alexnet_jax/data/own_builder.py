@@ -95,10 +95,15 @@ def load(data_dir: Path, name: str, data: ConfigDict) -> tfds.core.DatasetBuilde
     return builder
 
 
-def _described(builder: tfds.core.DatasetBuilder) -> tuple[Any, ...]:
-    """Returns the features of a builder with the names of classes, which TFDS hides."""
+def _described(builder: tfds.core.DatasetBuilder) -> tuple[str, dict[str, list[str]]]:
+    """Returns the features of a builder, and the names of classes, which they hide."""
     features = builder.info.features
-    return str(features), [getattr(one, "names", None) for one in features.values()]
+    names = {
+        key: [name.strip() for name in one.names]  # as TFDS stores them
+        for key, one in features.items()
+        if isinstance(one, tfds.features.ClassLabel)
+    }
+    return str(features), names
 
 
 def _check_maker(folder: Path, made: Any, name: str) -> None:
@@ -125,6 +130,14 @@ def _check_maker(folder: Path, made: Any, name: str) -> None:
 def _import(name: str) -> tuple[ModuleType, Any]:
     """Imports a module, also one in the current folder, and finds the builder in it."""
     path, _, attribute = name.partition(":")
+    for wrong, right in (
+        (path == "tfds", f"tfds/{attribute}"),
+        (path.endswith(".py"), f"{path[:-3]}:{attribute}"),
+    ):
+        if wrong:
+            raise InputError(
+                f"data.name: there is no module {path!r}; did you mean {right}?"
+            )
     if os.getcwd() not in sys.path and "" not in sys.path:  # as `python -m` has it
         sys.path.append(os.getcwd())
     try:

@@ -336,11 +336,24 @@ def test_no_such_module(tmp_path, error_line):
         assert f"there is no module {name[:-2]!r} for {name!r}" in line
 
 
+def test_the_name_of_a_file(write_module, tmp_path):
+    name = write_module("1 / 0")
+    with pytest.raises(InputError, match=f"did you mean {name}:MyBuilder"):
+        load(tmp_path, f"{name}.py:MyBuilder")
+
+
 def test_other_features_than_the_prepared_ones(write_module, tmp_path):
     load(tmp_path / "data", f"{write_module()}:MyBuilder")
     changed = write_module(shape=(7, 5, 1))
     with pytest.raises(InputError, match="other features .* give it another VERSION"):
         load(tmp_path / "data", f"{changed}:MyBuilder")
+
+
+def test_names_with_spaces(write_module, tmp_path):
+    text = BUILDER.replace('["cat", "dog"]', '[" cat", "wild dog "]')
+    name = f"{write_module(text)}:MyBuilder"
+    for _ in range(2):
+        assert load(tmp_path, name).train.num_examples == 12
 
 
 def test_other_class_names_than_the_prepared_ones(write_module, tmp_path):

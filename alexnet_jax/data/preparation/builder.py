@@ -3,10 +3,11 @@
 import contextlib
 import io
 import json
+import logging
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -172,12 +173,27 @@ def prepare(
         flush=True,
     )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS repeats it
+        with quiet():  # TFDS repeats it
             builder.download_and_prepare(download_config=config)
     except (requests.exceptions.RequestException, InputError):  # not of the disk
         raise
     except (OSError, RuntimeError) as error:  # array_record raises the latter
         raise unwritable(folder, error) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps TFDS and its downloads from printing; what fails they also raise."""
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def decode(
