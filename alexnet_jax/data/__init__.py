@@ -177,7 +177,7 @@ def _create(
     keys, size = find_keys(info), fixed_shape(info)
     # What is computed of it, and kept.
     beside = folder
-    if data.name.startswith(tfds_sets.PREFIX):
+    if data.name.startswith(tfds_sets.PREFIX) or tfds_sets.is_of_tfds(builder):
         beside = tfds_sets.kept_folder(builder, data_dir)
     evaluated, division = _evaluated(builder), None
     if evaluated is None:
@@ -282,7 +282,16 @@ def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
             f"data.name: {builder.info.full_name} has no training images; its splits "
             f"are {', '.join(splits)}"
         )
-    check_share(builder.info.full_name, filled, data.val_share)
+    try:
+        check_share(builder.info.full_name, filled, data.val_share)
+    except InputError as error:
+        others = [split for split in filled if split not in ("train", *EVALUATED)]
+        if not others or {*EVALUATED} & {*filled}:
+            raise
+        raise InputError(
+            f"{error}; of its other splits, {', '.join(others)}, none is called test "
+            "or validation"
+        ) from error
     return builder
 
 

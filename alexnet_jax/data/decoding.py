@@ -90,9 +90,22 @@ def read_pixels(
       BrokenImage: It cannot be decoded, is in another format, has more than
         `MAX_PIXELS`, or pixels of unknown range.
     """
+    with broken_images():
+        return flatten(_load(file, least), background)
+
+
+def flatten(image: Image.Image, background: str = "white") -> Pixels:
+    """Converts an upright image in memory as `read_pixels` does one of a file.
+
+    Args:
+      image: Of any mode.
+      background: Color of transparent parts, `white` or `black`.
+
+    Raises:
+      BrokenImage: It has pixels of unknown range.
+    """
     notes: list[str] = []
     with broken_images():
-        image = _load(file, least)
         if image.mode in _WIDE:
             image = _from_wide(image, background, notes)
         elif image.has_transparency_data:
@@ -167,6 +180,13 @@ def _load(file: IO[bytes], least: tuple[int, int] | None) -> Image.Image:
     if image.format == "PNG" and "transparency" in image.info:
         raw_mode, key = tile[0][3] if tile else None, image.info["transparency"]
         image.info["transparency"] = _as_decoded(key, image.mode, raw_mode)
+    return image.transpose(_TURNS[orientation]) if orientation > 1 else image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turns an image in memory as EXIF's orientation, which it still has, says."""
+    image.load()  # which turns TIFF
+    orientation = _orientation(image)
     return image.transpose(_TURNS[orientation]) if orientation > 1 else image
 
 

@@ -2,15 +2,15 @@
 
 import contextlib
 import difflib
-import functools
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
+from alexnet_jax.atomic import read_regular
+from alexnet_jax.data.own_examples import line_errors, named_examples
 from alexnet_jax.data.preparation.builder import (
     keep_other_format,
     prepare,
@@ -25,12 +27,13 @@ from alexnet_jax.data.preparation.builder import (
 )
 from alexnet_jax.data.preparation.damage import INFO_FILE
 from alexnet_jax.data.preparation.keys import find_keys
-from alexnet_jax.data.preparation.prepared import open_prepared
+from alexnet_jax.data.preparation.prepared import Access, accessed, open_prepared
+from alexnet_jax.data.tfds_sets import is_of_tfds, list_names, not_replaced
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
-from alexnet_jax.terminal.user_code import named_errors
 
 FORM = "MODULE:BUILDER"
+_NOWHERE = Path("/nowhere")
 _NAME = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 
 
@@ -58,29 +61,33 @@ def load(data_dir: Path, name: str, data: ConfigDict) -> tfds.core.DatasetBuilde
     module, target = _import(name)
     create = _creator(target, name, module, data)
     if isinstance(target, type):
-        place = _place(create)
+        made = create(_NOWHERE)
+        place = Path(made.data_path).relative_to(_NOWHERE)
         data_dir = keep_other_format(data_dir, place)
         folder = data_dir / place
     else:
-        folder = _folder(create, data_dir)
+        folder, made = _call_once(create, data_dir)
         if os.path.lexists(folder) and stored_format(folder) != "array_record":
             raise InputError(
                 f"data.name: {folder}, of {name}, holds {stored_format(folder)} files, "
                 "which need TensorFlow; choose another data.data_dir"
             )
+    _check_maker(folder, made, name)
 
     def write(builder: Any) -> None:
         find_keys(builder.info)  # before anything is prepared
         builder.info.set_file_format("array_record", override=True)
-        _name_failures(builder, _file(builder, module))
         files = expand(data.manual_dir, "data.manual_dir") if data.manual_dir else None
-        path = _file(builder, module)
-        with _named_errors(path), _encoding_errors(path):
+        with named_examples(builder, _file(builder, module)):
             prepare(builder, files, check_downloads=False)
 
-    builder = open_prepared(folder, lambda: create(data_dir), write, has_test=False)
+    with contextlib.ExitStack() as stack:
+        if is_of_tfds(made) and folder.exists():  # a copy that is not ours to replace
+            stack.enter_context(not_replaced())
+            stack.enter_context(accessed(Access(may_write=False)))
+        builder = open_prepared(folder, lambda: create(data_dir), write, has_test=False)
     stored = tfds.builder_from_directory(builder.data_path)
-    if str(stored.info.features) != str(builder.info.features):
+    if _described(stored) != _described(builder):
         raise InputError(
             f"data.name: {builder.data_path} was prepared with other features than "
             f"{name} has now; give it another VERSION, or delete that folder"
@@ -88,14 +95,54 @@ def load(data_dir: Path, name: str, data: ConfigDict) -> tfds.core.DatasetBuilde
     return builder
 
 
+def _described(builder: tfds.core.DatasetBuilder) -> tuple[str, dict[str, list[str]]]:
+    """Returns the features of a builder, and the names of classes, which they hide."""
+    features = builder.info.features
+    names = {
+        key: [name.strip() for name in one.names]  # as TFDS stores them
+        for key, one in features.items()
+        if isinstance(one, tfds.features.ClassLabel)
+    }
+    return str(features), names
+
+
+def _check_maker(folder: Path, made: Any, name: str) -> None:
+    """Checks that a prepared copy, if there is one, is of this builder.
+
+    Raises:
+      InputError: Another builder of the same name and version has prepared it.
+    """
+    if not os.path.lexists(folder):
+        return
+    maker = None
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # damaged
+        maker = json.loads(read_regular(folder / INFO_FILE))["moduleName"]
+    if maker == made.__module__ or (maker is None and made.name not in list_names()):
+        return
+    whose = f"of {maker}" if maker else "maybe of TFDS"
+    raise InputError(
+        f"data.name: {folder} was prepared by another builder, {whose}, maybe with "
+        f"other features than {name} has; give it another VERSION or another name, or "
+        "choose another data.data_dir"
+    )
+
+
 def _import(name: str) -> tuple[ModuleType, Any]:
     """Imports a module, also one in the current folder, and finds the builder in it."""
     path, _, attribute = name.partition(":")
+    for wrong, right in (
+        (path == "tfds", f"tfds/{attribute}"),
+        (path.endswith(".py"), f"{path[:-3]}:{attribute}"),
+    ):
+        if wrong:
+            raise InputError(
+                f"data.name: there is no module {path!r}; did you mean {right}?"
+            )
     if os.getcwd() not in sys.path and "" not in sys.path:  # as `python -m` has it
         sys.path.append(os.getcwd())
     try:
         importlib.invalidate_caches()
-        with _named_errors(path.partition(".")[0]):
+        with line_errors(path.partition(".")[0]):
             spec = importlib.util.find_spec(path)
     except InputError as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
@@ -107,7 +154,7 @@ def _import(name: str) -> tuple[ModuleType, Any]:
             f"nor in the current folder, {os.getcwd()}"
         )
     # A name that TFDS has, too, is no fault.
-    with _named_errors(spec.origin or path), tfds.core.registered.skip_registration():
+    with line_errors(spec.origin or path), tfds.core.registered.skip_registration():
         module = importlib.import_module(path)
     found = getattr(module, attribute, None)
     if found is None:
@@ -150,11 +197,11 @@ def _creator(
         if isinstance(target, type):
             if not issubclass(target, tfds.core.DatasetBuilder):
                 raise _no_builder(name, target)
-            with _named_errors(_file(target, module)):
+            with line_errors(_file(target, module)):
                 return target(data_dir=data_dir, file_format="array_record")
         found = _call(target, name, data_dir, data)
         if isinstance(found, type) and issubclass(found, tfds.core.DatasetBuilder):
-            with _named_errors(_file(found, module)):
+            with line_errors(_file(found, module)):
                 found = found(data_dir=data_dir, file_format="array_record")
         if not isinstance(found, tfds.core.DatasetBuilder):
             raise _no_builder(name, found)
@@ -191,23 +238,18 @@ def _call(target: Any, name: str, data_dir: Path, data: ConfigDict) -> Any:
             f"takes {', '.join(needed)}"
         )
     code = getattr(inspect.unwrap(target), "__code__", None)
-    with _named_errors(code.co_filename if code else name):
+    with line_errors(code.co_filename if code else name):
         return target(*first, **given)
 
 
-def _place(create: Callable[[Path], Any]) -> Path:
-    """Returns where a class keeps its data set, below the folder of all."""
-    nowhere = Path("/nowhere")
-    return Path(create(nowhere).data_path).relative_to(nowhere)
-
-
-def _folder(create: Callable[[Path], Any], data_dir: Path) -> Path:
-    """Returns where the builder of a function keeps its data set.
+def _call_once(create: Callable[[Path], Any], data_dir: Path) -> tuple[Path, Any]:
+    """Returns where the builder of a function keeps its data set, and the builder.
 
     The function is called once: it may prepare the data set, too.
     """
     try:
-        return Path(create(data_dir).data_path)
+        made = create(data_dir)
+        return Path(made.data_path), made
     except InputError as error:
         cause = error.__cause__
         # A builder cannot be made of a damaged copy: it is found where it failed.
@@ -216,7 +258,7 @@ def _folder(create: Callable[[Path], Any], data_dir: Path) -> Path:
             if isinstance(one, tfds.core.DatasetBuilder):
                 folder = Path(getattr(one, "_data_dir", ""))
                 if (folder / INFO_FILE).exists():
-                    return folder
+                    return folder, one
         raise
 
 
@@ -224,65 +266,3 @@ def _file(builder: Any, module: ModuleType) -> str:
     """Returns the file of the code of a builder or its class."""
     name = builder.__module__  # of a class as of its instances
     return getattr(sys.modules.get(name, module), "__file__", None) or name
-
-
-def _name_failures(builder: Any, path: str) -> None:
-    """Lets a builder's examples fail in one line, as they are asked for."""
-    split_generators = builder._split_generators
-
-    @functools.wraps(split_generators)
-    def named(*args: Any, **options: Any) -> Any:
-        with _named_errors(path):
-            found = split_generators(*args, **options)
-        if not isinstance(found, dict):
-            return found
-        return {split: _named(examples, path) for split, examples in found.items()}
-
-    builder._split_generators = named
-
-
-def _named(examples: Any, path: str) -> Any:
-    return _each(examples, path) if isinstance(examples, Iterable) else examples
-
-
-def _each(examples: Iterable[Any], path: str) -> Iterator[Any]:
-    iterator = iter(examples)
-    while True:
-        with _named_errors(path):
-            try:
-                example = next(iterator)
-            except StopIteration:
-                return
-        yield example
-
-
-@contextlib.contextmanager
-def _encoding_errors(path: str) -> Iterator[None]:
-    """Says why an example cannot be encoded, without the whole of it."""
-    try:
-        yield
-    except Exception as error:
-        text: BaseException | None = error
-        while text is not None and (
-            isinstance(text, InputError) or "Failed to encode" not in str(text)
-        ):
-            text = text.__cause__ or text.__context__
-        if text is None:
-            raise
-        # The reason comes last, after the name of the feature.
-        reason = " ".join(str(text).rpartition("\nIn <")[2].split())
-        raise InputError(
-            f"data.name: {path}: an example cannot be encoded (<{reason[:300]})"
-        ) from error
-
-
-@contextlib.contextmanager
-def _named_errors(path: str) -> Iterator[None]:
-    """As `named_errors`, in one line."""
-    try:
-        with named_errors(path, "data.name"):
-            yield
-    except InputError as error:
-        if "\n" not in str(error):
-            raise
-        raise InputError(" ".join(str(error).split())) from error.__cause__

@@ -9,18 +9,22 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import io
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.registered import DatasetNotFoundError
 
-from alexnet_jax.data.preparation.builder import prepare, stored_format
+from alexnet_jax.data.preparation.builder import prepare, quiet, stored_format
 from alexnet_jax.data.preparation.damage import (
     FOREIGN_REMEDY,
     INFO_FILE,
@@ -29,6 +33,7 @@ from alexnet_jax.data.preparation.damage import (
     check_features,
     named_damage,
 )
+from alexnet_jax.data.preparation.keys import find_keys
 from alexnet_jax.data.preparation.lock import preparation_lock
 from alexnet_jax.data.preparation.prepared import check_files, may_write
 from alexnet_jax.data.preparation.sources import open_copy
@@ -38,6 +43,10 @@ from alexnet_jax.terminal.paths import expand
 PREFIX = "tfds/"
 FORM = "tfds/NAME[/CONFIG][:VERSION]"
 _NAME = re.compile(r"tfds/(\w+)(?:/([^/:]+))?(?::([0-9*]+\.[0-9*]+\.[0-9*]+))?")
+_CONSTRUCTED = re.compile(
+    r'Failed to construct dataset "[^"]*", builder_kwargs ".*?}": '
+)
+_CONNECT_S = 8.0
 
 
 class _Name(NamedTuple):
@@ -87,6 +96,11 @@ def load(data_dir: Path, name: str, manual_dir: str | None) -> tfds.core.Dataset
 def list_names() -> list[str]:
     """Returns the names of the data sets that TFDS knows."""
     return tfds.list_builders(with_community_datasets=False)
+
+
+def is_of_tfds(builder: tfds.core.DatasetBuilder) -> bool:
+    """Whether a builder is one of TFDS's own, or reads what such a one prepared."""
+    return builder.__module__.startswith("tensorflow_datasets.")
 
 
 def kept_folder(builder: tfds.core.DatasetBuilder, data_dir: Path) -> Path:
@@ -186,9 +200,13 @@ def not_replaced() -> Iterator[None]:
 
 def _prepare(data_dir: Path, wanted: _Name, manual_dir: str | None) -> Path:
     """Has TFDS prepare a data set, if it can without TensorFlow; returns its folder."""
+    _check_spelling(wanted)
     builder = _create(data_dir, wanted)
+    find_keys(builder.info)  # before anything is downloaded
     if _wants_tensorflow(builder):
         raise _needs_tensorflow(data_dir, wanted)
+    if not manual_dir:
+        _check_reachable(builder, data_dir, wanted)
     folder = Path(builder.data_path)
     with preparation_lock(folder):
         if not folder.exists():  # another process may have prepared it
@@ -198,10 +216,52 @@ def _prepare(data_dir: Path, wanted: _Name, manual_dir: str | None) -> Path:
     return folder
 
 
+def _check_spelling(wanted: _Name) -> None:
+    """Refuses `tfds/MNIST`, which TFDS would prepare as mnist, and not find again."""
+    names = list_names()
+    near = {one.replace("_", ""): one for one in names}
+    meant = near.get(wanted.name.replace("_", "").lower())
+    if meant and wanted.name not in names:
+        right = wanted._replace(name=meant).path
+        raise InputError(
+            f"data.name: TFDS {tfds.__version__} has no data set {wanted.name!r}; did "
+            f"you mean {PREFIX}{right}?"
+        )
+
+
+def _check_reachable(
+    builder: tfds.core.DatasetBuilder, data_dir: Path, wanted: _Name
+) -> None:
+    """Checks that there is a network, where TFDS would try for minutes.
+
+    Raises:
+      InputError: No server of the first two can be reached.
+    """
+    downloads = data_dir / "downloads"
+    kept = [*downloads.glob("*.INFO"), *downloads.glob(f"{builder.name}/*.INFO")]
+    urls = [urlsplit(url) for url in builder.url_infos or ()]
+    servers = dict.fromkeys(
+        (url.hostname, url.port or (443 if url.scheme == "https" else 80))
+        for url in urls
+        if url.hostname
+    )
+    if kept or getproxies() or not servers:
+        return
+    with _named_failures(data_dir, wanted):
+        for server in [*servers][:2]:
+            try:
+                socket.create_connection(server, _CONNECT_S).close()
+                return
+            except OSError as error:
+                reason = f"{server[0]}: {error.strerror or error}"
+        raise requests.exceptions.ConnectionError(reason)
+
+
 def _create(data_dir: Path, wanted: _Name) -> tfds.core.DatasetBuilder:
     whole = wanted.path + (f":{wanted.version}" if wanted.version else "")
     try:
-        return tfds.builder(whole, data_dir=data_dir, file_format="array_record")
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
+            return tfds.builder(whole, data_dir=data_dir, file_format="array_record")
     except DatasetNotFoundError as error:
         known = {*list_names(), *_folders(data_dir)}
         near = difflib.get_close_matches(wanted.name, known)
@@ -289,5 +349,5 @@ def _named_failures(data_dir: Path, wanted: _Name) -> Iterator[None]:
 
 
 def _text(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = _CONSTRUCTED.sub("", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

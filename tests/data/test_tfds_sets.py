@@ -1,7 +1,9 @@
 """Data sets of TFDS by name, as they lie prepared on a disk."""
 
 import json
+import logging
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,10 @@ def test_which_split_is_measured(tmp_path):
         load(tmp_path, "tfds/four")
     data = load(tmp_path, "tfds/four", val_share=0.34)
     assert (data.train.num_examples, data.test.num_examples) == (20, 10)
+    write_copy(tmp_path, "five", splits={"train": 30, "eval": 6, "extra": 5})
+    with pytest.raises(InputError, match=r"val_share=.*other splits, eval, extra, non"):
+        load(tmp_path, "tfds/five")
+    assert load(tmp_path, "tfds/five", val_share=0.34).test.num_examples == 10
     with pytest.raises(InputError, match=r"^data.val_share: one/1.0.0 has a test part"):
         load(tmp_path, "tfds/one", val_share=0.2)
 
@@ -219,6 +225,13 @@ NAMES = {
     "tfds/minst": "has no data set 'minst', and none is prepared in .*tfds/mnist",
     "tfds/imagenette/160": "tfds/imagenette has no config '160'; it has .*160px",
     "tfds/mnist:1.0.0": "not prepared in .* prepares version 3",
+    "tfds/MNIST": "no data set 'MNIST'; did you mean tfds/mnist\\?",
+    "tfds/Mnist:3.0.1": "no data set 'Mnist'; did you mean tfds/mnist\\?",
+    "tfds/EMNIST/letters": "did you mean tfds/emnist/letters\\?",
+    "tfds/CIFAR_10": "did you mean tfds/cifar10\\?",
+    "tfds/COCO/2017": "did you mean tfds/coco/2017\\?",
+    "tfds:mnist": "data.name: there is no module 'tfds'; did you mean tfds/mnist\\?",
+    "tfds/imdb_reviews": "is no data set of images with one class each",
     "mnist": "data.name must be one of .* did you mean tfds/mnist",
     "cifar": "data.name must be one of .* did you mean tfds/cifar10",
     "digit": "data.name must be one of .* did you mean digits",
@@ -276,3 +289,60 @@ def test_one_that_tfds_prepares_without_tensorflow(tmp_path, monkeypatch, capsys
     config = default_config().data
     config.name, config.data_dir = "tfds/knots", str(tmp_path)
     assert open_data_set(config).data_path == data.folder
+
+
+@pytest.mark.parametrize("name", ["coco/2017", "nsynth"])
+def test_one_whose_code_needs_tensorflow(name, tmp_path, error_line):
+    line = error_line(prepare.main, f"tfds/{name}", f"--data-dir={tmp_path}")
+    assert f"tfds/{name} is not prepared" in line and "needs TensorFlow" in line
+    assert "kwargs" not in line and not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def burls():
+    """A data set of TFDS's that is downloaded."""
+
+    class Builder(tfds.core.GeneratorBasedBuilder):
+        name = "burls"
+        VERSION = tfds.core.Version("1.0.0")
+        url_infos = {"https://nowhere.invalid/a.tgz": None}
+
+        def _info(self):
+            features = {
+                "image": FEATURES.Image(shape=(8, 8, 3)),
+                "label": FEATURES.ClassLabel(names=["a", "b"]),
+            }
+            return self.dataset_info_from_configs(
+                features=FEATURES.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, dl_manager):
+            logging.getLogger("urllib3.connectionpool").warning("Retrying")
+            logging.getLogger("absl").error("a failure")
+            raise ValueError("a reason")
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    yield
+    tfds.core.registered._DATASET_REGISTRY.pop("burls")
+
+
+def test_without_a_network(burls, tmp_path, monkeypatch, error_line):
+    def refuse(address, timeout):
+        assert address == ("nowhere.invalid", 443) and timeout < 10
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    line = error_line(prepare.main, "tfds/burls", f"--data-dir={tmp_path}")
+    assert "cannot download tfds/burls (" in line and "nowhere.invalid: Name " in line
+    assert not list(tmp_path.iterdir())
+    # What lies there already needs none.
+    (tmp_path / "downloads" / "burls").mkdir(parents=True)
+    (tmp_path / "downloads" / "burls" / "a.tgz.INFO").write_text("{}")
+    line = error_line(prepare.main, "tfds/burls", f"--data-dir={tmp_path}")
+    assert "cannot prepare tfds/burls (ValueError: a reason)" in line

@@ -3,18 +3,21 @@
 import contextlib
 import io
 import json
+import logging
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import requests
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
+from PIL import Image
 
 from alexnet_jax.atomic import atomic_write, read_regular
+from alexnet_jax.data.decoding import read_pixels
 from alexnet_jax.data.image_files import open_image
 from alexnet_jax.data.npz import load_npz
 from alexnet_jax.data.preparation.damage import INFO_FILE, named_damage
@@ -170,7 +173,7 @@ def prepare(
         flush=True,
     )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS repeats it
+        with quiet():  # TFDS repeats it
             builder.download_and_prepare(download_config=config)
     except (requests.exceptions.RequestException, InputError):  # not of the disk
         raise
@@ -178,10 +181,25 @@ def prepare(
         raise unwritable(folder, error) from error
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps TFDS and its downloads from printing; what fails they also raise."""
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def decode(
     builder: tfds.core.DatasetBuilder, split: str, folder: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a split of images of one size into memory.
+    """Decodes a split of images of one size into memory, as `read_pixels` does.
 
     The first call writes a decoded copy, if the folder can and may be written, which
     later calls read in a moment.
@@ -260,12 +278,26 @@ def _decode_records(
         records: list[bytes] = source.__getitems__(list(indices))
         for index, record in zip(indices, records, strict=True):
             _, labels[index], content = parse(record, keys)
-            image = open_image(io.BytesIO(content))
-            if image.mode != mode:
-                image = image.convert(mode)
+            image = _decode_image(content, mode)
+            if image.size != shape[2:0:-1]:
+                raise ValueError(
+                    f"example {index} of {split} is an image of height {image.height} "
+                    f"and width {image.width}, where the features say {shape[1:3]}"
+                )
             images[index] = np.asarray(image).reshape(shape[1:])
     check_labels(builder, split, labels)
     return images, labels
+
+
+def _decode_image(content: bytes, mode: str) -> Image.Image:
+    """Decodes an image as `read_pixels` does; a plain PNG in a third of the time."""
+    image = open_image(io.BytesIO(content))
+    if image.format == "PNG" and image.mode == mode:
+        image.load()
+        if not image.info:  # nothing to be turned, or transparent
+            return image
+    image = read_pixels(io.BytesIO(content)).image
+    return image if image.mode == mode else image.convert(mode)
 
 
 def check_labels(

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from alexnet_jax.data.image_files import open_image
+from alexnet_jax.data.decoding import flatten, read_pixels, upright
 
 
 def encode_with_pillow(features: tfds.features.FeaturesDict) -> None:
@@ -27,7 +27,7 @@ def encode_with_pillow(features: tfds.features.FeaturesDict) -> None:
 def _encode(
     feature: tfds.features.Image, encode: Callable[[Any], bytes], image: Any
 ) -> bytes:
-    """Returns an image file.
+    """Returns an image file; of an array or a Pillow image, one without transparency.
 
     Args:
       feature: Its feature.
@@ -36,21 +36,21 @@ def _encode(
         an open file.
 
     Raises:
-      ValueError: It is of another shape or dtype than its feature.
+      ValueError: It is broken, or of another shape or dtype than its feature.
     """
     height, width, channels = feature.shape
     if isinstance(image, np.ndarray):
         image = _from_array(image, channels)
     if isinstance(image, Image.Image):
-        found, buffer = image.size, io.BytesIO()
+        # As if it were read from its file.
+        image, buffer = flatten(upright(image)).image, io.BytesIO()
         image.save(buffer, feature.encoding_format or "png")
-        content = buffer.getvalue()
+        content, found = buffer.getvalue(), image.size
     else:
         content = encode(image)
         if height is None and width is None:
             return content  # a broken one is seen when it is read
-        with open_image(io.BytesIO(content)) as opened:
-            found = opened.size
+        found = read_pixels(io.BytesIO(content)).image.size
     for side, wanted in zip(found, (width, height), strict=True):
         if wanted not in (None, side):
             raise ValueError(
