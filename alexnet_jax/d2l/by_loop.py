@@ -1,6 +1,5 @@
 """Trains a `Classifier` of the book by the loop of the command line."""
 
-import functools
 from numbers import Integral
 from typing import Any
 
@@ -96,7 +95,7 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     others = dict(state.model_state)
     trainer.state = TrainState(
         step=state.step,
-        apply_fn=functools.partial(model.apply),
+        apply_fn=trainer._apply_fns[True],
         params=state.params,
         tx=trained.tx,
         opt_state=state.opt_state,

@@ -42,12 +42,15 @@ class Trainer(HyperParameters):
     and a trainer with methods of its own go through the book's loop below.
 
     Attributes:
-      state: After `fit`, the `TrainState`; `state.params` are the parameters.
       epoch: Epochs done; while `fit_epoch` runs, those before.
       train_batch_idx: Steps done.
       board: The network's curves, such as `train_loss`, `val_loss` and `val_acc`.
       picture: Where a script's curves were saved; None in a notebook.
     """
+
+    _state: Any = None
+    _fitted: Any = None
+    _apply_fns: tuple[Any, ...] = ()  # to evaluate, to train
 
     def __init__(
         self,
@@ -78,11 +81,27 @@ class Trainer(HyperParameters):
         self.max_epochs, self.max_steps = max_epochs, max_steps
         self.num_gpus, self.gradient_clip_val = num_gpus, gradient_clip_val
         self.gpus = there[:num_gpus]
-        self.state: Any = None
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.board = ProgressBoard(xlabel="epoch", xlim=(0, max_epochs))
         self._first_board: Any = self.board
         self.picture: Path | None = None
+
+    @property
+    def state(self) -> Any:
+        """The `TrainState`; None before `fit`.
+
+        `apply_fn` is another object while the network evaluates than while it trains:
+        it is part of what `jax.jit` keeps a program by, and a network that is a static
+        argument, as in the book's own `loss`, is not: it is the same one, changed.
+        """
+        state, phases = self._state, self._apply_fns
+        if getattr(state, "apply_fn", None) not in phases:
+            return state
+        return state.replace(apply_fn=phases[bool(self._fitted.training)])
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._state = state
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -109,6 +128,9 @@ class Trainer(HyperParameters):
             key = jax.random.wrap_key_data(key)  # of `jax.random.PRNGKey`
         by_hooks = bool(overridden(self, _STOCK)) or uses_own_hooks(model, data)
         settings(self)
+        self._fitted = model
+        # Others in each fit: the network may have been changed since.
+        self._apply_fns = tuple(functools.partial(model.apply) for _ in range(2))
         model.training = True
         try:
             if by_hooks:
@@ -243,8 +265,7 @@ class Trainer(HyperParameters):
         if len(self.devices) > 1:
             variables = jax.device_put(variables, self._sharding())
         self.state = TrainState.create(
-            # One for each fit: it is a key of what is compiled.
-            apply_fn=functools.partial(model.apply),
+            apply_fn=self._apply_fns[True],
             params=variables.pop("params"),
             tx=tx,
             batch_stats=variables.pop("batch_stats", {}),
