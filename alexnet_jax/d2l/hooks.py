@@ -3,10 +3,11 @@
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from alexnet_jax.d2l.base import overridden
-from alexnet_jax.d2l.classifier import Classifier
+from alexnet_jax.d2l.classifier import Classifier, logits_of
 from alexnet_jax.d2l.data import validates
 from alexnet_jax.d2l.module import Module
 from alexnet_jax.errors import InputError
@@ -63,6 +64,63 @@ def own_optimizer(model: Any) -> bool:
     if isinstance(model, Module):
         return bool(overridden(model, _OPTIMIZER))
     return callable(getattr(model, "configure_optimizers", None))
+
+
+def own_forward(model: Any) -> bool:
+    """Whether a classifier computes its logits in a way of its own."""
+    return bool(overridden(model, {n: _STOCK[n] for n in ("__call__", "forward")}))
+
+
+def num_logits(model: Any, state: Any, inputs: Any, own_loss: bool) -> int | None:
+    """Returns how many logits a classifier has; None if only its own loss can say.
+
+    Args:
+      model: The network.
+      state: Its fresh state.
+      inputs: A batch without its last.
+      own_loss: Whether the loss is the network's own.
+
+    Raises:
+      InputError: It is not `num_classes`.
+    """
+    try:
+        logits, _ = jax.eval_shape(
+            lambda params: logits_of(params, inputs, state, True), state.params
+        )
+    except Exception:
+        if own_loss:  # which may apply the network otherwise
+            return None
+        raise
+    count = logits.shape[-1]
+    if not own_forward(model) and count != model.num_classes:
+        raise InputError(
+            f"{type(model).__name__} must return (batch, {model.num_classes}), a logit "
+            f"for each of its num_classes; it returns (batch, {count})"
+        )
+    return count
+
+
+def check_inputs(state: Any, train: Any, val: Any) -> None:
+    """Checks that a network takes inputs to validate on of other shapes.
+
+    Args:
+      state: Its fresh state.
+      train: A batch to train on without its last.
+      val: A batch to validate on without its last.
+
+    Raises:
+      InputError: It does not.
+    """
+    shapes = [tuple(np.shape(part)[1:] for part in batch) for batch in (train, val)]
+    if shapes[0] == shapes[1]:
+        return
+    try:
+        jax.eval_shape(lambda params: logits_of(params, val, state, True), state.params)
+    except Exception as error:
+        raise InputError(
+            f"data: inputs to validate on have shapes {shapes[1]}, those to train on "
+            f"{shapes[0]}, and the network does not take both; give the same"
+        ) from error
 
 
 def check_optimizer(model: Any) -> Any:

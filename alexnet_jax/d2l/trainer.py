@@ -19,16 +19,20 @@ from alexnet_jax.d2l.base import HyperParameters, overridden
 from alexnet_jax.d2l.batches import check_prepared
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
-from alexnet_jax.d2l.classifier import Classifier, logits_of
+from alexnet_jax.d2l.classifier import Classifier
 from alexnet_jax.d2l.data import is_prepared
+from alexnet_jax.d2l.examples import Examples
 from alexnet_jax.d2l.functions import gpus
 from alexnet_jax.d2l.hooks import (
+    check_inputs,
     check_model,
     check_optimizer,
+    num_logits,
+    own_forward,
     parse_step,
     uses_own_hooks,
 )
-from alexnet_jax.d2l.loaders import Examples, loaders, num_batches
+from alexnet_jax.d2l.loaders import loaders, num_batches
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.records import Row, is_evaluation
@@ -216,7 +220,7 @@ class Trainer(HyperParameters):
             self.prepare_model(model)
             self._wrap_loaders(model, data)
             self._create_state(model, key, clip=own_epoch)
-            self._check_labels(model, data)
+            self._check_batches(model, data)
             self.train_batch_idx = self.val_batch_idx = 0
             for epoch in range(self.max_epochs):
                 self.epoch = epoch
@@ -229,17 +233,22 @@ class Trainer(HyperParameters):
             self.epoch = self.train_batch_idx // self.num_train_batches
 
     def _wrap_loaders(self, model: Any, data: Any) -> None:
-        """Has a classifier's batches scaled and checked, as the other loop does."""
-        is_classifier = isinstance(model, Classifier)
-        own = overridden(model, {n: getattr(Classifier, n) for n in ("forward",)})
-        own += overridden(model, {"__call__": Classifier.__call__})
-        images = is_classifier and not own
-        resize = getattr(data, "resize", None) if is_classifier else None
-        for name in ("train_dataloader", "val_dataloader"):
-            loader = getattr(self, name)
-            if loader is not None:
-                wrapped = Examples(loader, f"{name}()", images=images, resize=resize)
-                setattr(self, name, wrapped)
+        """Has batches scaled and checked, as the other loop does."""
+        classifies = isinstance(model, Classifier)
+        kinds: dict[str, Any] = {
+            "classifies": classifies,
+            "pairs": classifies and not own_forward(model),
+            "resize": getattr(data, "resize", None) if classifies else None,
+        }
+        self.train_dataloader = train = Examples(
+            self.train_dataloader, "train_dataloader()", **kinds
+        )
+        self._first_batch = train.first()
+        if self.val_dataloader is not None:
+            shape = np.shape(self._first_batch[0])[1:] if kinds["pairs"] else None
+            self.val_dataloader = Examples(
+                self.val_dataloader, "val_dataloader()", **kinds, shape=shape
+            )
 
     def _create_state(self, model: Any, key: jax.Array, clip: bool) -> None:
         """Draws the state; with `clip`, the optimizer clips, as nothing else may."""
@@ -247,8 +256,7 @@ class Trainer(HyperParameters):
         if clip and self.gradient_clip_val > 0:
             tx = optax.chain(optax.clip_by_global_norm(self.gradient_clip_val), tx)
         params_key, dropout_key = jax.random.split(key)
-        first: Any = self.train_dataloader
-        batch = first.first()
+        batch = self._first_batch
         if len(batch[-1]) % len(self.devices):
             raise InputError(
                 f"batch_size must be a multiple of the {len(self.devices)} GPUs that "
@@ -273,22 +281,20 @@ class Trainer(HyperParameters):
             others=variables,
         )
 
-    def _check_labels(self, model: Any, data: Any) -> None:
-        """Looks at all labels, if the loss is the one that takes class numbers."""
-        is_stock = getattr(type(model), "loss", None) is Classifier.loss
-        if not is_stock or "loss" in vars(model):
-            return
-        state = self.state
-        logits, _ = jax.eval_shape(
-            lambda params: logits_of(params, self._dummy, state, True), state.params
-        )
-        classes = logits.shape[-1]
-        if is_prepared(data):
+    def _check_batches(self, model: Any, data: Any) -> None:
+        """Looks at the logits, and then at all batches."""
+        own_loss = bool(overridden(model, {"loss": _LOSS}))
+        classes = None
+        if isinstance(model, Classifier):
+            classes = num_logits(model, self.state, self._dummy, own_loss)
+        if classes and is_prepared(data) and not (own_loss and classes == 1):
             check_prepared(data, classes)
         for loader in (self.train_dataloader, self.val_dataloader):
             if loader is not None:
-                loader.classes = classes
+                loader.classes, loader.own_loss = classes, own_loss
                 loader.check()
+        if self.val_dataloader is not None:
+            check_inputs(self.state, self._dummy, self.val_dataloader.first()[:-1])
 
     def _after_epoch(self) -> None:
         """Prints the epoch's line.
@@ -352,6 +358,8 @@ _STOCK = {
         "fit_epoch",
     )
 }
+
+_LOSS = Classifier.loss  # another one's, if a reader replaces it for all
 
 
 def _apply_gradients(state: Any, grads: Any) -> Any:
