@@ -6,6 +6,8 @@ book's calls what a reader overrides.
 
 import functools
 import re
+from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,14 @@ from alexnet_jax.d2l.data import is_prepared
 from alexnet_jax.d2l.examples import Examples
 from alexnet_jax.d2l.functions import gpus
 from alexnet_jax.d2l.hooks import (
+    as_key,
+    check_finite_losses,
     check_inputs,
     check_model,
     check_optimizer,
+    check_trainer,
+    check_update,
+    named_flax_errors,
     num_logits,
     own_forward,
     parse_step,
@@ -52,6 +59,16 @@ class Trainer(HyperParameters):
       picture: Where a script's curves were saved; None in a notebook.
     """
 
+    # For an __init__() of one's own that leaves them out.
+    max_epochs: int
+    max_steps: int | None = None
+    num_gpus: int = 0
+    gradient_clip_val: float = 0
+    gpus: Sequence[jax.Device] = ()
+    board: Any = None
+    picture: Path | None = None
+    epoch = train_batch_idx = val_batch_idx = 0
+    _first_board: Any = None
     _state: Any = None
     _fitted: Any = None
     _apply_fns: tuple[Any, ...] = ()  # to evaluate, to train
@@ -73,9 +90,13 @@ class Trainer(HyperParameters):
           max_steps: Steps to stop after; None trains all epochs.
 
         Raises:
-          InputError: `num_gpus` is more than there are.
+          InputError: `num_gpus` is no number of GPUs, or more than there are.
         """
         there = gpus()
+        if not isinstance(num_gpus, Integral) or num_gpus < 0:
+            raise InputError(
+                f"num_gpus must be an integer of at least 0; got {num_gpus!r}"
+            )
         if num_gpus > max(len(there), 1):
             raise InputError(
                 f"num_gpus must be at most {len(there)}, the GPUs here; got {num_gpus}"
@@ -87,8 +108,8 @@ class Trainer(HyperParameters):
         self.gpus = there[:num_gpus]
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.board = ProgressBoard(xlabel="epoch", xlim=(0, max_epochs))
-        self._first_board: Any = self.board
-        self.picture: Path | None = None
+        self._first_board = self.board
+        self.picture = None
 
     @property
     def state(self) -> Any:
@@ -110,35 +131,41 @@ class Trainer(HyperParameters):
     @property
     def devices(self) -> list[jax.Device]:
         """The devices that share a batch."""
-        return self.gpus or jax.devices("cpu")[:1]
+        return list(self.gpus) or jax.devices("cpu")[:1]
 
-    def fit(self, model: Any, data: Any, key: jax.Array | None = None) -> None:
+    def fit(self, model: Any, data: Any, key: Any = None) -> None:
         """Trains the network; leaves `model.training` False, as the book does.
 
         Args:
           model: A `Classifier` or a `Module`.
           data: A data module, or an object with `train_dataloader()` and
             `val_dataloader()`.
-          key: PRNG key, `()`, for parameters and dropout; that of seed 0 if not given.
+          key: PRNG key, `()`, or its seed, for parameters and dropout; seed 0 if not
+            given.
 
         Raises:
-          InputError: The model or the data cannot be used, or what is overridden
-            cannot be honored.
+          InputError: The model, the data or the key cannot be used, or what is
+            overridden cannot be honored.
           RunError: The loss or the parameters are not finite.
         """
-        check_model(model)
-        key = jax.random.key(0) if key is None else key
-        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)  # of `jax.random.PRNGKey`
-        by_hooks = bool(overridden(self, _STOCK)) or uses_own_hooks(model, data)
+        own = overridden(self, _STOCK)
+        check_trainer(self, own, model)
+        check_model(model, own_epoch="fit_epoch" in own)
+        key = as_key(key)
         settings(self)
+        if self.board is None:  # an __init__() of one's own
+            self.board = ProgressBoard(xlabel="epoch", xlim=(0, self.max_epochs))
+            self._first_board = self.board
         self._fitted = model
         # Others in each fit: the network may have been changed since.
         self._apply_fns = tuple(functools.partial(model.apply) for _ in range(2))
+        model.trainer = self  # configure_optimizers() may ask it for the steps
         model.training = True
         try:
-            if by_hooks:
-                self._fit_by_hooks(model, data, key)
+            if not own:
+                self.prepare_data(data)
+            if own or uses_own_hooks(model, data):
+                self._fit_by_hooks(model, data, key, own)
             else:
                 self._take_board(model)
                 fit_by_loop(self, model, data, key)
@@ -178,6 +205,7 @@ class Trainer(HyperParameters):
     def fit_epoch(self) -> None:
         """Trains on all batches, then validates."""
         self.model.training = True
+        losses = []
         for batch in self.train_dataloader:
             if self._has_ended():
                 break
@@ -185,7 +213,8 @@ class Trainer(HyperParameters):
             self.model.board.weight = len(batch[-1])
             params = self.state.params
             answer = self.model.training_step(params, batch, self.state)
-            updates, grads = parse_step(self.model, answer, self.state)
+            value, updates, grads = parse_step(self.model, answer, self.state)
+            losses.append(value)
             if self.gradient_clip_val > 0:
                 grads = self.clip_gradients(self.gradient_clip_val, grads)
             state = _apply_gradients(self.state, grads)
@@ -193,6 +222,7 @@ class Trainer(HyperParameters):
                 updates["dropout_rng"] = jax.random.split(state.dropout_rng)[0]
             self.state = state.replace(**updates)
             self.train_batch_idx += 1
+        check_finite_losses(losses, self.epoch)  # a plot() of one's own does not
         if self.val_dataloader is None:
             return
         self.model.training = False
@@ -202,9 +232,11 @@ class Trainer(HyperParameters):
             self.model.validation_step(self.state.params, batch, self.state)
             self.val_batch_idx += 1
 
-    def _fit_by_hooks(self, model: Any, data: Any, key: jax.Array) -> None:
+    def _fit_by_hooks(
+        self, model: Any, data: Any, key: jax.Array, own: Sequence[str]
+    ) -> None:
         """Trains as the book does, by methods that may be overridden."""
-        own_epoch = bool(overridden(self, {"fit_epoch": _STOCK["fit_epoch"]}))
+        own_epoch = "fit_epoch" in own
         if own_epoch and self.max_steps is not None:
             raise InputError(
                 "max_steps is not honored by a fit_epoch() of your own; leave it out "
@@ -216,15 +248,19 @@ class Trainer(HyperParameters):
             jax.numpy_dtype_promotion("standard"),
             jax.numpy_rank_promotion("allow"),
         ):
-            self.prepare_data(data)
+            if own:
+                self.prepare_data(data)
             self.prepare_model(model)
+            self.board = self._taken = model.board  # one of one's own may set it alone
+            self.model = model
             self._wrap_loaders(model, data)
             self._create_state(model, key, clip=own_epoch)
             self._check_batches(model, data)
             self.train_batch_idx = self.val_batch_idx = 0
             for epoch in range(self.max_epochs):
                 self.epoch = epoch
-                self.fit_epoch()
+                with named_flax_errors(model):
+                    self.fit_epoch()
                 self._after_epoch()
                 if self._has_ended():
                     break
@@ -270,6 +306,7 @@ class Trainer(HyperParameters):
                 f"{type(model).__name__}: apply_init must return the variables of "
                 "model.init, with params"
             )
+        check_update(model, tx, variables["params"])
         if len(self.devices) > 1:
             variables = jax.device_put(variables, self._sharding())
         self.state = TrainState.create(
