@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from alexnet_jax import d2l
-from tests.d2l.test_own_data import ByTheBook, Plain, X, Y, changed, data_of, refusal
+from tests.d2l.helpers import ByTheBook, Plain, X, Y, changed, data_of, refusal
 
 
 @pytest.fixture(autouse=True)

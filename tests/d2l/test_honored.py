@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_jax import Classifier, d2l
 from alexnet_jax.errors import InputError, RunError
-from tests.d2l.test_own_data import ByTheBook, Plain, X, Y, data_of
+from tests.d2l.helpers import ByTheBook, Plain, X, Y, data_of
 
 
 @pytest.fixture(autouse=True)
