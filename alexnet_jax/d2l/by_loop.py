@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from alexnet_jax import loop
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.batches import to_batches
+from alexnet_jax.d2l.data import as_sides
 from alexnet_jax.d2l.hooks import check_optimizer, check_update, own_optimizer
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError
@@ -92,7 +93,9 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
         )
     config = settings(trainer)
     config.batch_size = train.batch_size
-    config.data.image_size = tuple(getattr(data, "resize", train.image_shape[:2]))
+    resize = getattr(data, "resize", None)
+    size = train.image_shape[:2] if resize is None else as_sides(resize)
+    config.data.image_size = size
     # As many points of train_loss an epoch, and in a shorter run.
     steps = min(len(train), trainer.max_steps or len(train))
     points = getattr(model, "plot_train_per_epoch", 2)

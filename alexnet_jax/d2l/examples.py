@@ -110,7 +110,7 @@ class Examples:
         if size is None and self._shape and image.shape[1:3] != self._shape[:2]:
             size = self._shape[:2]
         if size is not None:
-            return _RESIZE(image, tuple(int(side) for side in size))
+            return _RESIZE(image, tuple(size))
         return image.astype(np.float32) / 255.0 if image.dtype == np.uint8 else image
 
     def _checked(self, values: bool) -> Iterator[tuple[Any, ...]]:

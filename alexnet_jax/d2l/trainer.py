@@ -22,7 +22,7 @@ from alexnet_jax.d2l.batches import check_prepared
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
 from alexnet_jax.d2l.classifier import Classifier
-from alexnet_jax.d2l.data import is_prepared
+from alexnet_jax.d2l.data import as_sides, is_prepared
 from alexnet_jax.d2l.examples import Examples
 from alexnet_jax.d2l.functions import gpus
 from alexnet_jax.d2l.hooks import (
@@ -271,10 +271,11 @@ class Trainer(HyperParameters):
     def _wrap_loaders(self, model: Any, data: Any) -> None:
         """Has batches scaled and checked, as the other loop does."""
         classifies = isinstance(model, Classifier)
+        resize = getattr(data, "resize", None) if classifies else None
         kinds: dict[str, Any] = {
             "classifies": classifies,
             "pairs": classifies and not own_forward(model),
-            "resize": getattr(data, "resize", None) if classifies else None,
+            "resize": None if resize is None else as_sides(resize),
         }
         self.train_dataloader = train = Examples(
             self.train_dataloader, "train_dataloader()", **kinds
