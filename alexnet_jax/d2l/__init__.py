@@ -183,9 +183,24 @@ _TEXT = "it belongs to the chapters on text and attention, which have no images"
 _TORCH = "it is of the PyTorch and MXNet tabs; a flax layer draws its own parameters"
 _ARRAYS = "the JAX tab has none; call jax.random with a key, such as d2l.get_key()"
 _FILES = "nothing is downloaded by name here; docs/running.md says where data are from"
+_OLDER = (
+    "it is of an earlier edition or of another tab; this one's classes are "
+    "d2l.DataModule, d2l.Module, d2l.Classifier and d2l.Trainer"
+)
+_TABS = "it is of another edition or of another tab; call jax.numpy's or an array's"
 # Names of the book's that are not here, by the reason.
 _MISSING = {
-    _TORCH: "init_cnn Accumulator Animator Timer init_seq2seq",
+    _TORCH: "init_cnn init_seq2seq",
+    "draw with d2l.plt or d2l.ProgressBoard, by its draw(x, y, label)": "Animator",
+    "add up numbers in a list; time.perf_counter tells the time": "Accumulator Timer",
+    _OLDER: (
+        "accuracy batch_norm corr2d_multi_in evaluate_accuracy evaluate_accuracy_gpu "
+        "evaluate_loss get_dataloader_workers get_fashion_mnist_labels linreg "
+        "load_array load_data_fashion_mnist predict_ch3 sgd squared_loss "
+        "synthetic_data train_batch_ch13 train_ch3 train_ch6 train_ch13 "
+        "train_epoch_ch3 train_epoch_ch6 train_2d"
+    ),
+    _TABS: "annotate bool clip double float get_local_file size sum",
     _ARRAYS: "normal rand randn",
     _FILES: "DATA_HUB DATA_URL download extract",
     "draw with d2l.plt or d2l.ProgressBoard": "plot set_axes show_heatmaps",

@@ -26,8 +26,10 @@ def as_array(value: Any, place: str) -> np.ndarray:
     # A kind of `V` is bfloat16, as JAX has it in NumPy.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise InputError(
-            f"data: {place} must hold arrays of numbers; got dtype {array.dtype}; "
-            "convert it first, such as by np.stack(X).astype('float32')"
+            f"data: {place} must hold arrays of numbers; got dtype {array.dtype} of "
+            f"shape {array.shape}; convert it first, images such as by "
+            "np.stack(X).astype('float32'), names of classes such as by "
+            "np.unique(y, return_inverse=True)[1]"
         )
     return array
 
@@ -64,12 +66,7 @@ def check_images(image: np.ndarray, place: str, values: bool = True) -> np.ndarr
         raise InputError(f"data: {wanted}; {place} has {shape}")
     if 0 in shape:
         raise InputError(f"data: {place} is empty: X has shape {shape}; leave it out")
-    channels_first = shape[1] in _GRAY_OR_COLOR and shape[3] not in _GRAY_OR_COLOR
-    if channels_first and shape[2] > 4:
-        raise InputError(
-            f"data: {wanted}; {place} has {shape}, channels first; give "
-            "X.transpose(0, 2, 3, 1)"
-        )
+    _check_axes(shape, wanted, place)
     if image.dtype == np.uint8:
         return image
     if values:
@@ -77,16 +74,67 @@ def check_images(image: np.ndarray, place: str, values: bool = True) -> np.ndarr
     return image.astype(np.float32)
 
 
-def _check_range(image: np.ndarray, place: str) -> None:
-    least, most = float(image.min()), float(image.max())
-    if not np.isfinite(least + most):
-        raise InputError(f"data: {place} has images with NaN or infinity; mend them")
-    if least >= 0 and most > 2:  # centered and standardized images have negatives
-        remedy = "X.astype('uint8')" if most <= 255 else "X / X.max()"
+def _check_axes(shape: tuple[int, ...], wanted: str, place: str) -> None:
+    """Refuses channels first: gray or color ones, or a square's fewer than its side."""
+    _, first, second, last = shape
+    known = first in _GRAY_OR_COLOR and last not in _GRAY_OR_COLOR and second > 4
+    square = second == last > 4 and first < second
+    if known or square:
         raise InputError(
-            f"data: images must be uint8 in [0, 255] or floats in [0, 1]; {place} has "
-            f"{image.dtype} up to {most:g}; give {remedy}"
+            f"data: {wanted}; {place} has {shape}, channels first; give "
+            "X.transpose(0, 2, 3, 1)"
         )
+
+
+def check_finite(array: np.ndarray, place: str, what: str) -> None:
+    """Checks that numbers are finite.
+
+    Raises:
+      InputError: There is NaN or infinity.
+    """
+    if array.dtype.kind in "biu" or not array.size:
+        return
+    if not np.isfinite(array.astype(np.float32)).all():
+        raise InputError(f"data: {place} has {what} with NaN or infinity; mend them")
+
+
+def check_features(array: np.ndarray, place: str) -> None:
+    """Checks a network's inputs that are not `(B, H, W, C)`: finite, and no raw pixels.
+
+    Raises:
+      InputError: There is NaN or infinity, or what looks like bytes that were not
+        scaled: few features, such as a table's, may have any range.
+    """
+    check_finite(array, place, "images")
+    if 0 in array.shape:
+        raise InputError(
+            f"data: {place} is empty: X has shape {array.shape}; leave it out"
+        )
+    looks_like_pixels = array[0].size >= 64 and array.min() >= 0
+    if looks_like_pixels and array.max() > _STANDARDIZED:
+        _check_range(array, place)
+
+
+_STANDARDIZED, _CENTERED = 20, 256
+
+
+def _check_range(image: np.ndarray, place: str) -> None:
+    check_finite(image, place, "images")
+    least, most = float(image.min()), float(image.max())
+    # Centered images have negatives, about as far from zero: a stray one is none.
+    limit: float = 2 if least >= 0 else _STANDARDIZED
+    if -least >= most / 8 and least < 0:
+        limit = _CENTERED  # of pixels, as in 2012
+    if max(-least, most) <= limit:
+        return
+    remedy = "X.astype('uint8')" if least >= 0 and most <= 255 else "X / X.max()"
+    reach = f"up to {most:g}" if least >= 0 else f"from {least:g} up to {most:g}"
+    if image.dtype == np.uint8:
+        remedy = "X / 255"
+    raise InputError(
+        f"data: images must be uint8 in [0, 255] or floats in [0, 1]; {place} has "
+        f"{image.dtype} {reach}; give {remedy}"
+    )
 
 
 def check_same_size(image: np.ndarray, shape: tuple[int, ...], place: str) -> None:
@@ -141,3 +189,16 @@ def check_labels(label: np.ndarray, count: int, classes: int, place: str) -> np.
             f"classes; {place} has {wrong[0]}; mend it, or set num_classes"
         )
     return label.astype(np.int32)
+
+
+def are_class_numbers(label: np.ndarray, count: int) -> bool:
+    """Whether labels for a loss of one's own look like class numbers.
+
+    Args:
+      label: Of any shape and dtype.
+      count: Examples in the batch.
+    """
+    if label.shape not in ((count,), (count, 1)) or label.dtype.kind == "b":
+        return False
+    whole = label.astype(np.float64) if label.dtype.kind not in "iu" else label
+    return bool((np.isfinite(whole) & (whole == np.floor(whole))).all())

@@ -11,7 +11,7 @@ from alexnet_jax.d2l.arrays import (
     check_same_size,
 )
 from alexnet_jax.d2l.data import is_prepared
-from alexnet_jax.d2l.loaders import Loader, loaders
+from alexnet_jax.d2l.loaders import Loader
 from alexnet_jax.data import Batch, Split
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
@@ -107,20 +107,23 @@ def check_prepared(data: Any, classes: int) -> None:
         check_labels(label, len(label), classes, f"data.{name}")
 
 
-def to_batches(data: Any, classes: int) -> tuple[Split, Split]:
+def to_batches(
+    data: Any, classes: int, own: tuple[Loader, Loader]
+) -> tuple[Split, Split]:
     """Returns training and validation batches as the command line's loop takes them.
 
     Args:
       data: A data module with both.
       classes: The network's, which labels are below.
+      own: Its loaders, unless it is a registered data set.
 
     Raises:
-      InputError: `data` has no dataloaders, or they give what cannot be used.
+      InputError: They give what cannot be used.
     """
     if is_prepared(data):
         check_prepared(data, classes)
         return data.data.train, data.data.test
-    train, test = (Batches(loader, classes) for loader in loaders(data))
+    train, test = (Batches(loader, classes) for loader in own)
     if train.image_shape[-1] != test.image_shape[-1]:
         raise InputError(
             f"data: images to train on have {train.image_shape[-1]} channels, those to "

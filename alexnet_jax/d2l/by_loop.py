@@ -1,6 +1,5 @@
 """Trains a `Classifier` of the book by the loop of the command line."""
 
-import functools
 from numbers import Integral
 from typing import Any
 
@@ -11,12 +10,20 @@ from ml_collections import ConfigDict
 from alexnet_jax import loop
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.batches import to_batches
-from alexnet_jax.d2l.hooks import check_optimizer, own_optimizer
+from alexnet_jax.d2l.data import as_sides
+from alexnet_jax.d2l.hooks import check_optimizer, check_update, own_optimizer
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.parallel import DataParallel
 from alexnet_jax.run.signals import Stopped, noted_signals
+
+# Fields of the config, as a trainer's arguments.
+_NAMES = {
+    "optim.clip_norm": "gradient_clip_val",
+    "num_train_steps": "max_steps",
+    "num_epochs": "max_epochs",
+}
 
 
 def settings(trainer: Any) -> ConfigDict:
@@ -26,6 +33,11 @@ def settings(trainer: Any) -> ConfigDict:
       InputError: One is out of range.
     """
     config = default_config()
+    if not hasattr(trainer, "max_epochs"):
+        raise InputError(
+            f"{type(trainer).__name__} has no max_epochs; call super().__init__("
+            "max_epochs) in its __init__"
+        )
     epochs, steps, norm = (
         trainer.max_epochs,
         trainer.max_steps,
@@ -39,7 +51,13 @@ def settings(trainer: Any) -> ConfigDict:
             "max_epochs must be an integer, max_steps one or None, gradient_clip_val a "
             f"number; got {epochs!r}, {steps!r} and {norm!r}"
         ) from error
-    validate(config)
+    try:
+        validate(config)
+    except InputError as error:
+        text = str(error)
+        for field, name in _NAMES.items():
+            text = text.replace(field, name)
+        raise InputError(text) from error
     return config
 
 
@@ -60,7 +78,14 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     classes: Any = model.num_classes
     if not isinstance(classes, Integral) or classes < 1:
         classes = 2**31 - 1  # the loop says that it cannot be
-    train, test = to_batches(data, int(classes))
+    if trainer.val_dataloader is None:  # a d2l.Classifier is trained all the same
+        raise InputError(
+            f"data: val_dataloader() gave None, and {type(model).__name__} is "
+            "evaluated each epoch; give batches, or derive it from "
+            "alexnet_jax.d2l.Classifier"
+        )
+    own = (trainer.train_dataloader, trainer.val_dataloader)
+    train, test = to_batches(data, int(classes), own)
     if train.batch_size % len(devices) or test.batch_size % len(devices):
         raise InputError(
             f"batch_size must be a multiple of the {len(devices)} GPUs that share "
@@ -68,17 +93,22 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
         )
     config = settings(trainer)
     config.batch_size = train.batch_size
-    config.data.image_size = tuple(getattr(data, "resize", train.image_shape[:2]))
+    resize = getattr(data, "resize", None)
+    size = train.image_shape[:2] if resize is None else as_sides(resize)
+    config.data.image_size = size
     # As many points of train_loss an epoch, and in a shorter run.
     steps = min(len(train), trainer.max_steps or len(train))
     points = getattr(model, "plot_train_per_epoch", 2)
     config.log.every_steps = max(1, -int(-steps // points))
     validate(config)
-    tx = _promoting(check_optimizer(model)) if own_optimizer(model) else None
+    own_tx = check_optimizer(model) if own_optimizer(model) else None
+    tx = None if own_tx is None else _promoting(own_tx)
     if tx is not None and config.optim.clip_norm:
         tx = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), tx)
     parallel = DataParallel(devices)
     trained = loop.Trainer(config, model, train, test, parallel, key, tx)
+    if own_tx is not None:
+        check_update(model, own_tx, jax.eval_shape(trained.draw).params)
     board = trainer.board
     board.xlim = (0, trained.num_steps / trained.steps_per_epoch)
     say = (lambda text: None) if board.display else print
@@ -96,7 +126,7 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     others = dict(state.model_state)
     trainer.state = TrainState(
         step=state.step,
-        apply_fn=functools.partial(model.apply),
+        apply_fn=trainer._apply_fns[True],
         params=state.params,
         tx=trained.tx,
         opt_state=state.opt_state,

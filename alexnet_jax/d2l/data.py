@@ -1,21 +1,45 @@
 """d2l's data modules over the data sets of this project, and a user's own."""
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.base import overridden
-from alexnet_jax.d2l.datamodule import DataModule
+from alexnet_jax.d2l.datamodule import DataModule, check_count
 from alexnet_jax.d2l.functions import show_images
 from alexnet_jax.data import Split, create_data, true_examples
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
 Pair = tuple[jax.Array, jax.Array]
+
+
+def as_sides(resize: Any) -> tuple[int, int]:
+    """Returns height and width, in pixels.
+
+    Args:
+      resize: A pair of integers: a tuple, a list or an array; NumPy's are taken.
+
+    Raises:
+      InputError: It is something else.
+    """
+    is_sequence = isinstance(resize, tuple | list | np.ndarray | jax.Array)
+    sides = list(resize) if is_sequence and len(np.shape(resize)) == 1 else []
+    try:
+        height, width = (operator.index(side) for side in sides)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1 or any(isinstance(side, bool) for side in sides):
+        raise InputError(
+            f"resize must be a pair of pixels, such as (224, 224); got {resize!r}"
+        )
+    return height, width
 
 
 class _Loader:
@@ -76,21 +100,18 @@ class _Prepared(DataModule):
         Raises:
           InputError: An argument cannot be used, or the data cannot be read.
         """
-        sizes = resize if isinstance(resize, tuple | list) else ()
-        if len(sizes) != 2 or not all(isinstance(n, int) and n > 0 for n in sizes):
-            raise InputError(
-                f"resize must be a pair of pixels, such as (224, 224); got {resize!r}"
-            )
+        sizes = as_sides(resize)
+        check_count(batch_size, "batch_size", 1)
         config = default_config()
-        config.batch_size, config.data.image_size = batch_size, sizes
+        config.batch_size, config.data.image_size = int(batch_size), sizes
         validate(config)
         config.data.name = self.name
         config.data.manual_dir, config.data.data_dir = manual_dir, data_dir
-        self.batch_size, self.resize, self.seed = batch_size, (*sizes,), seed
+        self.batch_size, self.resize, self.seed = int(batch_size), sizes, seed
         self.data = create_data(
             config.data,
-            batch_size=batch_size,
-            eval_batch_size=batch_size,
+            batch_size=self.batch_size,
+            eval_batch_size=self.batch_size,
             seed=seed,
         )
         splits: Any = self.data.train, self.data.test  # in memory

@@ -1,6 +1,8 @@
 """d2l's `DataModule`, and the book's regression data."""
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -9,6 +11,19 @@ import numpy as np
 
 from alexnet_jax.d2l.base import HyperParameters
 from alexnet_jax.errors import InputError
+
+
+def check_count(value: Any, name: str, least: int) -> None:
+    """Checks a number of examples.
+
+    Raises:
+      InputError: It is no integer, or below `least`.
+    """
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_integer or value < least:
+        raise InputError(
+            f"{name} must be an integer of at least {least}; got {value!r}"
+        )
 
 
 class _TensorLoader:
@@ -84,17 +99,15 @@ class DataModule(HyperParameters):
         Raises:
           InputError: The arrays are of several lengths, or `batch_size` is missing.
         """
-        size = getattr(self, "batch_size", None)
-        if not isinstance(size, int) or size < 1:
-            raise InputError(
-                f"data: {type(self).__name__}.batch_size must be at least 1; got {size}"
-            )
+        size: Any = getattr(self, "batch_size", None)
+        check_count(size, f"data: {type(self).__name__}.batch_size", 1)
         arrays = [np.asarray(tensor) for tensor in tensors]
         lengths = [len(array) for array in arrays]
         if len(set(lengths)) != 1:
             raise InputError(f"data: tensors must be of one length; got {lengths}")
         seed = getattr(self, "seed", 0) if train else None
-        return _TensorLoader([array[indices] for array in arrays], size, seed)
+        parts = [array[indices] for array in arrays]
+        return _TensorLoader(parts, operator.index(size), seed)
 
     def text_labels(self, indices: Iterable[int]) -> list[str]:
         """Returns the names of labels."""
@@ -132,11 +145,17 @@ class SyntheticRegressionData(DataModule):
           b: What is added.
           noise: Deviation of the noise.
           num_train: Examples to train on.
-          num_val: Examples to validate on.
+          num_val: Examples to validate on; 0 trains without.
           batch_size: Examples a batch.
+
+        Raises:
+          InputError: A count cannot be used.
         """
         super().__init__()
         self.save_hyperparameters()
+        check_count(num_train, "num_train", 1)
+        check_count(num_val, "num_val", 0)
+        check_count(batch_size, "batch_size", 1)
         self.w = jnp.asarray(w, jnp.float32)
         weights = self.w.reshape(-1, 1)
         count = num_train + num_val
@@ -149,3 +168,7 @@ class SyntheticRegressionData(DataModule):
         """Returns the first `num_train` examples, shuffled, or the others."""
         part = slice(0, self.num_train) if train else slice(self.num_train, None)
         return self.get_tensorloader((self.X, self.y), train, part)
+
+    def val_dataloader(self) -> Any:
+        """Returns the batches to validate on; None if there are none."""
+        return self.get_dataloader(train=False) if self.num_val else None

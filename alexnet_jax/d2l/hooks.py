@@ -1,15 +1,22 @@
 """What a network overrides of d2l's methods, and whether it can be honored."""
 
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
+from flax import errors
 
 from alexnet_jax.d2l.base import overridden
-from alexnet_jax.d2l.classifier import Classifier
+from alexnet_jax.d2l.classifier import Classifier, logits_of
 from alexnet_jax.d2l.data import validates
 from alexnet_jax.d2l.module import Module
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models.classifier import check_classifier
 
 _METHODS = (
@@ -23,16 +30,52 @@ _METHODS = (
 )
 _STOCK = {name: getattr(Classifier, name) for name in ("__call__", *_METHODS)}
 _OPTIMIZER = {"configure_optimizers": Classifier.configure_optimizers}
+_MODULE = {
+    n: getattr(Module, n) for n in (*_METHODS, *_OPTIMIZER) if hasattr(Module, n)
+}
 
 
-def check_model(model: Any) -> None:
+# What the trainer and the stock steps call each method with; `key=` is by name.
+_ARGUMENTS = {
+    "accuracy": ("params", "X", "Y", "state"),
+    "apply_init": ("dummy_input", "key="),
+    "configure_optimizers": (),
+    "loss": ("params", "X", "Y", "state"),
+    "plot": ("key", "value", "train="),
+    "training_step": ("params", "batch", "state"),
+    "validation_step": ("params", "batch", "state"),
+    "clip_gradients": ("grad_clip_val", "grads"),
+    "fit_epoch": (),
+    "prepare_batch": ("batch",),
+    "prepare_data": ("data",),
+    "prepare_model": ("model",),
+}
+# Whose call of each is a reader's own if that is.
+_CALLERS = {
+    "training_step": ("fit_epoch",),
+    "validation_step": ("fit_epoch",),
+    "clip_gradients": ("fit_epoch",),
+    "accuracy": ("validation_step",),
+    "loss": ("training_step", "validation_step"),
+    "plot": ("training_step", "validation_step"),
+}
+
+
+def check_model(model: Any, own_epoch: bool = False) -> None:
     """Checks that a model is one that `Trainer.fit` can train.
+
+    Args:
+      model: What `fit` was given.
+      own_epoch: Whether the trainer has a `fit_epoch` of its own.
 
     Raises:
       InputError: It is neither `Classifier` nor `Module`, or has hooks that only these
-        may have.
+        may have, or that take other arguments than they are called with.
     """
     if isinstance(model, Module):
+        stock = _STOCK | _OPTIMIZER if isinstance(model, Classifier) else _MODULE
+        own = [name for name in overridden(model, stock) if name in _ARGUMENTS]
+        _check_arguments(model, own, [*own, *(["fit_epoch"] if own_epoch else [])])
         return
     check_classifier(model)
     for name in _METHODS:
@@ -41,6 +84,49 @@ def check_model(model: Any) -> None:
                 f"{type(model).__name__}.{name} is honored in a d2l.Classifier alone; "
                 "derive the class from alexnet_jax.d2l.Classifier"
             )
+
+
+def check_trainer(trainer: Any, own: Sequence[str], model: Any) -> None:
+    """Checks a trainer's own methods.
+
+    Args:
+      trainer: A `d2l.Trainer`.
+      own: Those that it overrides.
+      model: What it is to train.
+
+    Raises:
+      InputError: One takes other arguments than it is called with, or the model has
+        none of d2l's methods.
+    """
+    _check_arguments(trainer, own, own)
+    if own and not isinstance(model, Module):
+        check_classifier(model)
+        raise InputError(
+            f"{type(trainer).__name__}.{own[0]} is honored with a d2l.Classifier or a "
+            f"d2l.Module alone; derive {type(model).__name__} from one"
+        )
+
+
+def _check_arguments(owner: Any, names: Sequence[str], own: Sequence[str]) -> None:
+    for name in names:
+        callers = _CALLERS.get(name)
+        if callers and all(one in own for one in callers):
+            continue
+        arguments = _ARGUMENTS[name]
+        by_name = {one[:-1]: None for one in arguments if one.endswith("=")}
+        by_place = [None for one in arguments if not one.endswith("=")]
+        try:
+            signature = inspect.signature(getattr(owner, name))
+        except (TypeError, ValueError):  # not written in Python
+            continue
+        try:
+            signature.bind(*by_place, **by_name)
+        except TypeError as error:
+            wanted = ", ".join(["self", *(one.rstrip("=") for one in arguments)])
+            raise InputError(
+                f"{type(owner).__name__}.{name} must take ({wanted}), as in the book's "
+                f"JAX code; it takes {signature}"
+            ) from error
 
 
 def uses_own_hooks(model: Any, data: Any) -> bool:
@@ -65,6 +151,63 @@ def own_optimizer(model: Any) -> bool:
     return callable(getattr(model, "configure_optimizers", None))
 
 
+def own_forward(model: Any) -> bool:
+    """Whether a classifier computes its logits in a way of its own."""
+    return bool(overridden(model, {n: _STOCK[n] for n in ("__call__", "forward")}))
+
+
+def num_logits(model: Any, state: Any, inputs: Any, own_loss: bool) -> int | None:
+    """Returns how many logits a classifier has; None if only its own loss can say.
+
+    Args:
+      model: The network.
+      state: Its fresh state.
+      inputs: A batch without its last.
+      own_loss: Whether the loss is the network's own.
+
+    Raises:
+      InputError: It is not `num_classes`.
+    """
+    try:
+        logits, _ = jax.eval_shape(
+            lambda params: logits_of(params, inputs, state, True), state.params
+        )
+    except Exception:
+        if own_loss:  # which may apply the network otherwise
+            return None
+        raise
+    count = logits.shape[-1]
+    if not own_forward(model) and count != model.num_classes:
+        raise InputError(
+            f"{type(model).__name__} must return (batch, {model.num_classes}), a logit "
+            f"for each of its num_classes; it returns (batch, {count})"
+        )
+    return count
+
+
+def check_inputs(state: Any, train: Any, val: Any) -> None:
+    """Checks that a network takes inputs to validate on of other shapes.
+
+    Args:
+      state: Its fresh state.
+      train: A batch to train on without its last.
+      val: A batch to validate on without its last.
+
+    Raises:
+      InputError: It does not.
+    """
+    shapes = [tuple(np.shape(part)[1:] for part in batch) for batch in (train, val)]
+    if shapes[0] == shapes[1]:
+        return
+    try:
+        jax.eval_shape(lambda params: logits_of(params, val, state, True), state.params)
+    except Exception as error:
+        raise InputError(
+            f"data: inputs to validate on have shapes {shapes[1]}, those to train on "
+            f"{shapes[0]}, and the network does not take both; give the same"
+        ) from error
+
+
 def check_optimizer(model: Any) -> Any:
     """Returns what `configure_optimizers` of a model returns.
 
@@ -82,7 +225,100 @@ def check_optimizer(model: Any) -> Any:
     return tx
 
 
-def parse_step(model: Any, answer: Any, state: Any) -> tuple[dict[str, Any], Any]:
+def check_update(model: Any, tx: Any, params: Any) -> None:
+    """Checks that an optimizer needs no more than gradients and parameters.
+
+    Args:
+      model: The network whose it is.
+      tx: What `configure_optimizers` returned.
+      params: The parameters, or their shapes.
+
+    Raises:
+      InputError: It needs the loss or the like, as `optax.lbfgs` does.
+    """
+    if not isinstance(tx, optax.GradientTransformationExtraArgs):
+        return
+    try:
+        # As where it is called: optax's own mix dtypes.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            jax.eval_shape(lambda p: tx.update(p, tx.init(p), p), params)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"{type(model).__name__}: configure_optimizers must return a "
+            "transformation of gradients alone, such as optax.adam(self.lr); this one "
+            f"needs more ({text[:120]})"
+        ) from error
+
+
+def as_key(key: Any) -> jax.Array:
+    """Returns a typed PRNG key, `()`.
+
+    Args:
+      key: One; the data of one, as `jax.random.PRNGKey` gives; a seed; None is seed 0.
+
+    Raises:
+      InputError: It is none of these.
+    """
+    try:
+        if key is None or isinstance(key, Integral) and not isinstance(key, bool):
+            return jax.random.key(int(key or 0))
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)
+        if key.shape == ():
+            return key
+        got = f"keys of shape {key.shape}"
+    except (AttributeError, OverflowError, TypeError, ValueError):
+        got = f"{type(key).__name__} {key!r}"[:60]
+    raise InputError(
+        f"key must be one key, such as jax.random.key(0), or a seed; got {got}"
+    )
+
+
+@contextmanager
+def named_flax_errors(model: Any) -> Iterator[None]:
+    """Says what a loss of one's own must give to `state.apply_fn`.
+
+    Raises:
+      InputError: It gives no `batch_stats`, or no key for dropout.
+    """
+    try:
+        yield
+    except (errors.ScopeCollectionNotFound, errors.ModifyScopeVariableError) as error:
+        raise InputError(
+            f"{type(model).__name__}: loss must return (loss, updates) of "
+            "state.apply_fn({'params': params, 'batch_stats': state.batch_stats}, *X, "
+            "mutable=['batch_stats']), as the network has BatchNorm"
+        ) from error
+    except errors.InvalidRngError as error:
+        raise InputError(
+            f"{type(model).__name__}: loss must give state.apply_fn a key, "
+            "rngs={'dropout': state.dropout_rng}, as the network has dropout"
+        ) from error
+
+
+def check_finite_losses(losses: Sequence[Any], epoch: int) -> None:
+    """Checks the losses of an epoch's steps.
+
+    Args:
+      losses: `()` each; other things are left alone.
+      epoch: Those before.
+
+    Raises:
+      RunError: One is not finite.
+    """
+    numbers = [x for x in losses if isinstance(x, jax.Array) and x.shape == ()]
+    for step, value in enumerate(jax.device_get(numbers)):
+        if not np.isfinite(value):
+            raise RunError(
+                f"loss: it is {value} in step {step + 1} of epoch {epoch + 1}; lower "
+                "the learning rate, or look at the labels and at the loss"
+            )
+
+
+def parse_step(model: Any, answer: Any, state: Any) -> tuple[Any, dict[str, Any], Any]:
     """Returns what `training_step` answered.
 
     Args:
@@ -91,7 +327,7 @@ def parse_step(model: Any, answer: Any, state: Any) -> tuple[dict[str, Any], Any
       state: The state before the step.
 
     Returns:
-      The state's new fields, and the gradient.
+      The loss, the state's new fields, and the gradient.
 
     Raises:
       InputError: It is something else.
@@ -105,7 +341,9 @@ def parse_step(model: Any, answer: Any, state: Any) -> tuple[dict[str, Any], Any
             f"{name}: training_step must return the loss and its gradient by params, "
             "as jax.value_and_grad does"
         )
-    updates = value[1] if isinstance(value, tuple) and len(value) == 2 else {}
+    has_updates = isinstance(value, tuple) and len(value) == 2
+    pair: Any = value if has_updates else (value, {})
+    loss, updates = pair
     updates = dict(updates or {})
     if getattr(state, "batch_stats", None) and "batch_stats" not in updates:
         raise InputError(
@@ -115,4 +353,4 @@ def parse_step(model: Any, answer: Any, state: Any) -> tuple[dict[str, Any], Any
     fields = {k: updates.pop(k) for k in ("batch_stats",) if k in updates}
     if updates and hasattr(state, "others"):
         fields["others"] = {**state.others, **updates}
-    return fields, grads
+    return loss, fields, grads

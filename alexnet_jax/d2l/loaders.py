@@ -1,22 +1,13 @@
-"""A user's loaders, checked, and in the forms that the two loops take."""
+"""A user's loaders, as iterables of tuples of arrays."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
-from alexnet_jax.d2l.arrays import (
-    as_array,
-    check_images,
-    check_labels,
-    check_same_size,
-    narrow,
-)
+from alexnet_jax.d2l.arrays import as_array, narrow
 from alexnet_jax.d2l.data import is_prepared, validates
 from alexnet_jax.errors import InputError
-from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
 
 class Loader:
@@ -71,86 +62,6 @@ class Loader:
 def _described(batch: Any) -> str:
     length = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
     return f"{type(batch).__name__}{length}"
-
-
-class Examples:
-    """A loader for the book's loop: bytes scaled, images resized, labels checked.
-
-    Attributes:
-      classes: Labels are below; None if they may be anything.
-    """
-
-    def __init__(
-        self, loader: Any, name: str, *, images: bool, resize: Any = None
-    ) -> None:
-        """Wraps a loader.
-
-        Args:
-          loader: An iterable of tuples of arrays, with a length.
-          name: Such as `train_dataloader()`.
-          images: Whether the first of each tuple must be images.
-          resize: Height and width that images get; None leaves them.
-        """
-        self._loader, self._name = loader, name
-        self._is_ready = hasattr(loader, "first")  # of a registered data set
-        self._images, self._resize = images, resize
-        self.classes: int | None = None
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        if self._is_ready:
-            yield from self._loader
-            return
-        for image, *inputs in self._checked(values=False):
-            yield self._scaled(image), *inputs
-
-    def first(self) -> tuple[Any, ...]:
-        """Returns the first batch.
-
-        Raises:
-          InputError: There is none.
-        """
-        if self._is_ready:
-            return self._loader.first()
-        for batch in self:
-            return batch
-        raise InputError(
-            f"data: the loader is empty; it must give pairs (X, y): {self._name}"
-        )
-
-    def check(self) -> None:
-        """Looks at all batches of a user's loader.
-
-        Raises:
-          InputError: They cannot be used.
-        """
-        if not self._is_ready:
-            deque(self._checked(values=True), maxlen=0)
-
-    def _scaled(self, image: Any) -> Any:
-        if np.ndim(image) != 4:
-            return image
-        if self._resize is not None:
-            return _RESIZE(image, tuple(self._resize))
-        return image.astype(np.float32) / 255.0 if image.dtype == np.uint8 else image
-
-    def _checked(self, values: bool) -> Iterator[tuple[Any, ...]]:
-        shape: Any = None
-        for index, (image, *inputs, y) in enumerate(self._loader):
-            place = f"batch {index} of {self._name}"
-            if self._images:
-                image = check_images(as_array(image, place), place, values)
-                shape = shape or image.shape[1:]
-                check_same_size(image, shape, place)
-            if self.classes is not None:
-                label = as_array(y, place)
-                y = check_labels(label, len(image), self.classes, place)
-            yield image, *inputs, y
-
-
-_RESIZE = jax.jit(scale_and_resize, static_argnums=1)
 
 
 def loaders(data: Any) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """d2l's `Module` and `Classifier`: what a reader overrides, and what it does if not."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any
@@ -13,7 +14,7 @@ from flax.training import train_state
 
 from alexnet_jax.d2l.base import HyperParameters
 from alexnet_jax.d2l.board import ProgressBoard
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 
 
 class TrainState(train_state.TrainState):
@@ -145,7 +146,8 @@ class Module(nn.Module, HyperParameters):
           train: Whether the batch is one to train on.
 
         Raises:
-          InputError: `Trainer.fit` has not begun.
+          InputError: `Trainer.fit` has not begun, or the value is no number.
+          RunError: It is a loss that is not finite.
         """
         trainer = getattr(self, "trainer", None)
         if trainer is None:
@@ -158,6 +160,22 @@ class Module(nn.Module, HyperParameters):
             x = trainer.epoch + 1
         self.board.xlabel = "epoch"
         label = f"{'train' if train else 'val'}_{key}"
+        if isinstance(value, jax.core.Tracer):
+            raise InputError(
+                f"{type(self).__name__}: plot({key!r}) needs a number, which is not "
+                "known inside jax.jit or jax.grad; call it outside"
+            )
+        if jnp.shape(value) != ():
+            raise InputError(
+                f"{type(self).__name__}: plot({key!r}) needs one number, such as a "
+                f"mean over the batch; got shape {jnp.shape(value)}"
+            )
+        if "loss" in key and not math.isfinite(float(value)):
+            raise RunError(
+                f"loss: {label} is {float(value)} in epoch {trainer.epoch + 1}, after "
+                f"{trainer.train_batch_idx} steps; lower the learning rate, or look at "
+                "the labels and at the loss"
+            )
         self.board.draw(x, value, label, every_n=max(1, int(batches / points)))
 
 

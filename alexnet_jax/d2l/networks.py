@@ -11,6 +11,7 @@ from alexnet_jax import models
 from alexnet_jax.d2l.base import HyperParameters
 from alexnet_jax.d2l.classifier import Classifier
 from alexnet_jax.d2l.module import Module
+from alexnet_jax.errors import InputError
 from alexnet_jax.layers.dense import flatten
 
 
@@ -68,11 +69,21 @@ class LinearRegressionScratch(Module):
     def loss(self, params: Any, X: Any, y: Any, state: Any) -> jax.Array:
         """Returns half of the mean squared error, `()`."""
         found = state.apply_fn({"params": params}, *X)
-        return ((found - jnp.reshape(y, found.shape)) ** 2 / 2).mean()
+        return ((found - _target(found, y)) ** 2 / 2).mean()
 
     def configure_optimizers(self) -> Any:
         """Returns `SGD` at rate `lr`."""
         return SGD(self.lr)
+
+
+def _target(found: jax.Array, y: Any) -> jax.Array:
+    """Returns the values to be found in the shape of those that are."""
+    if jnp.size(y) != found.size:
+        raise InputError(
+            f"data: y must have shape {found.shape}, a value for each example, as a "
+            f"linear regression gives; got {jnp.shape(y)}"
+        )
+    return jnp.reshape(y, found.shape)
 
 
 class LinearRegression(Module):
@@ -93,7 +104,7 @@ class LinearRegression(Module):
     def loss(self, params: Any, X: Any, y: Any, state: Any) -> jax.Array:
         """Returns half of the mean squared error, `()`."""
         found = state.apply_fn({"params": params}, *X)
-        return optax.l2_loss(found, jnp.reshape(y, found.shape)).mean()
+        return optax.l2_loss(found, _target(found, y)).mean()
 
     def get_w_b(self, state: Any) -> tuple[jax.Array, jax.Array]:
         """Returns the weights `(num_inputs, 1)` and the bias `(1,)`."""

@@ -6,6 +6,8 @@ book's calls what a reader overrides.
 
 import functools
 import re
+from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,25 @@ from alexnet_jax.d2l.base import HyperParameters, overridden
 from alexnet_jax.d2l.batches import check_prepared
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
-from alexnet_jax.d2l.classifier import Classifier, logits_of
-from alexnet_jax.d2l.data import is_prepared
+from alexnet_jax.d2l.classifier import Classifier
+from alexnet_jax.d2l.data import as_sides, is_prepared
+from alexnet_jax.d2l.examples import Examples
 from alexnet_jax.d2l.functions import gpus
 from alexnet_jax.d2l.hooks import (
+    as_key,
+    check_finite_losses,
+    check_inputs,
     check_model,
     check_optimizer,
+    check_trainer,
+    check_update,
+    named_flax_errors,
+    num_logits,
+    own_forward,
     parse_step,
     uses_own_hooks,
 )
-from alexnet_jax.d2l.loaders import Examples, loaders, num_batches
+from alexnet_jax.d2l.loaders import loaders, num_batches
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.records import Row, is_evaluation
@@ -42,12 +53,25 @@ class Trainer(HyperParameters):
     and a trainer with methods of its own go through the book's loop below.
 
     Attributes:
-      state: After `fit`, the `TrainState`; `state.params` are the parameters.
       epoch: Epochs done; while `fit_epoch` runs, those before.
       train_batch_idx: Steps done.
       board: The network's curves, such as `train_loss`, `val_loss` and `val_acc`.
       picture: Where a script's curves were saved; None in a notebook.
     """
+
+    # For an __init__() of one's own that leaves them out.
+    max_epochs: int
+    max_steps: int | None = None
+    num_gpus: int = 0
+    gradient_clip_val: float = 0
+    gpus: Sequence[jax.Device] = ()
+    board: Any = None
+    picture: Path | None = None
+    epoch = train_batch_idx = val_batch_idx = 0
+    _first_board: Any = None
+    _state: Any = None
+    _fitted: Any = None
+    _apply_fns: tuple[Any, ...] = ()  # to evaluate, to train
 
     def __init__(
         self,
@@ -66,9 +90,13 @@ class Trainer(HyperParameters):
           max_steps: Steps to stop after; None trains all epochs.
 
         Raises:
-          InputError: `num_gpus` is more than there are.
+          InputError: `num_gpus` is no number of GPUs, or more than there are.
         """
         there = gpus()
+        if not isinstance(num_gpus, Integral) or num_gpus < 0:
+            raise InputError(
+                f"num_gpus must be an integer of at least 0; got {num_gpus!r}"
+            )
         if num_gpus > max(len(there), 1):
             raise InputError(
                 f"num_gpus must be at most {len(there)}, the GPUs here; got {num_gpus}"
@@ -78,41 +106,66 @@ class Trainer(HyperParameters):
         self.max_epochs, self.max_steps = max_epochs, max_steps
         self.num_gpus, self.gradient_clip_val = num_gpus, gradient_clip_val
         self.gpus = there[:num_gpus]
-        self.state: Any = None
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self.board = ProgressBoard(xlabel="epoch", xlim=(0, max_epochs))
-        self._first_board: Any = self.board
-        self.picture: Path | None = None
+        self._first_board = self.board
+        self.picture = None
+
+    @property
+    def state(self) -> Any:
+        """The `TrainState`; None before `fit`.
+
+        `apply_fn` is another object while the network evaluates than while it trains:
+        it is part of what `jax.jit` keeps a program by, and a network that is a static
+        argument, as in the book's own `loss`, is not: it is the same one, changed.
+        """
+        state, phases = self._state, self._apply_fns
+        if getattr(state, "apply_fn", None) not in phases:
+            return state
+        return state.replace(apply_fn=phases[bool(self._fitted.training)])
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._state = state
 
     @property
     def devices(self) -> list[jax.Device]:
         """The devices that share a batch."""
-        return self.gpus or jax.devices("cpu")[:1]
+        return list(self.gpus) or jax.devices("cpu")[:1]
 
-    def fit(self, model: Any, data: Any, key: jax.Array | None = None) -> None:
+    def fit(self, model: Any, data: Any, key: Any = None) -> None:
         """Trains the network; leaves `model.training` False, as the book does.
 
         Args:
           model: A `Classifier` or a `Module`.
           data: A data module, or an object with `train_dataloader()` and
             `val_dataloader()`.
-          key: PRNG key, `()`, for parameters and dropout; that of seed 0 if not given.
+          key: PRNG key, `()`, or its seed, for parameters and dropout; seed 0 if not
+            given.
 
         Raises:
-          InputError: The model or the data cannot be used, or what is overridden
-            cannot be honored.
+          InputError: The model, the data or the key cannot be used, or what is
+            overridden cannot be honored.
           RunError: The loss or the parameters are not finite.
         """
-        check_model(model)
-        key = jax.random.key(0) if key is None else key
-        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)  # of `jax.random.PRNGKey`
-        by_hooks = bool(overridden(self, _STOCK)) or uses_own_hooks(model, data)
+        own = overridden(self, _STOCK)
+        check_trainer(self, own, model)
+        check_model(model, own_epoch="fit_epoch" in own)
+        key = as_key(key)
         settings(self)
+        if self.board is None:  # an __init__() of one's own
+            self.board = ProgressBoard(xlabel="epoch", xlim=(0, self.max_epochs))
+            self._first_board = self.board
+        self._fitted = model
+        # Others in each fit: the network may have been changed since.
+        self._apply_fns = tuple(functools.partial(model.apply) for _ in range(2))
+        model.trainer = self  # configure_optimizers() may ask it for the steps
         model.training = True
         try:
-            if by_hooks:
-                self._fit_by_hooks(model, data, key)
+            if not own:
+                self.prepare_data(data)
+            if own or uses_own_hooks(model, data):
+                self._fit_by_hooks(model, data, key, own)
             else:
                 self._take_board(model)
                 fit_by_loop(self, model, data, key)
@@ -152,6 +205,7 @@ class Trainer(HyperParameters):
     def fit_epoch(self) -> None:
         """Trains on all batches, then validates."""
         self.model.training = True
+        losses = []
         for batch in self.train_dataloader:
             if self._has_ended():
                 break
@@ -159,7 +213,8 @@ class Trainer(HyperParameters):
             self.model.board.weight = len(batch[-1])
             params = self.state.params
             answer = self.model.training_step(params, batch, self.state)
-            updates, grads = parse_step(self.model, answer, self.state)
+            value, updates, grads = parse_step(self.model, answer, self.state)
+            losses.append(value)
             if self.gradient_clip_val > 0:
                 grads = self.clip_gradients(self.gradient_clip_val, grads)
             state = _apply_gradients(self.state, grads)
@@ -167,6 +222,7 @@ class Trainer(HyperParameters):
                 updates["dropout_rng"] = jax.random.split(state.dropout_rng)[0]
             self.state = state.replace(**updates)
             self.train_batch_idx += 1
+        check_finite_losses(losses, self.epoch)  # a plot() of one's own does not
         if self.val_dataloader is None:
             return
         self.model.training = False
@@ -176,9 +232,11 @@ class Trainer(HyperParameters):
             self.model.validation_step(self.state.params, batch, self.state)
             self.val_batch_idx += 1
 
-    def _fit_by_hooks(self, model: Any, data: Any, key: jax.Array) -> None:
+    def _fit_by_hooks(
+        self, model: Any, data: Any, key: jax.Array, own: Sequence[str]
+    ) -> None:
         """Trains as the book does, by methods that may be overridden."""
-        own_epoch = bool(overridden(self, {"fit_epoch": _STOCK["fit_epoch"]}))
+        own_epoch = "fit_epoch" in own
         if own_epoch and self.max_steps is not None:
             raise InputError(
                 "max_steps is not honored by a fit_epoch() of your own; leave it out "
@@ -190,15 +248,19 @@ class Trainer(HyperParameters):
             jax.numpy_dtype_promotion("standard"),
             jax.numpy_rank_promotion("allow"),
         ):
-            self.prepare_data(data)
+            if own:
+                self.prepare_data(data)
             self.prepare_model(model)
+            self.board = self._taken = model.board  # one of one's own may set it alone
+            self.model = model
             self._wrap_loaders(model, data)
             self._create_state(model, key, clip=own_epoch)
-            self._check_labels(model, data)
+            self._check_batches(model, data)
             self.train_batch_idx = self.val_batch_idx = 0
             for epoch in range(self.max_epochs):
                 self.epoch = epoch
-                self.fit_epoch()
+                with named_flax_errors(model):
+                    self.fit_epoch()
                 self._after_epoch()
                 if self._has_ended():
                     break
@@ -207,17 +269,23 @@ class Trainer(HyperParameters):
             self.epoch = self.train_batch_idx // self.num_train_batches
 
     def _wrap_loaders(self, model: Any, data: Any) -> None:
-        """Has a classifier's batches scaled and checked, as the other loop does."""
-        is_classifier = isinstance(model, Classifier)
-        own = overridden(model, {n: getattr(Classifier, n) for n in ("forward",)})
-        own += overridden(model, {"__call__": Classifier.__call__})
-        images = is_classifier and not own
-        resize = getattr(data, "resize", None) if is_classifier else None
-        for name in ("train_dataloader", "val_dataloader"):
-            loader = getattr(self, name)
-            if loader is not None:
-                wrapped = Examples(loader, f"{name}()", images=images, resize=resize)
-                setattr(self, name, wrapped)
+        """Has batches scaled and checked, as the other loop does."""
+        classifies = isinstance(model, Classifier)
+        resize = getattr(data, "resize", None) if classifies else None
+        kinds: dict[str, Any] = {
+            "classifies": classifies,
+            "pairs": classifies and not own_forward(model),
+            "resize": None if resize is None else as_sides(resize),
+        }
+        self.train_dataloader = train = Examples(
+            self.train_dataloader, "train_dataloader()", **kinds
+        )
+        self._first_batch = train.first()
+        if self.val_dataloader is not None:
+            shape = np.shape(self._first_batch[0])[1:] if kinds["pairs"] else None
+            self.val_dataloader = Examples(
+                self.val_dataloader, "val_dataloader()", **kinds, shape=shape
+            )
 
     def _create_state(self, model: Any, key: jax.Array, clip: bool) -> None:
         """Draws the state; with `clip`, the optimizer clips, as nothing else may."""
@@ -225,8 +293,7 @@ class Trainer(HyperParameters):
         if clip and self.gradient_clip_val > 0:
             tx = optax.chain(optax.clip_by_global_norm(self.gradient_clip_val), tx)
         params_key, dropout_key = jax.random.split(key)
-        first: Any = self.train_dataloader
-        batch = first.first()
+        batch = self._first_batch
         if len(batch[-1]) % len(self.devices):
             raise InputError(
                 f"batch_size must be a multiple of the {len(self.devices)} GPUs that "
@@ -240,11 +307,11 @@ class Trainer(HyperParameters):
                 f"{type(model).__name__}: apply_init must return the variables of "
                 "model.init, with params"
             )
+        check_update(model, tx, variables["params"])
         if len(self.devices) > 1:
             variables = jax.device_put(variables, self._sharding())
         self.state = TrainState.create(
-            # One for each fit: it is a key of what is compiled.
-            apply_fn=functools.partial(model.apply),
+            apply_fn=self._apply_fns[True],
             params=variables.pop("params"),
             tx=tx,
             batch_stats=variables.pop("batch_stats", {}),
@@ -252,22 +319,20 @@ class Trainer(HyperParameters):
             others=variables,
         )
 
-    def _check_labels(self, model: Any, data: Any) -> None:
-        """Looks at all labels, if the loss is the one that takes class numbers."""
-        is_stock = getattr(type(model), "loss", None) is Classifier.loss
-        if not is_stock or "loss" in vars(model):
-            return
-        state = self.state
-        logits, _ = jax.eval_shape(
-            lambda params: logits_of(params, self._dummy, state, True), state.params
-        )
-        classes = logits.shape[-1]
-        if is_prepared(data):
+    def _check_batches(self, model: Any, data: Any) -> None:
+        """Looks at the logits, and then at all batches."""
+        own_loss = bool(overridden(model, {"loss": _LOSS}))
+        classes = None
+        if isinstance(model, Classifier):
+            classes = num_logits(model, self.state, self._dummy, own_loss)
+        if classes and is_prepared(data) and not (own_loss and classes == 1):
             check_prepared(data, classes)
         for loader in (self.train_dataloader, self.val_dataloader):
             if loader is not None:
-                loader.classes = classes
+                loader.classes, loader.own_loss = classes, own_loss
                 loader.check()
+        if self.val_dataloader is not None:
+            check_inputs(self.state, self._dummy, self.val_dataloader.first()[:-1])
 
     def _after_epoch(self) -> None:
         """Prints the epoch's line.
@@ -331,6 +396,8 @@ _STOCK = {
         "fit_epoch",
     )
 }
+
+_LOSS = Classifier.loss  # another one's, if a reader replaces it for all
 
 
 def _apply_gradients(state: Any, grads: Any) -> Any:

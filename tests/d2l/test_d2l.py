@@ -123,7 +123,15 @@ class TestRectangles:
         expected = scale_and_resize(wide.val[0], (12, 20))
         np.testing.assert_allclose(images, expected, atol=1e-6)
 
-    @pytest.mark.parametrize("resize", [None, [6, 8]])
+    def test_numpys_integers_are_taken(self, data_dir):
+        for resize in (np.array([12, 20]), (np.int64(12), np.int32(20))):
+            wide = d2l.Digits(np.int64(297), resize, data_dir=str(data_dir))
+            assert wide.resize == (12, 20) and type(wide.resize[0]) is int
+        for resize in (np.array([12.5, 20]), np.ones((2, 2), int), np.int64(12), "ab"):
+            with pytest.raises(InputError, match="^resize must be a pair of pixels"):
+                d2l.Digits(8, resize, data_dir=str(data_dir))
+
+    @pytest.mark.parametrize("resize", [None, [6, 8], np.array([6, 8])])
     def test_the_networks_input_is_that_of_the_data(self, resize):
         class Wide:
             def train_dataloader(self):
@@ -132,13 +140,13 @@ class TestRectangles:
             val_dataloader = train_dataloader
 
         data = Wide()
-        if resize:
+        if resize is not None:
             data.resize = resize
         trainer = d2l.Trainer(max_epochs=1)
         trainer.fit(FlatNet(), data)
         leaves = jax.tree.leaves(trainer.state.params)
         (kernel,) = (leaf for leaf in leaves if leaf.ndim == 2)
-        height, width = resize or (5, 9)
+        height, width = (5, 9) if resize is None else resize
         assert kernel.shape == (height * width, 10)
 
 

@@ -47,6 +47,25 @@ def test_other_chapters_are_refused_and_slips_are_plain():
     assert not isinstance(caught.value, InputError)
 
 
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ("Timer Accumulator", "add up numbers"),
+        ("Animator plot", "draw with d2l.plt"),
+        ("float size annotate", "of another edition or of another tab"),
+        (
+            "evaluate_accuracy load_array train_ch6 batch_norm squared_loss linreg sgd "
+            "synthetic_data",
+            "of an earlier edition or of another tab",
+        ),
+    ],
+)
+def test_names_of_other_editions(names, reason):
+    for name in names.split():
+        with pytest.raises(InputError, match=f"d2l.{name} is not here: .*{reason}"):
+            getattr(d2l, name)
+
+
 def test_hyperparameters_are_saved():
     class Saves(d2l.HyperParameters):
         def __init__(self, a, b, *, c=3, d=4):
@@ -140,10 +159,51 @@ class TestRegressionData:
 
         sizes = [len(y) for _, y in Own(3).val_dataloader()]
         assert sizes == [3, 3, 1] and Own(3).root == "../data"
-        with pytest.raises(InputError, match="Own.batch_size must be at least 1"):
-            Own(0).train_dataloader()
+        for wrong in (0, -3, 2.5, "8", None, True):
+            with pytest.raises(InputError, match="Own.batch_size must be an inte"):
+                Own(wrong).train_dataloader()
+        assert len(Own(np.int64(3)).train_dataloader()) == 3
         with pytest.raises(InputError, match=r"must be of one length.*\[2, 3\]"):
             Own(3).get_tensorloader([jnp.ones(2), jnp.ones(3)], train=True)
+
+
+class TestRegression:
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    @staticmethod
+    def data(**kwargs):
+        counts = {"num_train": 20, "num_val": 10, "batch_size": 8}
+        return d2l.SyntheticRegressionData(
+            w=d2l.tensor([2, -3.4]), b=4.2, **{**counts, **kwargs}
+        )
+
+    @pytest.mark.parametrize("name", ["num_train", "num_val", "batch_size"])
+    @pytest.mark.parametrize("value", [-5, 2.5, "8"])
+    def test_counts(self, name, value):
+        with pytest.raises(InputError, match=f"^{name} must be an integer of at least"):
+            self.data(**{name: value})
+
+    def test_without_validation(self):
+        trainer = d2l.Trainer(max_epochs=1)
+        trainer.fit(d2l.LinearRegression(lr=0.03), self.data(num_val=np.int64(0)))
+        assert list(trainer.board.data) == ["train_loss"]
+
+    @pytest.mark.parametrize("part", ["X", "y"])
+    def test_values_that_are_not_finite(self, part):
+        for model in (d2l.LinearRegression(0.03), d2l.LinearRegressionScratch(2, 0.03)):
+            data = self.data()
+            setattr(data, part, getattr(data, part).at[25].set(jnp.nan))
+            with pytest.raises(InputError, match="batch 0 of val_.* with NaN or infin"):
+                d2l.Trainer(max_epochs=1).fit(model, data)
+
+    def test_targets_of_another_shape(self):
+        for model in (d2l.LinearRegression(0.03), d2l.LinearRegressionScratch(2, 0.03)):
+            data = self.data()
+            data.y = jnp.zeros((30, 2))
+            with pytest.raises(InputError, match=r"y must have shape \(8, 1\).* \(8"):
+                d2l.Trainer(max_epochs=1).fit(model, data)
 
 
 @pytest.mark.parametrize(
