@@ -21,20 +21,22 @@ from alexnet_jax.d2l.base import HyperParameters, overridden
 from alexnet_jax.d2l.batches import check_prepared
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
+from alexnet_jax.d2l.checks import (
+    as_key,
+    check_finite_losses,
+    check_inputs,
+    check_update,
+    named_flax_errors,
+    num_logits,
+)
 from alexnet_jax.d2l.classifier import Classifier
 from alexnet_jax.d2l.data import as_sides, is_prepared
 from alexnet_jax.d2l.examples import Examples
 from alexnet_jax.d2l.functions import gpus
 from alexnet_jax.d2l.hooks import (
-    as_key,
-    check_finite_losses,
-    check_inputs,
     check_model,
     check_optimizer,
     check_trainer,
-    check_update,
-    named_flax_errors,
-    num_logits,
     own_forward,
     parse_step,
     uses_own_hooks,
