@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from alexnet_jax import loop
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.batches import to_batches
+from alexnet_jax.d2l.checks import check_update
 from alexnet_jax.d2l.data import as_sides
-from alexnet_jax.d2l.hooks import check_optimizer, check_update, own_optimizer
+from alexnet_jax.d2l.hooks import check_optimizer, own_optimizer
 from alexnet_jax.d2l.module import TrainState
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.classifier import Classifier

@@ -21,26 +21,28 @@ from alexnet_jax.d2l.base import HyperParameters, overridden
 from alexnet_jax.d2l.batches import check_prepared
 from alexnet_jax.d2l.board import ProgressBoard
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
+from alexnet_jax.d2l.checks import (
+    as_key,
+    check_finite_losses,
+    check_inputs,
+    check_update,
+    named_flax_errors,
+    num_logits,
+)
 from alexnet_jax.d2l.classifier import Classifier
 from alexnet_jax.d2l.data import as_sides, is_prepared
 from alexnet_jax.d2l.examples import Examples
 from alexnet_jax.d2l.functions import gpus
 from alexnet_jax.d2l.hooks import (
-    as_key,
-    check_finite_losses,
-    check_inputs,
     check_model,
     check_optimizer,
     check_trainer,
-    check_update,
-    named_flax_errors,
-    num_logits,
     own_forward,
     parse_step,
     uses_own_hooks,
 )
 from alexnet_jax.d2l.loaders import loaders, num_batches
-from alexnet_jax.d2l.module import TrainState
+from alexnet_jax.d2l.module import Module, TrainState
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.records import Row, is_evaluation
 
@@ -119,10 +121,17 @@ class Trainer(HyperParameters):
         it is part of what `jax.jit` keeps a program by, and a network that is a static
         argument, as in the book's own `loss`, is not: it is the same one, changed.
         """
-        state, phases = self._state, self._apply_fns
-        if getattr(state, "apply_fn", None) not in phases:
-            return state
-        return state.replace(apply_fn=phases[bool(self._fitted.training)])
+        state = self._state
+        apply_fn = getattr(state, "apply_fn", None)
+        owner = getattr(
+            apply_fn, "__self__", None
+        )  # of `model.apply`, in one's own fit
+        if isinstance(owner, Module) and owner is not self._fitted:
+            self._take_model(owner)
+        if apply_fn in self._apply_fns or (owner is not None and owner is self._fitted):
+            phase = bool(getattr(self._fitted, "training", False))
+            return state.replace(apply_fn=self._apply_fns[phase])
+        return state
 
     @state.setter
     def state(self, state: Any) -> None:
@@ -156,9 +165,7 @@ class Trainer(HyperParameters):
         if self.board is None:  # an __init__() of one's own
             self.board = ProgressBoard(xlabel="epoch", xlim=(0, self.max_epochs))
             self._first_board = self.board
-        self._fitted = model
-        # Others in each fit: the network may have been changed since.
-        self._apply_fns = tuple(functools.partial(model.apply) for _ in range(2))
+        self._take_model(model)
         model.trainer = self  # configure_optimizers() may ask it for the steps
         model.training = True
         try:
@@ -363,6 +370,11 @@ class Trainer(HyperParameters):
         return NamedSharding(
             Mesh(np.asarray(self.devices), ("data",)), PartitionSpec(*axes)
         )
+
+    def _take_model(self, model: Any) -> None:
+        """Makes `apply_fn`s for a fit: the network may have been changed since one."""
+        self._fitted = model
+        self._apply_fns = tuple(functools.partial(model.apply) for _ in range(2))
 
     def _take_board(self, model: Any) -> None:
         """Draws on the network's board, unless the trainer's was given settings."""

@@ -113,6 +113,36 @@ def test_a_jitted_hook_evaluates_as_a_plain_one(layer, trainer):
     assert states[0].apply_fn is not None
 
 
+class BookFit(BookEpoch):
+    """§3.2's `fit`, as a reader writes it."""
+
+    def fit(self, model, data):
+        self.prepare_data(data)
+        self.prepare_model(model)
+        variables = model.apply_init(
+            (X,), key=dict.fromkeys(("params", "dropout"), jax.random.key(0))
+        )
+        self.state = d2l.TrainState.create(
+            apply_fn=model.apply,
+            params=variables["params"],
+            tx=model.configure_optimizers(),
+            batch_stats=variables.get("batch_stats", {}),
+            dropout_rng=jax.random.key(1),
+        )
+        for epoch in range(self.max_epochs):
+            self.epoch = epoch
+            self.fit_epoch()
+
+
+def test_a_fit_of_ones_own():
+    curves = []
+    for jitted in (True, False):
+        one = BookFit(max_epochs=2)
+        one.fit(network("norm", jitted)(), Data())
+        curves.append(one.board.data["val_loss"])
+    np.testing.assert_allclose(*curves, rtol=1e-4)
+
+
 def test_a_state_of_ones_own_is_kept():
     """As where the loop is one's own and makes another state."""
     one = d2l.Trainer(max_epochs=1)
