@@ -6,6 +6,7 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.d2l import DataModule
 from alexnet_jax.d2l.batches import to_batches
+from alexnet_jax.d2l.loaders import loaders
 from alexnet_jax.data import create_data
 from alexnet_jax.data.statistics import (
     FILE_NAME,
@@ -154,7 +155,7 @@ def test_a_users_loader_is_measured_too(images):
 
         val_dataloader = train_dataloader
 
-    train, _ = to_batches(Module(), 10)
+    train, _ = to_batches(Module(), 10, loaders(Module()))
     assert (train.num_examples, train.image_shape) == (9, (5, 4, 3))
     np.testing.assert_allclose(
         train.statistics().mean_image, images[:9].mean(0), rtol=1e-6
