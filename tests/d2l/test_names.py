@@ -216,7 +216,7 @@ class TestRegression:
     ],
 )
 def test_blocks(block):
-    x = jax.random.normal(jax.random.key(0), (4, 6, 6, 3))
+    x = jax.random.normal(jax.random.key(0), (4, 6, 6, 3), jnp.float32)
     shape = jax.eval_shape(
         lambda: block.init_with_output(jax.random.key(1), x)[0]
     ).shape
