@@ -218,5 +218,7 @@ def _no_devices(error: Exception) -> str:
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+        name = error.filename
+        if isinstance(name, str | bytes):  # or a number, of a file that was open
+            return f"{os.fsdecode(name)}: {error.strerror}"
     return str(error)

@@ -62,6 +62,7 @@ def test_flags_take_hyphens_and_underscores():
         (RunError("a\n  b"), "a b"),
         (FileNotFoundError(2, "No such file or directory", "a"), "a: No such file or"),
         (OSError("disk full"), "disk full"),
+        (IsADirectoryError(21, "Is a directory", 5), "[Errno 21] Is a directory: 5"),
     ],
 )
 def test_errors_are_one_line(error, line, error_line):

@@ -104,7 +104,7 @@ def scripts(tmp_path, monkeypatch):
     return dict(found)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_scripts_of_your_data_run(scripts, tmp_path):
     assert [*scripts] == ["write_digits.py", "my_module.py", "my_arrays.py"]
     exec(scripts["write_digits.py"], {})

@@ -276,6 +276,7 @@ def test_the_chapters_on_regression(tmp_path, data_dir):
     assert all(0.5 < one < 1.5 for one in values(lines, "shrunk"))  # not 3.4
 
 
+@pytest.mark.slow
 def test_the_chapters_on_classification(tmp_path, data_dir):
     code = CLASSIFIERS.replace("d2l.FashionMNIST", "d2l.Digits")
     lines = run_script(code, tmp_path, data_dir)
