@@ -1,5 +1,6 @@
 """What a user's batches may hold."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -202,3 +203,35 @@ def are_class_numbers(label: np.ndarray, count: int) -> bool:
         return False
     whole = label.astype(np.float64) if label.dtype.kind not in "iu" else label
     return bool((np.isfinite(whole) & (whole == np.floor(whole))).all())
+
+
+def empty_loader(name: str) -> InputError:
+    """Returns the error of a loader without a batch."""
+    return InputError(f"data: the loader is empty; it must give pairs (X, y): {name}")
+
+
+def check_pair(batch: Sequence[Any], place: str) -> None:
+    """Checks that a batch is images and labels.
+
+    Raises:
+      InputError: It is more.
+    """
+    if len(batch) != 2:
+        raise InputError(f"data: {place} must be a pair (X, y); got {len(batch)}")
+
+
+def check_channels(train: int | None, val: int) -> None:
+    """Checks the channels of images to validate on.
+
+    Args:
+      train: Those of the images to train on; None if they may be any.
+      val: Theirs.
+
+    Raises:
+      InputError: They differ.
+    """
+    if train is not None and val != train:
+        raise InputError(
+            f"data: images to train on have {train} channels, those to validate on "
+            f"{val}; give as many"
+        )

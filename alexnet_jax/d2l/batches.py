@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.d2l.arrays import (
+    check_channels,
     check_images,
     check_labels,
+    check_pair,
     check_same_size,
+    empty_loader,
 )
 from alexnet_jax.d2l.data import is_prepared
 from alexnet_jax.d2l.loaders import Loader
@@ -34,9 +37,7 @@ class Batches:
             image, _ = self._checked(pair, len(self._sizes), values=True)
             self._sizes.append(len(image))
         if not self._sizes:
-            raise InputError(
-                f"data: the loader is empty; it must give pairs (X, y): {loader.name}"
-            )
+            raise empty_loader(loader.name)
         self.batch_size, self.num_examples = max(self._sizes), sum(self._sizes)
         self._pairs: Iterator[Any] = iter(())
 
@@ -47,8 +48,7 @@ class Batches:
         self, pair: Sequence[Any], index: int, values: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         place = f"batch {index} of {self._loader.name}"
-        if len(pair) != 2:
-            raise InputError(f"data: {place} must be a pair (X, y); got {len(pair)}")
+        check_pair(pair, place)
         image = check_images(pair[0], place, values)
         label = check_labels(pair[1], len(image), self._classes, place)
         self.image_shape = self.image_shape or image.shape[1:]
@@ -124,9 +124,5 @@ def to_batches(
         check_prepared(data, classes)
         return data.data.train, data.data.test
     train, test = (Batches(loader, classes) for loader in own)
-    if train.image_shape[-1] != test.image_shape[-1]:
-        raise InputError(
-            f"data: images to train on have {train.image_shape[-1]} channels, those to "
-            f"validate on {test.image_shape[-1]}; give as many"
-        )
+    check_channels(train.image_shape[-1], test.image_shape[-1])
     return train, test

@@ -9,11 +9,14 @@ import numpy as np
 from alexnet_jax.d2l.arrays import (
     are_class_numbers,
     as_array,
+    check_channels,
     check_features,
     check_finite,
     check_images,
     check_labels,
+    check_pair,
     check_same_size,
+    empty_loader,
 )
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
@@ -75,9 +78,7 @@ class Examples:
             return self._loader.first()
         for batch in self:
             return batch
-        raise InputError(
-            f"data: the loader is empty; it must give pairs (X, y): {self.name}"
-        )
+        raise empty_loader(self.name)
 
     def check(self) -> None:
         """Looks at all batches of a user's loader.
@@ -118,10 +119,8 @@ class Examples:
         shape: Any = None
         for index, batch in enumerate(self._loader):
             place = f"batch {index} of {self.name}"
-            if self._pairs and len(batch) != 2:
-                raise InputError(
-                    f"data: {place} must be a pair (X, y); got {len(batch)}"
-                )
+            if self._pairs:
+                check_pair(batch, place)
             image, *inputs, y = batch
             if self._pairs or self._classifies and np.ndim(image) == 4:
                 image = check_images(as_array(image, place), place, values)
@@ -130,7 +129,7 @@ class Examples:
             if self._pairs:
                 shape = shape or image.shape[1:]
                 check_same_size(image, shape, place)
-                self._check_channels(shape)
+                check_channels(self._shape[-1] if self._shape else None, shape[-1])
             if self.classes is not None and not self.own_loss:
                 label = as_array(y, place)
                 y = check_labels(label, len(image), self.classes, place)
@@ -151,13 +150,6 @@ class Examples:
             check_features(image, place)
         else:
             check_finite(image, place, "inputs")
-
-    def _check_channels(self, shape: tuple[int, ...]) -> None:
-        if self._shape and shape[-1] != self._shape[-1]:
-            raise InputError(
-                f"data: images to train on have {self._shape[-1]} channels, those to "
-                f"validate on {shape[-1]}; give as many"
-            )
 
 
 _RESIZE = jax.jit(scale_and_resize, static_argnums=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.d2l.arrays import as_array, narrow
+from alexnet_jax.d2l.arrays import as_array, empty_loader, narrow
 from alexnet_jax.d2l.data import is_prepared, validates
 from alexnet_jax.errors import InputError
 
@@ -91,8 +91,5 @@ def num_batches(loader: Any) -> int:
       InputError: It is empty.
     """
     if loader is not None and not len(loader):
-        raise InputError(
-            "data: the loader is empty; it must give pairs (X, y): "
-            f"{getattr(loader, 'name', type(loader).__name__)}"
-        )
+        raise empty_loader(getattr(loader, "name", type(loader).__name__))
     return 0 if loader is None else len(loader)

@@ -111,10 +111,12 @@ def check_share(name: str, splits: Collection[str], share: float | None) -> None
     """
     brought = [split for split in EVALUATED if split in splits]
     if share is None and not brought:
+        others = ", ".join(split for split in splits if split != "train")
+        more = f"; of its other splits, {others}, none is called test or validation"
         raise InputError(
             f"data.val_share: {name} has no validation and no test part; set "
             "data.val_share=0.2 to take a fifth of each class of the training images, "
-            "drawn by the seed, for validation"
+            f"drawn by the seed, for validation{more if others else ''}"
         )
     if share is not None and brought:
         raise InputError(
