@@ -51,7 +51,7 @@ def read(content: memoryview) -> Source:
         name, kind, blobs = _layer(field.content, *_FIELDS[field.number])
         operations.append(kind)
         for place, blob in enumerate(blobs):
-            arrays[f"{name}/{place}"] = _blob(blob, f"{name}/{place}")
+            arrays[f"{name}/{place}"] = read_blob(blob, f"{name}/{place}")
     return Source("Caffe model", arrays, operations=tuple(operations))
 
 
@@ -73,8 +73,16 @@ def _layer(
     return name, kind, blobs
 
 
-def _blob(message: memoryview, name: str) -> np.ndarray:
-    """Returns a blob, its numbers packed or not, its shape in either form."""
+def read_blob(message: memoryview, name: str) -> np.ndarray:
+    """Returns a blob, its numbers packed or not, its shape in either form.
+
+    Args:
+      message: A `BlobProto`.
+      name: What an error calls it.
+
+    Raises:
+      Damaged: It is cut short, or does not fit its shape.
+    """
     parts: list[np.ndarray] = []
     sides, shape = [1, 1, 1, 1], None
     for field in fields(message):

@@ -283,3 +283,11 @@ def save_onnx(path, nodes, arrays, *, form="raw"):
     path.write_bytes(model.SerializeToString())
     if outside:
         (path.parent / "w.data").write_bytes(outside)
+
+
+def save_mean(path, mean):
+    """Writes Caffe's `imagenet_mean.binaryproto`: a blob `(1, 3, h, w)`, BGR."""
+    blob = _CAFFE[True]["BlobProto"](num=1)
+    blob.channels, blob.height, blob.width = mean.shape
+    blob.data.extend(mean.ravel().tolist())
+    path.write_bytes(blob.SerializeToString())
