@@ -1,9 +1,6 @@
 """Opens a file of weights and tells from what it holds which reader it wants."""
 
 import mmap
-import pickle
-import struct
-import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,20 +22,6 @@ _KNOWN = {
     b"BZh": "bzip2; unpack it first",
     b"\x80": "a pickle of other than torch.save's; pickles are not run",
 }
-# What libraries raise on damaged bytes.
-_FAULTS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
 def read_source(path: Path) -> tuple[Source, Convention]:
@@ -68,7 +51,9 @@ def read_source(path: Path) -> tuple[Source, Convention]:
             ) from error
         except InputError:
             raise
-        except _FAULTS as error:
+        except Exception as error:  # on damaged bytes libraries raise any kind
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # of a file that another names
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise InputError(
                 f"{path} is damaged or cut short ({reason}); download it again"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.weights import torch_files
 from alexnet_jax.weights.mapping import convert
 from alexnet_jax.weights.read import read_source
 from tests.weights import writers
@@ -78,6 +79,22 @@ def test_bytes_that_were_changed_are_one_line_or_are_read(form, tmp_path):
             convert(path, *read_source(path), ignore=True)
         except InputError as error:
             assert "\n" not in str(error)
+
+
+def test_what_libraries_raise_on_damaged_bytes(tmp_path):
+    path = tmp_path / "w"
+    for form, old, new in (
+        ("npy", b"'shape': ()", b"'shape': (("),
+        ("legacy", b"features.0.weight", b"features.0.weigh\xff"),
+        ("safetensors", b'"F32"', b'"F99"'),
+    ):
+        write(form, path)
+        path.write_bytes(path.read_bytes().replace(old, new, 1))
+        error_of(path)
+    # A pickle that asks for more memory than there is.
+    huge = torch_files.LEGACY_MAGIC + b"\x80\x02r\xff\xff\xff\x7f" + bytes(90)
+    path.write_bytes(huge)
+    assert "damaged" in error_of(path)
 
 
 class Evil:

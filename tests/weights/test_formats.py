@@ -1,5 +1,8 @@
 """Every format gives the weights that went into it, bit for bit."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,3 +159,30 @@ def test_logits_are_pytorchs_and_not_without_the_order_of_fc6(tmp_path):
     params["fc6"]["kernel"] = state["classifier.1.weight"].numpy().T
     wrong = model.apply({"params": params}, image)
     assert np.abs(wrong - wanted).max() > 1e-2 * scale
+
+
+_MEASURE = """
+import resource, sys
+from alexnet_jax.convert import main
+main(["--check", sys.argv[1]])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["torch", "legacy", "safetensors", "npy", "unpacked"])
+def test_a_whole_network_is_read_within_a_gigabyte(form, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.weights.published.WIDTH", 1.0)
+    caffe = form in ("npy", "unpacked")
+    network = "alexnet_caffe" if caffe else "alexnet_torchvision"
+    params = params_of(network, num_classes=1000)
+    if form == "npy":
+        writers.save_npy(tmp_path / "w", npy_layers(params))
+    elif caffe:
+        layers = caffe_layers(params, network)
+        writers.save_caffe(tmp_path / "w", layers, is_packed=False)
+    else:
+        SAVE[form](tmp_path / "w", torch_arrays(params))
+    command = [sys.executable, "-c", _MEASURE, tmp_path / "w"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) < 1e9 / 1024  # kB
