@@ -65,12 +65,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from alexnet_jax.weights.mapping import convert
     from alexnet_jax.weights.preprocessing import create_config, create_spec
     from alexnet_jax.weights.read import read_source
-    from alexnet_jax.weights.verification import verify
+    from alexnet_jax.weights.verification import check_digest, verify
 
     path = expand_home(options.source, "SOURCE")
     workdir = options.to and local_path(options.to, "--to")
     mean = options.mean and expand_home(options.mean, "--mean")
     source, convention = read_source(path)
+    if fault := check_digest(path):
+        cli.warn(fault)
     conversion = convert(
         path, source, convention, options.network, ignore=options.ignore
     )

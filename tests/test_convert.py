@@ -1,5 +1,6 @@
 """The command that reads published weights."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -51,3 +52,16 @@ def test_what_is_left_out_is_named(tmp_path, capsys, error_line):
 def test_a_file_that_is_missing_or_a_folder(tmp_path, error_line):
     assert "No such file" in error_line(main, "--check", tmp_path / "w")
     assert "is a folder" in error_line(main, "--check", tmp_path)
+
+
+def test_a_digest_in_a_name(tmp_path, capsys):
+    path = tmp_path / "w"
+    write_torch(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path = path.rename(tmp_path / f"alexnet-owt-{digest[:8]}.pth")
+    main(["--check", str(path)])
+    assert capsys.readouterr().err == ""
+    path = path.rename(tmp_path / "alexnet-owt-01234567.pth")
+    main(["--check", str(path)])
+    err = capsys.readouterr().err
+    assert f"begins with {digest[:8]}" in err and err.count("\n") == 1

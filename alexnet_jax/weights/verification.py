@@ -1,11 +1,15 @@
 """What was read from a file of weights, array by array, to be looked through."""
 
+import hashlib
 import math
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from alexnet_jax.atomic import open_regular
 from alexnet_jax.weights.mapping import Conversion
 
 _PART = 1 << 20  # numbers that are held as float64 at a time
@@ -98,6 +102,28 @@ def verify(conversion: Conversion) -> Verification:
         conversion.width,
         arrays,
         conversion.left_over,
+    )
+
+
+def check_digest(path: Path) -> str | None:
+    """Compares a file with the digest in its name, as PyTorch's downloads have it.
+
+    Args:
+      path: The file; `NAME-XXXXXXXX.EXT` says how its SHA-256 begins.
+
+    Returns:
+      What is wrong, or None.
+    """
+    named = re.search(r"-([0-9a-f]{8})\.[a-z]+$", path.name)
+    if named is None:
+        return None
+    with open_regular(path) as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found.startswith(named[1]):
+        return None
+    return (
+        f"{path}: its SHA-256 begins with {found[:8]}, not as its name says; it is "
+        "damaged, changed, or another file"
     )
 
 
