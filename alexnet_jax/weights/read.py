@@ -7,7 +7,7 @@ from typing import BinaryIO
 from alexnet_jax.atomic import open_regular
 from alexnet_jax.errors import InputError
 from alexnet_jax.weights import caffe, npy, onnx_files, safetensors, torch_files
-from alexnet_jax.weights.mapping import CAFFE, TENSORFLOW, TORCHVISION, Convention
+from alexnet_jax.weights.conventions import CAFFE, TENSORFLOW, TORCHVISION, Convention
 from alexnet_jax.weights.source import HoldsCode, Source
 
 _READ = (
