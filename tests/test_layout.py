@@ -72,13 +72,14 @@ def test_who_knows_a_runs_folder():
         assert name.split(".")[1] in allowed, name
 
 
-COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint"}
+COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint", "convert"}
 # Who may import a room, as its `__init__` says; `layers/` and `data/` have laws above.
 IMPORTERS = {
     "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"},
     "preprocessing": {"step", "loop", "trained", "inspection", "d2l"},
     "inspection": {"reporting", "train", "loop", "trained"},
     "reporting": {"train"},
+    "weights": set(),
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }
@@ -103,7 +104,7 @@ def test_a_room_says_what_it_is_for_and_the_top_stays_small():
     for path in PACKAGE.rglob("__init__.py"):
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
         assert path.parent == PACKAGE or "import" in text, path
-    assert len(list(PACKAGE.glob("*.py"))) <= 17
+    assert len(list(PACKAGE.glob("*.py"))) <= 18
 
 
 def test_train_is_the_top():
@@ -158,3 +159,12 @@ def test_every_import_is_declared():
     brought_along = {"IPython"}  # by the notebook that the code runs in, if it does
     for name in used - sys.stdlib_module_names - {"alexnet_jax"} - brought_along:
         assert names.get(name, name).lower() in text, name
+
+
+def test_weights_know_networks_and_nothing_of_runs():
+    allowed = ("weights", "models", "data", "config", "atomic", "errors")
+    for module in IMPORTS:
+        if within(module, "alexnet_jax.weights"):
+            ours = {name for name in IMPORTS[module] if within(name, "alexnet_jax")}
+            for name in ours - {"alexnet_jax"}:
+                assert name.split(".")[1] in allowed, (module, name)

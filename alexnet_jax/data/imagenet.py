@@ -179,6 +179,11 @@ def _list_validation(path: Path) -> Iterator[ImageFile]:
         yield ImageFile(image.name, label, str(path), image.offset_data, image.size)
 
 
+def class_names() -> tuple[str, ...]:
+    """Returns the names of the 1,000 classes, WordNet's, by label."""
+    return tuple(Path(imagenet_common.label_names_file()).read_text().split())
+
+
 def validation_labels() -> list[str]:
     """Returns the labels of the validation images, in the order of their names."""
     folder = Path(imagenet_common.label_names_file()).parent

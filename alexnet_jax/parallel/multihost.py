@@ -294,10 +294,15 @@ def largest(value: int) -> int:
 
 
 def to_host(tree: Any) -> Any:
-    """Copies whole arrays to NumPy; every process must call it."""
+    """Copies whole arrays to NumPy; every process must call it.
+
+    NumPy's own arrays are returned as they are.
+    """
 
     def copy(leaf: Any) -> np.ndarray:
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        if not isinstance(leaf, jax.Array):
+            return np.asarray(leaf)
+        if leaf.is_fully_addressable:
             return np.array(leaf)
         if leaf.is_fully_replicated:
             return np.array(leaf.addressable_data(0))

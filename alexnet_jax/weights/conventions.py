@@ -1,0 +1,46 @@
+"""How the frameworks name an AlexNet's arrays, and lay them out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a framework names the arrays of a network, and lays them out.
+
+    Attributes:
+      networks: Our names of those that are published so; the first, unless the file or
+        the user says otherwise.
+      names: Theirs of each layer's kernel and bias, by layer.
+      channels_first: Whether kernels are `(out, in, height, width)` and `(out, in)`,
+        the inputs of fc6 in the order channels, height, width.
+      is_bgr: Whether the network sees blue first.
+    """
+
+    networks: tuple[str, ...]
+    names: Mapping[str, tuple[str, str]]
+    channels_first: bool = True
+    is_bgr: bool = False
+
+
+_TORCHVISION = dict(
+    zip(
+        _LAYERS,
+        [
+            *(f"features.{place}" for place in (0, 3, 6, 8, 10)),
+            *(f"classifier.{place}" for place in (1, 4, 6)),
+        ],
+        strict=True,
+    )
+)
+_BLOBS = {layer: (f"{layer}/0", f"{layer}/1") for layer in _LAYERS}
+TORCHVISION = Convention(
+    ("alexnet_torchvision",),
+    {ours: (f"{name}.weight", f"{name}.bias") for ours, name in _TORCHVISION.items()},
+)
+_OF_CAFFE = ("alexnet_caffe", "caffenet")
+CAFFE = Convention(_OF_CAFFE, _BLOBS, is_bgr=True)
+# As caffe-tensorflow wrote them: Caffe's order of colors, TensorFlow's of axes.
+TENSORFLOW = Convention(_OF_CAFFE, _BLOBS, channels_first=False, is_bgr=True)

@@ -1,0 +1,120 @@
+"""How published networks see images, as a run's config and specification of data."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from alexnet_jax.atomic import open_regular, read_regular
+from alexnet_jax.config import default_config
+from alexnet_jax.data.imagenet import class_names
+from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data.statistics import KRIZHEVSKY, Statistics
+from alexnet_jax.errors import InputError
+from alexnet_jax.weights.caffe import read_blob
+from alexnet_jax.weights.mapping import Conversion
+
+_STORED = 256  # side of images before the central crop
+# The average of Caffe's mean image by channel, here RGB.
+# Source: BVLC/caffe, examples/00-classification.ipynb.
+_CAFFE_MEAN = np.array([122.67891434, 116.66876762, 104.00698793])
+
+
+def create_config(conversion: Conversion) -> ConfigDict:
+    """Returns the config of a run that goes on with published weights.
+
+    It is that of `experiments/imagenet.py`, `torchvision` or `caffe`, whose
+    preprocessing is the source's; but images are RGB, as the converted conv1 is.
+    """
+    config = default_config()
+    config.num_epochs = 90
+    config.batch_size = 256
+    config.model.name = conversion.network
+    config.model.num_classes = conversion.num_classes
+    config.model.width = conversion.width
+    config.data.name = "imagenet2012_256"
+    config.data.stored_size = config.augment.canvas = _STORED
+    config.augment.mirror = True
+    config.optim.momentum = 0.9
+    config.optim.schedule = "step"
+    if conversion.network == "alexnet_torchvision":
+        config.name = "imagenet-torchvision"
+        config.data.scale = "torchvision"
+        config.augment.crop = "random_resized"
+        config.optim.weight_decay = 1e-4
+        config.optim.decay_epochs = (30, 60)
+        return config
+    config.name = "imagenet-caffe"
+    config.num_train_steps = 450_000
+    config.data.image_size = 227
+    config.data.fit = "warp"
+    config.data.scale = "pixels"
+    config.augment.crop = "random"
+    config.optim.name = "sgd_2012"
+    config.optim.weight_decay = 5e-4
+    config.optim.decay_steps = (100_000, 200_000, 300_000, 400_000)
+    return config
+
+
+def create_spec(conversion: Conversion, mean: Path | None = None) -> DataSpec:
+    """Returns what published weights were trained on: ImageNet 2012.
+
+    Args:
+      conversion: The weights. Where they have other than 1,000 classes, the names of
+        these are not known, and are numbers.
+      mean: Caffe's mean image, `imagenet_mean.binaryproto` or `ilsvrc_2012_mean.npy`;
+        its average by channel if not given.
+
+    Raises:
+      InputError: `mean` is no image of three channels, or the network takes none.
+    """
+    statistics = KRIZHEVSKY
+    if conversion.network != "alexnet_torchvision":
+        image = np.broadcast_to(_CAFFE_MEAN, (_STORED, _STORED, 3))
+        statistics = _about(image if mean is None else _read_mean(mean))
+    elif mean is not None:
+        raise InputError(
+            f"--mean is of Caffe's networks; {conversion.network} subtracts a mean by "
+            "channel; leave it out"
+        )
+    names = class_names()
+    if conversion.num_classes != len(names):
+        names = tuple(map(str, range(conversion.num_classes)))
+    return DataSpec(
+        name="imagenet2012_256 1.0.0",
+        class_names=names,
+        image_shape=(_STORED, _STORED, 3),
+        measure=lambda: statistics,
+        streamed=True,
+    )
+
+
+def _about(image: np.ndarray) -> Statistics:
+    """Returns ImageNet's statistics about a mean image, `(256, 256, 3)`, RGB."""
+    mean = image.mean((0, 1))
+    return dataclasses.replace(KRIZHEVSKY, mean_image=np.array(image), mean=mean)
+
+
+def _read_mean(path: Path) -> np.ndarray:
+    """Reads a mean image, `(1, 3, h, w)` or `(3, h, w)`, BGR, 0 to 255."""
+    try:
+        content = read_regular(path)
+        if content.startswith(b"\x93NUMPY"):
+            with open_regular(path) as file:
+                found = np.load(file, allow_pickle=False)
+        else:
+            found = read_blob(memoryview(content), "the mean image")
+        image = found.reshape(found.shape[-3:]).transpose(1, 2, 0)[..., ::-1]
+    except (ValueError, IndexError, EOFError) as error:
+        raise InputError(
+            f"--mean: {path} cannot be read ({str(error):.80}); give "
+            "imagenet_mean.binaryproto or ilsvrc_2012_mean.npy"
+        ) from error
+    is_mean = image.shape == (_STORED, _STORED, 3) and image.dtype.kind == "f"
+    if not is_mean or not np.isfinite(image).all():
+        raise InputError(
+            f"--mean: {path} must be an image of floats of shape (3, 256, 256); got "
+            f"{found.dtype} {found.shape}, or NaN"
+        )
+    return image.astype(np.float64)

@@ -1,0 +1,140 @@
+"""What was read from a file of weights, array by array, to be looked through."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alexnet_jax.atomic import open_regular
+from alexnet_jax.weights.mapping import Conversion
+
+_PART = 1 << 20  # numbers that are held as float64 at a time
+
+
+class Verified(NamedTuple):
+    """A converted array in numbers.
+
+    Attributes:
+      name: Ours, such as `conv1/kernel`.
+      source_name: The file's.
+      source_shape: As the file has it.
+      source_type: Of its numbers in the file.
+      shape: Ours.
+      changes: What was done to it, in words.
+      parameters: Numbers in it.
+      mean: Of them.
+      deviation: Their standard deviation.
+      bytes: What it takes, as float32.
+    """
+
+    name: str
+    source_name: str
+    source_shape: tuple[int, ...]
+    source_type: str
+    shape: tuple[int, ...]
+    changes: str
+    parameters: int
+    mean: float
+    deviation: float
+    bytes: int
+
+
+class Verification(NamedTuple):
+    """The verification report of a conversion.
+
+    Attributes:
+      network: The registered name.
+      form: What the file is, in words.
+      num_classes: Outputs of the last layer.
+      width: What the network's maps and units are multiplied by.
+      arrays: In the network's order.
+      left_over: The file's arrays that were left out.
+    """
+
+    network: str
+    form: str
+    num_classes: int
+    width: float
+    arrays: list[Verified]
+    left_over: list[str]
+
+    @property
+    def parameters(self) -> int:
+        """How many they are in all."""
+        return sum(one.parameters for one in self.arrays)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON has it."""
+        return self._asdict() | {
+            "arrays": [one._asdict() for one in self.arrays],
+            "parameters": self.parameters,
+            "bytes": sum(one.bytes for one in self.arrays),
+        }
+
+
+def verify(conversion: Conversion) -> Verification:
+    """Returns the verification report of a conversion."""
+    arrays = []
+    for one in conversion.arrays:
+        mean, deviation = _moments(one.array)
+        arrays.append(
+            Verified(
+                one.name,
+                one.source_name,
+                one.source_shape,
+                one.source_type,
+                one.array.shape,
+                "; ".join(one.changes),
+                one.array.size,
+                mean,
+                deviation,
+                one.array.nbytes,
+            )
+        )
+    return Verification(
+        conversion.network,
+        conversion.form,
+        conversion.num_classes,
+        conversion.width,
+        arrays,
+        conversion.left_over,
+    )
+
+
+def check_digest(path: Path) -> str | None:
+    """Compares a file with the digest in its name, as PyTorch's downloads have it.
+
+    Args:
+      path: The file; `NAME-XXXXXXXX.EXT` says how its SHA-256 begins.
+
+    Returns:
+      What is wrong, or None.
+    """
+    named = re.search(r"-([0-9a-f]{8})\.[a-z]+$", path.name)
+    if named is None:
+        return None
+    with open_regular(path) as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found.startswith(named[1]):
+        return None
+    return (
+        f"{path}: its SHA-256 begins with {found[:8]}, not as its name says; it is "
+        "damaged, changed, or another file"
+    )
+
+
+def _moments(array: np.ndarray) -> tuple[float, float]:
+    """Returns mean and standard deviation, computed in float64, a part at a time."""
+    flat = array.reshape(-1)
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in range(0, flat.size, _PART):
+            yield flat[start : start + _PART].astype(np.float64)
+
+    mean = sum(part.sum() for part in parts()) / flat.size
+    squares = sum(np.square(part - mean).sum() for part in parts())
+    return float(mean), math.sqrt(squares / flat.size)
