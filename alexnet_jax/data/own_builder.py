@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import read_regular
-from alexnet_jax.data.own_examples import line_errors, named_examples
+from alexnet_jax.data.own_examples import named_examples
 from alexnet_jax.data.preparation.builder import (
     keep_other_format,
     prepare,
@@ -31,6 +31,7 @@ from alexnet_jax.data.preparation.prepared import Access, accessed, open_prepare
 from alexnet_jax.data.tfds_sets import is_of_tfds, list_names, not_replaced
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
+from alexnet_jax.terminal.user_code import named_errors
 
 FORM = "MODULE:BUILDER"
 _NOWHERE = Path("/nowhere")
@@ -142,7 +143,7 @@ def _import(name: str) -> tuple[ModuleType, Any]:
         sys.path.append(os.getcwd())
     try:
         importlib.invalidate_caches()
-        with line_errors(path.partition(".")[0]):
+        with named_errors(path.partition(".")[0], "data.name"):
             spec = importlib.util.find_spec(path)
     except InputError as error:
         if not isinstance(error.__cause__, ModuleNotFoundError):
@@ -154,7 +155,8 @@ def _import(name: str) -> tuple[ModuleType, Any]:
             f"nor in the current folder, {os.getcwd()}"
         )
     # A name that TFDS has, too, is no fault.
-    with line_errors(spec.origin or path), tfds.core.registered.skip_registration():
+    skip = tfds.core.registered.skip_registration
+    with named_errors(spec.origin or path, "data.name"), skip():
         module = importlib.import_module(path)
     found = getattr(module, attribute, None)
     if found is None:
@@ -197,11 +199,11 @@ def _creator(
         if isinstance(target, type):
             if not issubclass(target, tfds.core.DatasetBuilder):
                 raise _no_builder(name, target)
-            with line_errors(_file(target, module)):
+            with named_errors(_file(target, module), "data.name"):
                 return target(data_dir=data_dir, file_format="array_record")
         found = _call(target, name, data_dir, data)
         if isinstance(found, type) and issubclass(found, tfds.core.DatasetBuilder):
-            with line_errors(_file(found, module)):
+            with named_errors(_file(found, module), "data.name"):
                 found = found(data_dir=data_dir, file_format="array_record")
         if not isinstance(found, tfds.core.DatasetBuilder):
             raise _no_builder(name, found)
@@ -238,7 +240,7 @@ def _call(target: Any, name: str, data_dir: Path, data: ConfigDict) -> Any:
             f"takes {', '.join(needed)}"
         )
     code = getattr(inspect.unwrap(target), "__code__", None)
-    with line_errors(code.co_filename if code else name):
+    with named_errors(code.co_filename if code else name, "data.name"):
         return target(*first, **given)
 
 

@@ -39,7 +39,7 @@ def named_examples(builder: Any, path: str) -> Iterator[None]:
     features = builder.info.features
     features.encode_example = functools.partial(_encode, features)
     try:
-        with line_errors(path):
+        with named_errors(path, "data.name"):
             yield
     except InputError as error:
         cause: BaseException | None = error
@@ -51,25 +51,13 @@ def named_examples(builder: Any, path: str) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def line_errors(path: str) -> Iterator[None]:
-    """As `named_errors`, in one line."""
-    try:
-        with named_errors(path, "data.name"):
-            yield
-    except InputError as error:
-        if "\n" not in str(error):
-            raise
-        raise InputError(" ".join(str(error).split())) from error.__cause__
-
-
 def _name_failures(builder: Any, path: str) -> None:
     """Lets a builder's code fail in one line, as examples are asked for."""
     split_generators = builder._split_generators
 
     @functools.wraps(split_generators)
     def named(*args: Any, **options: Any) -> Any:
-        with line_errors(path):
+        with named_errors(path, "data.name"):
             found = split_generators(*args, **options)
         if not isinstance(found, dict):
             return found
@@ -92,7 +80,7 @@ def _each(
 ) -> Iterator[Any]:
     iterator, keys = iter(examples), set()
     while True:
-        with line_errors(path):
+        with named_errors(path, "data.name"):
             try:
                 example = next(iterator)
             except StopIteration:

@@ -100,4 +100,5 @@ def _describe(error: BaseException) -> str:
     with contextlib.suppress(Exception):  # of the user's own, whose text raises
         kind = type.__getattribute__(type(error), "__name__")
         text = str(error.msg if isinstance(error, SyntaxError) else error)
-    return f"{kind}: {text[:_MAX_TEXT]}" if text else kind
+    text = " ".join(text[:_MAX_TEXT].split())
+    return f"{kind}: {text}" if text else kind
