@@ -76,10 +76,11 @@ COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint", "c
 # Who may import a room, as its `__init__` says; `layers/` and `data/` have laws above.
 IMPORTERS = {
     "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"},
-    "preprocessing": {"step", "loop", "trained", "inspection", "d2l"},
-    "inspection": {"reporting", "train", "loop", "trained"},
+    "preprocessing": {"step", "loop", "trained", "inspection", "exporting", "d2l"},
+    "inspection": {"reporting", "train", "loop", "trained", "exporting"},
     "reporting": {"train"},
     "weights": set(),
+    "exporting": set(),
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }
