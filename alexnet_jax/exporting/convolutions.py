@@ -43,6 +43,8 @@ def conv_settings(seen: Seen) -> dict[str, Any]:
         if isinstance(padding, str):
             padding = jax.lax.padtype_to_pads(lengths, window, strides, padding)
         pads = [(int(before), int(after)) for before, after in padding]
+        if min(min(sides) for sides in pads) < 0:
+            raise seen.refuse(f"its padding must not be negative; got {pads}")
     return {"strides": strides, "dilations": dilations, "pads": tuple(pads)}
 
 

@@ -11,6 +11,19 @@ import numpy as np
 
 Shape = tuple[int, ...]
 
+# What is said of a dense layer in groups, whatever the format.
+IN_GROUPS = (
+    "a dense layer in groups; written as a convolution whose window is the whole map"
+)
+
+
+def rounded_up(down: int, across: int, what: str) -> str:
+    """Returns what is said of windows that hang over the edge."""
+    return (
+        f"its last windows hang over the edge; written as {what}, {down} at the bottom "
+        f"and {across} on the right"
+    )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation:
@@ -41,6 +54,7 @@ class Convolution(Operation):
       groups: Groups of maps that do not see each other.
       rounds_up: Whether the zeros follow from the size of the image, so that windows
         cover all of it.
+      is_dense: Whether it is a dense layer in groups.
     """
 
     weight: np.ndarray
@@ -50,6 +64,7 @@ class Convolution(Operation):
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
     rounds_up: bool = False
+    is_dense: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -214,6 +214,7 @@ class _Walk:
             weight=weight.transpose(3, 2, 0, 1),
             bias=_bias(seen),
             groups=groups,
+            is_dense=True,
         )
 
     def _batch_norm(self, seen: Seen) -> None:
