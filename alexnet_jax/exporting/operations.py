@@ -260,6 +260,9 @@ class _Walk:
 
     def _map_norm(self, seen: Seen) -> None:
         layer = seen.layer
+        seen.check_maps()
+        if layer.size % 2 == 0:
+            raise seen.refuse(f"its size must be odd; got {layer.size}")
         self._append(
             kinds.MapNorm, seen, size=layer.size, alpha=layer.scale, beta=layer.power
         )

@@ -66,6 +66,8 @@ def trace(
             if path:
                 arrays |= {key: np.asarray(leaf) for key, leaf in node.items()}
         seen = Seen(layer, row.name, before, after, arrays)
+        if path and not row.name.isidentifier():
+            raise seen.refuse("its name must be letters, digits and underscores")
         if row.name in names:
             raise seen.refuse("it stands in the network twice; give each place its own")
         names.add(row.name)
