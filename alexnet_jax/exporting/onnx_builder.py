@@ -1,7 +1,8 @@
 """An ONNX graph under construction: nodes, the arrays they read, and notes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -71,50 +72,96 @@ class Graph:
         self._nodes[-1].output[0] = name
         return name
 
-    def model(
+    def write(
         self,
+        path: Path,
         name: str,
         outputs: Mapping[str, Sequence[int]],
         metadata: Mapping[str, str],
-    ) -> Any:
-        """Returns the model, once it is found to be sound.
+    ) -> None:
+        """Writes the model, once it is found to be sound.
 
         Args:
+          path: The file.
           name: The graph's.
           outputs: Their names, and shapes for one image.
           metadata: Keys and values that are kept in the file.
         """
         onnx, helper = self._onnx, self._onnx.helper
-        image, dtype, shape = self.input
         opsets = [helper.make_opsetid("", OPSET)]
 
         def describe(name: str, dtype: Any, shape: Sequence[Any]) -> Any:
             kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
             return helper.make_tensor_value_info(name, kind, shape)
 
-        def make(inputs: list[Any], arrays: Mapping[str, np.ndarray]) -> Any:
-            made = helper.make_model(
-                helper.make_graph(
-                    self._nodes,
-                    name,
-                    [describe(image, dtype, ["N", *shape]), *inputs],
-                    [
-                        describe(output, np.float32, ["N", *of])
-                        for output, of in outputs.items()
-                    ],
+        image, dtype, shape = self.input
+        model = helper.make_model(
+            helper.make_graph(
+                self._nodes,
+                name,
+                [describe(image, dtype, ["N", *shape])],
+                [describe(key, np.float32, ["N", *of]) for key, of in outputs.items()],
+            ),
+            producer_name="alexnet_jax",
+            opset_imports=opsets,
+            ir_version=helper.find_min_ir_version_for(opsets),
+        )
+        helper.set_model_props(model, dict(metadata))
+        tensors = [
+            (
+                onnx.TensorProto(
+                    name=key,
+                    dims=array.shape,
+                    data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
                 ),
-                producer_name="alexnet_jax",
-                opset_imports=opsets,
-                ir_version=helper.find_min_ir_version_for(opsets),
+                array,
             )
-            helper.set_model_props(made, dict(metadata))
-            for key, array in arrays.items():
-                made.graph.initializer.append(onnx.numpy_helper.from_array(array, key))
-            return made
-
+            for key, array in self._arrays.items()
+        ]
         # Large arrays are inputs to the checker, which would copy them several times.
-        small = {k: a for k, a in self._arrays.items() if a.nbytes <= _SMALL_BYTES}
-        large = {k: a for k, a in self._arrays.items() if k not in small}
-        described = [describe(k, a.dtype, a.shape) for k, a in large.items()]
-        onnx.checker.check_model(make(described, small), full_check=True)
-        return make([], self._arrays)
+        checked = onnx.ModelProto()
+        checked.CopyFrom(model)
+        for key, array in self._arrays.items():
+            if array.nbytes > _SMALL_BYTES:
+                checked.graph.input.append(describe(key, array.dtype, array.shape))
+            else:
+                small = onnx.numpy_helper.from_array(array, key)
+                checked.graph.initializer.append(small)
+        onnx.checker.check_model(checked, full_check=True)
+        with path.open("wb") as file:
+            _write(file, model, tensors)
+
+
+# Of fields with a length, in onnx.proto: the number, and wire type 2.
+_GRAPH, _INITIALIZER, _RAW_DATA = (bytes([number << 3 | 2]) for number in (7, 5, 9))
+
+
+def _write(file: BinaryIO, model: Any, tensors: list[tuple[Any, np.ndarray]]) -> None:
+    """Writes a model, its arrays last and one at a time.
+
+    Serialized as a whole, every array would be in memory three times.
+
+    Source: protobuf.dev, "Encoding".
+    """
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    heads = []
+    for tensor, array in tensors:
+        head = tensor.SerializeToString() + _RAW_DATA + _varint(array.nbytes)
+        length = _varint(len(head) + array.nbytes)
+        heads.append(_INITIALIZER + length + head)
+    size = len(graph) + sum(map(len, heads)) + sum(a.nbytes for _, a in tensors)
+    file.write(model.SerializeToString() + _GRAPH + _varint(size) + graph)
+    for head, (_, array) in zip(heads, tensors, strict=True):
+        file.write(head)
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        file.write(np.ascontiguousarray(little).data)
+
+
+def _varint(number: int) -> bytes:
+    """Returns a number in groups of seven bits, the lowest first."""
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*groups, number])

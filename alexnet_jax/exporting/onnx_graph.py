@@ -73,7 +73,6 @@ def write_onnx(
     if pipeline is not None:
         graph.node("Softmax", ["logits"], "probabilities", axis=1)
         outputs[graph.rename_last("probabilities")] = classes
-    model = graph.model(network, outputs, metadata)
     with atomic_write(folder / FILE) as path:
-        path.write_bytes(model.SerializeToString())
+        graph.write(path, network, outputs, metadata)
     return graph.notes
