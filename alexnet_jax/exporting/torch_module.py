@@ -187,4 +187,9 @@ def _commented(line: str, operation: Operation) -> list[str]:
     if len(whole) <= _MAX_WIDTH:
         return [whole]
     indent = line[: len(line) - len(line.lstrip())]
-    return [f"{indent}# {shape}", line]
+    comment = f"{indent}# {shape}"
+    if len(line) <= _MAX_WIDTH:
+        return [comment, line]
+    head, _, rest = line.partition("(")
+    arguments, _, tail = rest.rpartition(")")
+    return [comment, f"{head}(", f"{indent}    {arguments}", f"{indent}){tail}"]

@@ -51,10 +51,11 @@ def trace(
         for layer, output in model.layer_outputs(x):
             layers.append((layer, getattr(layer, "path", ()), output.shape[1:]))
 
-    # No array is closed over: a network's weights would be traced as constants.
-    jax.eval_shape(
-        lambda tree, x: network.apply(tree, x, method=trace), variables, image
-    )
+    def apply(variables: Mapping, x: jax.Array) -> None:
+        # Mutable, for a BatchNorm that takes the batch's: it is refused by name later.
+        network.apply(variables, x, method=trace, mutable=["batch_stats"])
+
+    jax.eval_shape(apply, variables, image)
     found, before = [], tuple(input_shape)
     names: set[str] = set()
     for row, (layer, path, after) in zip(rows, layers, strict=True):
