@@ -136,7 +136,7 @@ def random_variables(model, input_shape, seed=0):
     generator = np.random.default_rng(seed)
 
     def draw(path, leaf):
-        drawn = generator.normal(size=leaf.shape).astype(np.float32)
+        drawn = generator.standard_normal(leaf.shape, np.float32)
         part = path[-1].key
         if part == "kernel":
             return drawn * np.float32((2 / np.prod(leaf.shape[:-1])) ** 0.5)

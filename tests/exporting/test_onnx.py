@@ -1,8 +1,10 @@
 """Networks as ONNX files, which ONNX Runtime opens."""
 
 import dataclasses
+import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import numpy as np
 import onnx
@@ -15,6 +17,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.exporting import onnx_graph
 from alexnet_jax.exporting.onnx_graph import write_onnx
 from alexnet_jax.exporting.operations import list_operations
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import create_model
 from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.weights.mapping import convert
@@ -22,7 +25,7 @@ from alexnet_jax.weights.read import read_source
 from tests.exporting.cases import (
     CASES,
     USERS,
-    WIDTH,
+    Net,
     channels_first,
     create_case,
     logits_of,
@@ -133,6 +136,10 @@ _PIPELINES = {
 }
 
 
+def _shallow():
+    return [nn.Conv(4, (5, 5), strides=4), nn.relu, flatten, nn.Dense(10)]
+
+
 @pytest.mark.parametrize("scale", _PIPELINES)
 def test_preprocessing_inside_does_what_the_pipeline_does(
     scale, tmp_path, compiled_in_a_hurry
@@ -144,12 +151,12 @@ def test_preprocessing_inside_does_what_the_pipeline_does(
     image = generator.integers(0, 256, (3, *stored, channels), np.uint8)
     found = measure([image])
     pipeline = create_pipeline(scale, lambda: found, size, augment)
-    model = create_model("alexnet_2012", width=WIDTH, training=False)
+    model = Net(make=_shallow, training=False)
     variables = random_variables(model, (*size, channels))
     operations = list_operations(model, variables, (*size, channels))
     write_onnx(
         tmp_path,
-        "alexnet_2012",
+        "shallow",
         operations,
         pipeline=pipeline,
         image_shape=(*stored, channels),
@@ -188,3 +195,32 @@ def test_a_network_too_large_for_the_format_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="holds at most 2 GiB; lenet5 has 0.0 GiB"):
         written(tmp_path, "lenet5")
     assert list(tmp_path.iterdir()) == []
+
+
+_MEASURE = """
+import re, sys
+from pathlib import Path
+from alexnet_jax.exporting.onnx_graph import write_onnx
+from alexnet_jax.exporting.operations import list_operations
+from alexnet_jax.models import create_model
+from tests.exporting.cases import random_variables
+shape = 224, 224, 3
+model = create_model("alexnet_paper", num_classes=1000, training=False)
+variables = random_variables(model, shape)
+operations = list_operations(model, variables, shape)
+write_onnx(Path(sys.argv[1]), "alexnet_paper", operations, metadata={})
+# Not ru_maxrss, which is the parent's until this process is larger.
+print(re.search(r"VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_whole_network_is_written_in_little_memory_and_is_the_same(tmp_path):
+    command = [sys.executable, "-c", _MEASURE, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) < 1.2e9 / 1024  # kB
+    model = create_model("alexnet_paper", num_classes=1000, training=False)
+    image = 40 * np.random.default_rng(1).normal(size=(2, 224, 224, 3))
+    image = image.astype(np.float32)
+    logits = logits_of(model, random_variables(model, image.shape[1:]), image)
+    assert_close(run(tmp_path, channels_first(image))["logits"], logits, _SHARE)
