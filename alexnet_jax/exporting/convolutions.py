@@ -28,6 +28,10 @@ def conv_settings(seen: Seen) -> dict[str, Any]:
             "it must pad with zeros, and have no input_dilation, mask or "
             "conv_general_dilated"
         )
+    if len(layer.kernel_size) != 2:
+        raise seen.refuse(
+            f"its kernel must have a height and a width; got {layer.kernel_size}"
+        )
     strides, dilations = _pair(layer.strides), _pair(layer.kernel_dilation)
     window = [
         (size - 1) * dilation + 1

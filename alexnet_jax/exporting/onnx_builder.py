@@ -9,10 +9,9 @@ import numpy as np
 from alexnet_jax.exporting.kinds import Operation
 from alexnet_jax.exporting.libraries import require
 
-# Of December 2020: the first in which all operators used here have their present form
-# (Split's sizes as an input, Softmax along one axis), so that old runtimes read the
-# files too.
-OPSET = 13
+# Of 2021: the first in which BatchNormalization says whether it trains, so that every
+# operator used here means one thing; runtimes of that age read the files too.
+OPSET = 15
 _SMALL_BYTES = 1024
 
 

@@ -14,7 +14,15 @@ from alexnet_jax.models import Classifier
 
 
 class Seen(NamedTuple):
-    """A layer of the network: shapes of one image, channels last, and its arrays."""
+    """A layer of the network.
+
+    Attributes:
+      layer: A module or a function.
+      name: Its own in the layer table.
+      before: Shape of what it reads of one image, channels last.
+      after: Shape of what it gives.
+      arrays: Its variables by their names in linen: `kernel`, `bias`, `mean`, ...
+    """
 
     layer: Any
     name: str
@@ -42,18 +50,27 @@ class Seen(NamedTuple):
 def trace(
     network: Classifier, variables: Mapping, input_shape: tuple[int, int, int]
 ) -> list[Seen]:
-    """Returns the layers in order; computes nothing."""
+    """Returns the layers in order; computes nothing.
+
+    Args:
+      network: At test, on one device.
+      variables: `params` and, with BatchNorm, `batch_stats`.
+      input_shape: Height, width and channels of its images.
+
+    Raises:
+      InputError: The images are too small, or a layer cannot be told from another.
+    """
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     rows = describe(network, image.shape)
     layers: list[tuple[Callable, tuple[str, ...], Shape]] = []
 
-    def trace(model: Classifier, x: jax.Array) -> None:
+    def collect(model: Classifier, x: jax.Array) -> None:
         for layer, output in model.layer_outputs(x):
             layers.append((layer, getattr(layer, "path", ()), output.shape[1:]))
 
     def apply(variables: Mapping, x: jax.Array) -> None:
         # Mutable, for a BatchNorm that takes the batch's: it is refused by name later.
-        network.apply(variables, x, method=trace, mutable=["batch_stats"])
+        network.apply(variables, x, method=collect, mutable=["batch_stats"])
 
     jax.eval_shape(apply, variables, image)
     found, before = [], tuple(input_shape)

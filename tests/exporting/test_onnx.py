@@ -109,7 +109,7 @@ def test_metadata_is_kept(tmp_path):
     kept = {entry.key: entry.value for entry in model.metadata_props}
     assert kept == {"network": "lenet5", "config": '{"ä": 1}'}
     (opset,) = model.opset_import
-    assert (opset.domain, opset.version) == ("", 13)
+    assert (opset.domain, opset.version) == ("", 15)
 
 
 def test_without_the_order_of_fc6_logits_differ(tmp_path):

@@ -118,6 +118,7 @@ class Mine(Conv):
         (lambda: [nn.Conv(4, (3, 3), padding="CIRCULAR")], "pad with zeros"),
         (lambda: [nn.Conv(4, (3, 3), padding=-1)], "not be negative"),
         (lambda: [nn.Conv(4, (3, 3), 1, 1, input_dilation=2)], "input_dilation"),
+        (lambda: [nn.Conv(4, (3,))], "must have a height and a width"),
         (lambda: [nn.BatchNorm(False)], "batch's statistics in tests"),
         (lambda: [nn.BatchNorm(True, axis=1)], "axis must be the channels'"),
         (lambda: [MapNorm(4)], "size must be odd"),
