@@ -72,9 +72,9 @@ def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
     for begin, words in _KNOWN.items():
         if head.startswith(begin):
             raise InputError(f"{path} is {words}; give {_READ}")
-    content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if safetensors.looks_like(head):
-        return safetensors.read(content), TORCHVISION
+        return safetensors.read(path), TORCHVISION
+    content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if onnx_files.looks_like(content):
         source = onnx_files.read(content, path)
         return source, CAFFE if "LRN" in source.operations else TORCHVISION
