@@ -175,7 +175,10 @@ def read_own(
         if name.startswith(_STATISTICS)
     }
     spec = read_spec(path, source.metadata["data"], statistics)
-    shapes = _shapes(config, spec)
+    try:
+        shapes = _shapes(config, spec)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     wanted = flatten(shapes)
     missing = [name for name in wanted if name not in arrays]
     if missing:

@@ -61,6 +61,9 @@ def read_source(path: Path) -> tuple[Source, Convention]:
 
 
 def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
+    # Before the others, like whose files the length of its header can begin.
+    if safetensors.looks_like(head):
+        return safetensors.read(path), TORCHVISION
     if head.startswith(b"PK"):
         return torch_files.read_zip(file), TORCHVISION
     if head.startswith(torch_files.LEGACY_MAGIC):
@@ -72,8 +75,6 @@ def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
     for begin, words in _KNOWN.items():
         if head.startswith(begin):
             raise InputError(f"{path} is {words}; give {_READ}")
-    if safetensors.looks_like(head):
-        return safetensors.read(path), TORCHVISION
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if onnx_files.looks_like(content):
         source = onnx_files.read(content, path)
