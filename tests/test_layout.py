@@ -116,24 +116,8 @@ def test_train_is_the_top():
 
 
 def test_nothing_imports_experiments_or_tensorflow():
-    for package in ("experiments", "tensorflow"):
+    for package in ("experiments", "tensorflow", "torch"):
         assert importers(package) == set()
-
-
-EXTRAS = ("torch", "onnx", "onnxruntime")  # packages of pyproject's extras
-
-
-def test_extras_are_imported_where_they_are_needed_alone():
-    """So that all else works without them, and takes no seconds to import them."""
-    rooms = {"exporting", "weights"}
-    for package in EXTRAS:
-        assert {name.split(".")[1] for name in importers(package)} <= rooms
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = {alias.name for alias in node.names}
-                names |= {node.module} if isinstance(node, ast.ImportFrom) else set()
-                assert not any(within(n, one) for n in names for one in EXTRAS), path
 
 
 def test_no_circles():
@@ -170,10 +154,7 @@ def test_experiments_import_the_config_alone():
 def test_every_import_is_declared():
     """Every third-party package that the code imports stands in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [
-        line for one in EXTRAS[:2] for line in project["optional-dependencies"][one]
-    ]
-    text = " ".join(project["dependencies"] + extras).lower().replace("-", "_")
+    text = " ".join(project["dependencies"]).lower().replace("-", "_")
     names = {"absl": "absl_py", "sklearn": "scikit_learn", "PIL": "pillow"}
     names |= {"orbax": "orbax_checkpoint", "yaml": "pyyaml"}
     used = {name.partition(".")[0] for names in IMPORTS.values() for name in names}

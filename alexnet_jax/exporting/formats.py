@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.exporting.libraries import require
+from alexnet_jax.exporting.onnx_graph import write_onnx
+from alexnet_jax.exporting.operations import Operation, list_operations
 from alexnet_jax.exporting.safetensors_file import check_safetensors, write_safetensors
 from alexnet_jax.exporting.stablehlo import call_stablehlo, write_stablehlo
+from alexnet_jax.exporting.torch_module import write_torch
 from alexnet_jax.preprocessing.pipeline import Pipeline, make_preprocessing
 from alexnet_jax.step import make_forward
 from alexnet_jax.trained import TrainedModel
@@ -72,10 +76,8 @@ class Network:
         return metadata_of(self.net.config, self.net.spec)
 
     @cached_property
-    def operations(self) -> list[Any]:
+    def operations(self) -> list[Operation]:
         """The layers, for formats that have layers of their own."""
-        from alexnet_jax.exporting.operations import list_operations
-
         height, width, channels = self.net.input_shape[1:]
         shape = (height, width, channels)
         return list_operations(self.net.model, self.own.variables, shape)
@@ -150,14 +152,11 @@ def _check_stablehlo(folder: Path, network: Network) -> Check:
 
 
 def _write_torch(folder: Path, network: Network) -> list[str]:
-    from alexnet_jax.exporting.torch_module import write_torch
-
     return write_torch(folder, network.name, network.operations)
 
 
 def _check_torch(folder: Path, network: Network) -> Check:
-    import torch
-
+    torch = require("torch", "torch")
     names: dict[str, Any] = {"__name__": "network"}
     exec((folder / "network.py").read_text(), names)  # what was just written
     module = names["create_network"]()
@@ -166,28 +165,27 @@ def _check_torch(folder: Path, network: Network) -> Check:
     module.eval()
     with torch.no_grad():
         seen = network.seen.transpose(0, 3, 1, 2)
-        found = module(torch.from_numpy(np.ascontiguousarray(seen))).numpy()
+        found = module(torch.tensor(seen)).numpy()
     by = f"opened again by PyTorch {torch.__version__}"
     return Check(by, _difference(found, network.logits))
 
 
 def _write_onnx(folder: Path, network: Network) -> list[str]:
-    from alexnet_jax.exporting.onnx_graph import write_onnx
-
     return write_onnx(
         folder,
         network.name,
         network.operations,
         pipeline=network.pipeline if network.with_preprocessing else None,
+        image_shape=network.net.spec.image_shape,
         metadata=network.metadata,
     )
 
 
 def _check_onnx(folder: Path, network: Network) -> Check:
     try:
-        import onnxruntime
-    except ImportError:
-        return Check('not compared: pip install "alexnet_jax[onnx]"', None)
+        onnxruntime = require("onnxruntime", "onnx")
+    except InputError as error:
+        return Check(f"not compared: {error}", None)
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     image = network.image
     if not network.with_preprocessing:
@@ -234,14 +232,7 @@ def write_and_check(
       InputError: The format cannot hold the network, or its library is missing.
       RunError: What was written answers otherwise than the network.
     """
-    try:
-        notes = FORMATS[form].write(folder, network)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("alexnet_jax"):
-            raise
-        raise InputError(
-            f'--format={form} needs {error.name}; pip install "alexnet_jax[{form}]"'
-        ) from error
+    notes = FORMATS[form].write(folder, network)
     check = FORMATS[form].check(folder, network)
     allowed = _TOLERANCE[network.net.config.dtype if form == "stablehlo" else "float32"]
     if check.difference is not None and not check.difference <= allowed:
