@@ -45,9 +45,20 @@ def weights_of(config, channels):
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
     shapes = jax.eval_shape(lambda: model.init(keys, jnp.zeros(shape)))
     draw = np.random.default_rng(0)
-    found = jax.tree.map(
-        lambda leaf: draw.uniform(0.01, 0.1, leaf.shape).astype(leaf.dtype), shapes
-    )
+    gain = 4.0 if config.model.name == "lenet5" else 1.5  # sigmoids dampen
+
+    def one(path, leaf):
+        name = path[-1].key
+        found = draw.normal(0, 1, leaf.shape)
+        if name == "kernel":
+            found *= gain / np.sqrt(np.prod(leaf.shape[:-1]))
+        elif name == "bias":
+            found *= 0.1
+        elif name in ("var", "scale"):
+            found = 0.5 + np.square(found)
+        return found.astype(leaf.dtype)
+
+    found = jax.tree_util.tree_map_with_path(one, shapes)
     return {"params": found.pop("params"), "model_state": dict(found)}
 
 
