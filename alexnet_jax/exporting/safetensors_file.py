@@ -47,8 +47,14 @@ def check_safetensors(folder: Path, own: Own) -> None:
     found, _ = read_own(path, read(path))
     wanted = arrays_of(own)
     same = metadata_of(found.config, found.spec) == metadata_of(own.config, own.spec)
-    if not same or any(
-        array.dtype != wanted[name].dtype or array.tobytes() != wanted[name].tobytes()
+    if not same or not all(
+        array.dtype == wanted[name].dtype
+        and np.array_equal(_bits(array), _bits(wanted[name]))
         for name, array in arrays_of(found).items()
     ):
         raise RunError(f"{FILE} does not read as it was written; try another disk")
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Returns an array's bytes, in which NaN and -0 are what they are."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -20,7 +20,7 @@ def write_stablehlo(
     """Writes `model.stablehlo`, for CPUs, NVIDIA GPUs and TPUs at once.
 
     Its arrays become constants, so that the file is all that serving needs. Writing
-    holds them six times: 1.9 GB and 3 s for 61 million parameters on two CPU cores.
+    holds them six times: 1.9 GB and 2 s for 61 million parameters on two CPU cores.
 
     Args:
       folder: Where to.
