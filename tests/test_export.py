@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import jax
@@ -191,6 +192,34 @@ def test_a_run_in_a_folder_that_is_none(tmp_path, error_line):
     assert "hdf5" in line and "safetensors" in line
     assert "--format" in error_line(main, tmp_path)
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("form", "library"), [("torch", "torch"), ("onnx", "onnx"), ("onnx", "onnxruntime")]
+)
+def test_a_library_that_is_missing(
+    form, library, run, tmp_path, error_line, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    flags = [f"--format={form}", f"--to={tmp_path / 'out'}"]
+    if library == "onnxruntime":  # which only compares
+        main([str(run), *flags])
+        out = capsys.readouterr().out
+        assert "not compared" in out and f"alexnet_jax[{form}]" in out
+        return
+    line = error_line(main, run, *flags)
+    assert library in line and f"alexnet_jax[{form}]" in line
+    assert names(tmp_path) == {"run"}
+
+
+@pytest.mark.slow
+def test_pytorch_takes_its_own(run, capsys):
+    pytest.importorskip("torch")
+    main([str(run), "--format=torch"])
+    folder = run / "export" / "torch"
+    assert names(folder) == {"model.pth", "network.py", *BESIDE}
+    assert "opened again by PyTorch" in capsys.readouterr().out
+    main([str(run), "--format=torch"])  # once more, in its place
 
 
 def test_a_license_is_an_identifier(run, error_line):

@@ -38,7 +38,7 @@ def read_source(path: Path) -> tuple[Source, Convention]:
       OSError: It cannot be read.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give {_READ}")
+        raise InputError(f"{path} is a folder, but no run's; give {_READ}")
     with open_regular(path) as file:
         head = file.read(64)
         file.seek(0)

@@ -43,7 +43,7 @@ def weights_of(config, channels):
     model = create_configured(config)
     shape = (1, *side_pair(config.data.image_size), channels)
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    shapes = jax.eval_shape(lambda: model.init(keys, jnp.zeros(shape)))
+    shapes = jax.eval_shape(lambda: model.init(keys, jnp.zeros(shape, jnp.float32)))
     draw = np.random.default_rng(0)
     gain = 4.0 if config.model.name == "lenet5" else 1.5  # sigmoids dampen
 
