@@ -45,7 +45,8 @@ test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
 test-all: install ## Run all tests but the slow ones, in 18 minutes
 	$(PYTEST)
 
-test-slow: install ## Run the tests that take minutes
+test-slow: install ## Run the tests that take minutes (installs PyTorch, which some compare with)
+	$(BIN)/python -m pip install --quiet --editable ".[torch]"
 	$(BIN)/python -m pytest -m slow
 
 lint: install ## Check style and format

@@ -7,8 +7,9 @@ The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take. Wi
 --check the report is all that is made.
 
 SOURCE is a state dict of torchvision's `alexnet` (.pth or .safetensors), Caffe's
-bvlc_alexnet or bvlc_reference_caffenet (.caffemodel, .onnx), or bvlc_alexnet.npy. What
-it is is told from what it holds. No code that is in a file is run.
+bvlc_alexnet or bvlc_reference_caffenet (.caffemodel, .onnx), or bvlc_alexnet.npy; a
+.safetensors that `export` wrote; or a run's folder, or WORKDIR/checkpoints/STEP of it.
+What it is is told from what it holds. No code that is in a file is run.
 """
 
 import argparse
@@ -17,15 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_jax import cli
+from alexnet_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from alexnet_jax.weights.mapping import Conversion
+    from alexnet_jax.weights.own import Own
     from alexnet_jax.weights.verification import Verification
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.convert", __doc__)
     add = parser.add_argument
-    add("source", type=cli.path, metavar="SOURCE", help="a file of weights")
+    add("source", type=cli.path, metavar="SOURCE", help="a file of weights, or a run")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--check", action="store_true", help="print the report and write nothing"
@@ -62,30 +66,80 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.run.imported import write_run
     from alexnet_jax.terminal.paths import expand_home, local_path
-    from alexnet_jax.weights.mapping import convert
-    from alexnet_jax.weights.preprocessing import create_config, create_spec
-    from alexnet_jax.weights.read import read_source
     from alexnet_jax.weights.verification import check_digest, verify
 
     path = expand_home(options.source, "SOURCE")
     workdir = options.to and local_path(options.to, "--to")
     mean = options.mean and expand_home(options.mean, "--mean")
-    source, convention = read_source(path)
-    if fault := check_digest(path):
+    own, conversion = _read(path, options, mean)
+    if path.is_file() and (fault := check_digest(path)):
         cli.warn(fault)
-    conversion = convert(
-        path, source, convention, options.network, ignore=options.ignore
-    )
-    spec = create_spec(conversion, mean)
     report = verify(conversion)
     if workdir:
-        write_run(workdir, create_config(conversion), spec, conversion.params)
+        write_run(workdir, own.config, own.spec, **own.weights)
     if options.json:
         cli.print_json(report.to_dict())
         return
     _print(path, report)
     if workdir:
         print(f"workdir   {workdir}")
+
+
+def _read(
+    path: Path, options: argparse.Namespace, mean: Path | None
+) -> tuple["Own", "Conversion"]:
+    """Returns what a run is made of, and what was done to get it.
+
+    Raises:
+      InputError: The source is of no kind that is read, damaged, or another network's.
+    """
+    from alexnet_jax.weights.mapping import convert
+    from alexnet_jax.weights.own import Own, conversion_of, is_own, read_own
+    from alexnet_jax.weights.preprocessing import create_config, create_spec
+    from alexnet_jax.weights.read import read_source
+
+    if _is_run(path):
+        from alexnet_jax.trained import TrainedModel
+
+        _refuse_unread(path, options)
+        net = TrainedModel(path)
+        for line in net.skipped:
+            cli.warn(f"{line}; skipped")
+        own = Own(net.config, net.spec, net.weights)
+        return own, conversion_of(own, f"checkpoint of step {net.step:,}", [])
+    source, convention = read_source(path)
+    if is_own(source):
+        _refuse_unread(path, options)
+        own, left_over = read_own(path, source, ignore=options.ignore)
+        return own, conversion_of(own, source.form, left_over)
+    conversion = convert(
+        path, source, convention, options.network, ignore=options.ignore
+    )
+    weights = {"params": conversion.params, "model_state": {}}
+    return (
+        Own(create_config(conversion), create_spec(conversion, mean), weights),
+        conversion,
+    )
+
+
+def _refuse_unread(path: Path, options: argparse.Namespace) -> None:
+    """Checks that nothing is asked for that a source of this project says itself.
+
+    Raises:
+      InputError: It is.
+    """
+    for flag in ("network", "mean"):
+        if getattr(options, flag) is not None:
+            raise InputError(
+                f"--{flag}: {path} is of this project and says so itself; leave it out"
+            )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder looks like a run's, or like a checkpoint in one."""
+    return (path / "checkpoints").is_dir() or (
+        path.is_dir() and path.absolute().parent.name == "checkpoints"
+    )
 
 
 def _print(source: Path, report: "Verification") -> None:

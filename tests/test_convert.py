@@ -51,7 +51,7 @@ def test_what_is_left_out_is_named(tmp_path, capsys, error_line):
 
 def test_a_file_that_is_missing_or_a_folder(tmp_path, error_line):
     assert "No such file" in error_line(main, "--check", tmp_path / "w")
-    assert "is a folder" in error_line(main, "--check", tmp_path)
+    assert "is a folder, but no run" in error_line(main, "--check", tmp_path)
 
 
 def test_a_digest_in_a_name(tmp_path, capsys):

@@ -22,7 +22,11 @@ _STEP = 1  # a run of no steps would begin afresh, with weights of its own
 
 
 def write_run(
-    workdir: Path, config: ConfigDict, spec: DataSpec, params: Mapping[str, Any]
+    workdir: Path,
+    config: ConfigDict,
+    spec: DataSpec,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the folder of a run that stands at its first step, with given weights.
 
@@ -32,6 +36,7 @@ def write_run(
       spec: What the weights were trained on, with the statistics that images are
         normalized by.
       params: The network's, NumPy arrays, `float32`.
+      model_state: Its mutable collections, such as `batch_stats`; None if it has none.
 
     Raises:
       InputError: The folder holds a run, or cannot be written.
@@ -39,6 +44,7 @@ def write_run(
     """
     validate(config)
     state = _state(config, spec, params)
+    state = state.replace(model_state=dict(model_state or {}))
     with open_folder(workdir, config) as folder, named_disk_errors(workdir):
         folder.open_checkpoints()
         if folder.checkpoints.latest_step():

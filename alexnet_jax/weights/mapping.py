@@ -33,6 +33,7 @@ class Mapped(NamedTuple):
       source_type: Of its numbers in the file.
       changes: What was done to it, in words; empty if nothing.
       array: `float32`, in our layout.
+      is_state: Whether it is no parameter, but a running statistic or the like.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Mapped(NamedTuple):
     source_type: str
     changes: tuple[str, ...]
     array: np.ndarray
+    is_state: bool = False
 
 
 class Conversion(NamedTuple):
@@ -115,7 +117,7 @@ def convert(
     left_over = [one for one in source.arrays if one not in theirs.values()]
     if left_over and not ignore:
         raise InputError(
-            f"{path}: {_listed(left_over)} would be left over, as {name} has no place "
+            f"{path}: {listed(left_over)} would be left over, as {name} has no place "
             "for it; give --ignore to leave it out, or another file"
         )
     maps = wanted["conv5/kernel"][-1]
@@ -163,9 +165,9 @@ def _check_names(
     missing = [one for one in theirs.values() if one not in source.arrays]
     if missing:
         others = [one for one in source.arrays if one not in theirs.values()]
-        more = f", but it holds {_listed(others)}" if others else ""
+        more = f", but it holds {listed(others)}" if others else ""
         raise InputError(
-            f"{path} is not all of {network}: {_listed(missing)} of {len(theirs)} "
+            f"{path} is not all of {network}: {listed(missing)} of {len(theirs)} "
             f"arrays missing{more}; give the whole file, of that network"
         )
 
@@ -191,7 +193,7 @@ def _check_shapes(
             differing.append(f"{theirs[ours]} is {array.shape}, not {expected}")
     if differing:
         raise InputError(
-            f"{path} is of another network than {network}: {_listed(differing, '; ')}; "
+            f"{path} is of another network than {network}: {listed(differing, '; ')}; "
             "choose another file, or another --network"
         )
     for name in theirs.values():
@@ -260,7 +262,7 @@ def _bring_over(
     return Mapped(ours, theirs, found.shape, str(found.dtype), tuple(changes), array)
 
 
-def _listed(names: list[str], separator: str = ", ") -> str:
+def listed(names: list[str], separator: str = ", ") -> str:
     """Returns the first few of some names."""
     more = len(names) - _MAX_NAMED
     return separator.join(names[:_MAX_NAMED]) + (

@@ -38,7 +38,7 @@ def read_source(path: Path) -> tuple[Source, Convention]:
       OSError: It cannot be read.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give {_READ}")
+        raise InputError(f"{path} is a folder, but no run's; give {_READ}")
     with open_regular(path) as file:
         head = file.read(64)
         file.seek(0)
@@ -61,6 +61,9 @@ def read_source(path: Path) -> tuple[Source, Convention]:
 
 
 def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
+    # Before the others, like whose files the length of its header can begin.
+    if safetensors.looks_like(head):
+        return safetensors.read(path), TORCHVISION
     if head.startswith(b"PK"):
         return torch_files.read_zip(file), TORCHVISION
     if head.startswith(torch_files.LEGACY_MAGIC):
@@ -73,8 +76,6 @@ def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
         if head.startswith(begin):
             raise InputError(f"{path} is {words}; give {_READ}")
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    if safetensors.looks_like(head):
-        return safetensors.read(content), TORCHVISION
     if onnx_files.looks_like(content):
         source = onnx_files.read(content, path)
         return source, CAFFE if "LRN" in source.operations else TORCHVISION

@@ -26,9 +26,11 @@ class Source:
         and not by their names: layers in order.
       operations: Kinds of the network's layers in order, in capitals (`CONVOLUTION`,
         `LRN`, `POOLING`), where the file has them.
+      metadata: What the file says of itself besides, by name.
     """
 
     form: str
     arrays: dict[str, np.ndarray]
     layers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,111 @@
+"""A model card that the hub's own reader takes; its numbers are the run's."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from alexnet_jax.export import main
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.trained import TrainedModel
+from tests.exporting.runs import make_run
+
+
+def card_of(folder):
+    text = (folder / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    return yaml.safe_load(front), body
+
+
+def test_a_runs_own_results(trained, tmp_path):
+    main([str(trained), "--format=safetensors", f"--to={tmp_path / 'out'}"])
+    front, body = card_of(tmp_path / "out")
+    assert front["license"] == "unknown" and front["library_name"] == "alexnet_jax"
+    assert front["datasets"] == ["digits"] and front["metrics"] == ["accuracy"]
+    assert {"lenet5", "image-classification"} <= {*front["tags"]}
+    (model,) = front["model-index"]
+    (result,) = model["results"]
+    assert result["task"]["type"] == "image-classification"
+    assert result["dataset"] == {
+        "type": "digits",
+        "name": "digits 1.0.0",
+        "split": "test",
+    }
+    rows = [row for row in read_rows(trained / "metrics.jsonl") if "test/top1" in row]
+    last, best = (one["value"] for one in result["metrics"])
+    assert last == pytest.approx(rows[-1]["test/top1"], abs=1e-6)
+    assert best == pytest.approx(max(row["test/top1"] for row in rows), abs=1e-6)
+    assert f"| {100 * last:.2f} |" in body
+    assert "61,706 parameters" in body and "digits 1.0.0, 10 classes" in body
+    assert "not known" in body and "Apache" not in body
+    versions = json.loads((trained / "config.json").read_text())["versions"]
+    assert f"flax {versions['flax']}" in body
+    assert re.search(r'data\.scale +"standard"', body)
+    assert "data_dir" not in body  # a folder of this machine
+
+
+def test_no_rows_no_numbers(tmp_path):
+    make_run(tmp_path / "run", "lenet5", **{"eval.views": 10, "augment.canvas": 32})
+    (tmp_path / "run" / "imported.json").write_text(
+        json.dumps(
+            {"source": "a.pth", "form": "PyTorch state dict", "sha256": "ab" * 32}
+        )
+    )
+    flags = ["--format=stablehlo", "--license=cc-by-4.0", f"--to={tmp_path / 'out'}"]
+    main([str(tmp_path / "run"), *flags])
+    front, body = card_of(tmp_path / "out")
+    assert front["license"] == "cc-by-4.0" and "license: cc-by-4.0." in body
+    assert not front.keys() & {"model-index", "metrics", "datasets"}
+    assert "No test result was recorded" in body
+    assert "averaged over 10 views" in body and "jax" in body
+    assert "a.pth" in body and "ab" * 32 in body
+
+
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_the_hubs_own_reader(has_rows, trained, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    run = trained
+    if not has_rows:
+        run = tmp_path / "run"
+        make_run(run, "lenet5", name="a: 'b' # \"ü\"")
+    main([str(run), "--format=safetensors", f"--to={tmp_path / 'out'}"])
+    card = hub.ModelCard.load(tmp_path / "out" / "README.md")
+    data = card.data.to_dict()
+    assert data["library_name"] == "alexnet_jax" and data["license"] == "unknown"
+    results = card.data.eval_results or []
+    assert len(results) == 2 * has_rows
+    assert all(one.metric_type == "accuracy" for one in results)
+
+
+def test_what_is_done_to_an_image_can_be_done_elsewhere(tmp_path):
+    """In NumPy, by `preprocessing.json` alone, where nothing is resized."""
+    cases = [
+        ("pixels", {"augment.canvas": (40, 44)}),
+        ("caffe", {"augment.canvas": (40, 44)}),
+        ("torchvision", {"augment.canvas": (40, 44)}),
+        ("standard", {"data.image_size": (40, 44)}),
+        ("unit", {"augment.canvas": (40, 44)}),
+    ]
+    for scale, changes in cases:
+        run, out = tmp_path / scale, tmp_path / scale / "export" / "safetensors"
+        make_run(run, "lenet5", **{"data.scale": scale, **changes})
+        main([str(run), "--format=safetensors"])
+        about = json.loads((out / "preprocessing.json").read_text())
+        mean = about["mean"]
+        if mean == "mean_image.npy":
+            mean = np.load(out / mean)
+        assert (scale in ("pixels", "caffe")) == (out / "mean_image.npy").exists()
+        image = np.random.default_rng(0).integers(0, 256, (2, 40, 44, 3), np.uint8)
+        seen = image / np.float32(255) - np.float32(0 if mean is None else mean)
+        sides = zip(about["canvas"], about["image_size"], strict=True)
+        (top, height), (left, width) = [((a - b) // 2, b) for a, b in sides]
+        seen = seen[:, top : top + height, left : left + width]
+        seen = seen * np.float32(about["factor"])
+        if about["channels"] == "BGR":
+            seen = seen[..., ::-1]
+        net = TrainedModel(run)
+        np.testing.assert_allclose(net._preprocess(image), seen, rtol=0, atol=1e-4)
+        assert about["class_names"] == list(net.spec.class_names)
+        assert about["mode"] == "RGB" and about["stored_size"] == [40, 44]
