@@ -5,6 +5,7 @@ import pytest
 
 from alexnet_jax import atomic
 from alexnet_jax.atomic import (
+    atomic_files,
     atomic_folder,
     atomic_write,
     locked,
@@ -146,3 +147,24 @@ def test_a_lock_keeps_others_out_where_there_are_locks(tmp_path, monkeypatch, ca
     monkeypatch.setattr(atomic.fcntl, "flock", refuse)
     with locked(tmp_path / "lock"):
         assert "cannot be locked (No locks available)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_files_come_to_a_folder_together_or_not_at_all(is_new, tmp_path):
+    folder = tmp_path / "a"
+    if not is_new:
+        folder.mkdir()
+        (folder / "mine").write_text("mine")
+        (folder / "one").symlink_to(tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(KeyError), atomic_files(folder) as part:
+        (part / "one").write_text("half")
+        raise KeyError
+    assert sorted(tmp_path.rglob("*")) == before
+    with atomic_files(folder) as part:
+        for name in ("one", "two"):
+            (part / name).write_text(name)
+        assert not (folder / "two").exists()
+    wanted = {"one": "one", "two": "two"} | ({} if is_new else {"mine": "mine"})
+    assert {path.name: path.read_text() for path in folder.iterdir()} == wanted
+    assert {*tmp_path.iterdir()} == {folder}  # no link was written through

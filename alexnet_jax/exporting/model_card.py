@@ -17,6 +17,7 @@ from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import default_config, flatten_config, size_text
 from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.folder import MARK
+from alexnet_jax.exporting.usage import how_to_use
 from alexnet_jax.models import MODELS
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
 from alexnet_jax.trained import TrainedModel
@@ -26,52 +27,6 @@ PLACES = ("data.manual_dir", "data.data_dir", "checkpoint.init_from")
 UNKNOWN_LICENSE = "unknown"  # as the hub calls it
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
 _FOLDERS = ("image_folder",)  # names that say nothing of the images
-_USE = {
-    "safetensors": """\
-`model.safetensors` has the arrays in this project's layout (kernels height, width, in,
-out; images height, width, channels), the statistics of the training images, and in its
-metadata the config. It becomes a run again, bit for bit:
-
-```
-python -m alexnet_jax.convert model.safetensors --to=runs/mine
-```
-""",
-    "torch": """\
-`model.pth` is a state dict, and `network.py` its module, which needs PyTorch alone.
-Images go in as `preprocessing.json` says, channels first.
-
-```python
-import torch
-from network import create_network
-
-network = create_network()
-network.load_state_dict(torch.load("model.pth", weights_only=True))
-network.eval()
-```
-""",
-    "onnx": """\
-`model.onnx` takes any number of images.
-
-```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-(logits,) = session.run(["logits"], {"image": image})  # IMAGE
-```
-""",
-    "stablehlo": """\
-`model.stablehlo` takes stored bytes, (N, SHAPE) uint8, any number of them, and answers
-probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs JAX alone.
-
-```python
-from jax import export
-
-with open("model.stablehlo", "rb") as file:
-    network = export.deserialize(bytearray(file.read()))
-probabilities = network.call(image)
-```
-""",
-}
 
 
 def check_license(text: str) -> str:
@@ -117,7 +72,7 @@ def model_card(
         f"---\n{front}---\n\n{MARK}\n",
         *_about(net, license_name),
         *_evaluation(net, rows),
-        *_use(net, form, notes, checked, with_preprocessing),
+        *how_to_use(net, form, notes, checked, with_preprocessing),
         *_origin(net),
     ]
     return "\n".join(blocks)
@@ -204,33 +159,6 @@ def _evaluation(net: TrainedModel, rows: Sequence[Row]) -> list[str]:
     lines = [f"Of the test images{views}:\n", "| | top-1, % |", "| --- | ---: |"]
     lines += [f"| {what} | {100 * top1:.2f} |" for what, top1 in _accuracies(net, rows)]
     return ["## Evaluation\n", "\n".join(lines) + "\n"]
-
-
-def _use(
-    net: TrainedModel,
-    form: str,
-    notes: Sequence[str],
-    checked: str,
-    with_preprocessing: bool,
-) -> list[str]:
-    *size, channels = net.spec.image_shape
-    height, width, _ = net.input_shape[1:]
-    image = f"(N, {channels}, {height}, {width}) float32, see preprocessing.json"
-    if with_preprocessing:
-        image = f"(N, {size[0]}, {size[1]}, {channels}) uint8"
-    text = (
-        _USE[form]
-        .replace("IMAGE", image)
-        .replace("SHAPE", ", ".join(map(str, net.spec.image_shape)))
-        .replace("CLASSES", str(net.config.model.num_classes))
-    )
-    blocks = [f"## Use\n\n{text}"]
-    if form == "stablehlo" and net.views > 1:
-        notes = (*notes, f"probabilities are averaged over {net.views} views")
-    if form == "stablehlo" and net.config.dtype != "float32":
-        notes = (*notes, f"it computes in {net.config.dtype}, as the run did")
-    lines = [f"- {line}\n" for line in (*notes, checked) if line]
-    return [*blocks, "".join(lines)] if lines else blocks
 
 
 def _origin(net: TrainedModel) -> list[str]:
