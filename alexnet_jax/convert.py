@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from alexnet_jax import cli
 
 if TYPE_CHECKING:
+    from alexnet_jax.run.imported import Imported
     from alexnet_jax.weights.verification import Verification
 
 
@@ -79,13 +80,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     spec = create_spec(conversion, mean)
     report = verify(conversion)
     if workdir:
-        write_run(workdir, create_config(conversion), spec, conversion.params)
+        write_run(
+            workdir,
+            create_config(conversion),
+            spec,
+            conversion.params,
+            conversion.model_state,
+            _imported(path, mean, report),
+        )
     if options.json:
         cli.print_json(report.to_dict())
         return
     _print(path, report)
     if workdir:
         print(f"workdir   {workdir}")
+
+
+def _imported(path: Path, mean: Path | None, report: "Verification") -> "Imported":
+    """Returns what the run's folder says of its source."""
+    from alexnet_jax.run.imported import Imported
+    from alexnet_jax.weights.verification import digest
+
+    return Imported(
+        path.name,
+        report.form,
+        path.stat().st_size,
+        digest(path),
+        mean.name if mean else None,
+        {one.name: (one.source_name, one.changes) for one in report.arrays},
+        tuple(report.left_over),
+    )
 
 
 def _print(source: Path, report: "Verification") -> None:
