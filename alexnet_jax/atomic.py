@@ -172,6 +172,34 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """Brings files into a folder when all of them are whole.
+
+    Args:
+      folder: Made if missing; its files of the same names are replaced, others stay.
+
+    Yields:
+      An empty folder, to be filled within the context.
+
+    Raises:
+      OSError: The folder cannot be written.
+    """
+    # In a folder that exists, which may be a file system of its own.
+    is_new = not folder.is_dir()
+    part = _unfinished(folder if is_new else folder / "files")
+    part.mkdir()
+    try:
+        yield part
+        if is_new:
+            part.rename(folder)
+        else:
+            for path in sorted(part.iterdir()):
+                path.replace(folder / path.name)
+    finally:
+        _remove(part)
+
+
 def remove_folder(path: Path) -> None:
     """Removes a folder, which loses its name before its content, or a link to one."""
     last = _unfinished(path)

@@ -383,6 +383,31 @@ def _types() -> dict[str, _Type]:
     return types
 
 
+def config_of(record: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config that a record holds; a key that it lacks has its default.
+
+    Args:
+      record: Nested, as JSON has it.
+
+    Raises:
+      InputError: It is of another version: keys are unknown, or values not allowed.
+    """
+    config = default_config()
+    try:
+        stored = flatten_config(record)
+        for key in flatten_config(config):  # an empty group would vanish
+            group, _, name = key.rpartition(".")
+            if isinstance((record.get(group, {}) if group else record).get(name), dict):
+                raise TypeError(f"{key} is a group of keys")
+        config.update_from_flattened_dict(stored)
+        validate(config)
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"is of another version of the program: {str(error).strip()}"
+        ) from error
+    return config
+
+
 def optional_keys() -> list[str]:
     """Returns the keys that need not be set: None says so."""
     return [key for key, kind in _types().items() if kind.optional]

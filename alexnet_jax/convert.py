@@ -7,8 +7,9 @@ The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take. Wi
 --check the report is all that is made.
 
 SOURCE is a state dict of torchvision's `alexnet` (.pth or .safetensors), Caffe's
-bvlc_alexnet or bvlc_reference_caffenet (.caffemodel, .onnx), or bvlc_alexnet.npy. What
-it is is told from what it holds. No code that is in a file is run.
+bvlc_alexnet or bvlc_reference_caffenet (.caffemodel, .onnx), or bvlc_alexnet.npy; a
+.safetensors that `export` wrote; or a run's folder, or WORKDIR/checkpoints/STEP of it.
+What it is is told from what it holds. No code that is in a file is run.
 """
 
 import argparse
@@ -17,16 +18,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_jax import cli
+from alexnet_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from alexnet_jax.data.spec import DataSpec
     from alexnet_jax.run.imported import Imported
+    from alexnet_jax.weights.mapping import Conversion
+    from alexnet_jax.weights.own import Own
+    from alexnet_jax.weights.source import Source
     from alexnet_jax.weights.verification import Verification
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.convert", __doc__)
     add = parser.add_argument
-    add("source", type=cli.path, metavar="SOURCE", help="a file of weights")
+    add("source", type=cli.path, metavar="SOURCE", help="a file of weights, or a run")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--check", action="store_true", help="print the report and write nothing"
@@ -44,8 +52,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--network",
         metavar="NAME",
-        help="alexnet_caffe (the default) or caffenet, for a file of Caffe's weights "
-        "that does not say which",
+        help="the network, for a file that does not say which: alexnet_caffe (the "
+        "default) or caffenet, of Caffe's weights; any, of a state dict that `export` "
+        "wrote",
     )
     add(
         "--ignore",
@@ -63,30 +72,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.run.imported import write_run
     from alexnet_jax.terminal.paths import expand_home, local_path
-    from alexnet_jax.weights.mapping import convert
-    from alexnet_jax.weights.preprocessing import create_config, create_spec
-    from alexnet_jax.weights.read import read_source
     from alexnet_jax.weights.verification import check_digest, verify
 
     path = expand_home(options.source, "SOURCE")
     workdir = options.to and local_path(options.to, "--to")
     mean = options.mean and expand_home(options.mean, "--mean")
-    source, convention = read_source(path)
-    if fault := check_digest(path):
+    own, conversion = _read(path, options, mean)
+    if path.is_file() and (fault := check_digest(path)):
         cli.warn(fault)
-    conversion = convert(
-        path, source, convention, options.network, ignore=options.ignore
-    )
-    spec = create_spec(conversion, mean)
     report = verify(conversion)
     if workdir:
         write_run(
             workdir,
-            create_config(conversion),
-            spec,
-            conversion.params,
-            conversion.model_state,
-            _imported(path, mean, report),
+            own.config,
+            own.spec,
+            **own.weights,
+            imported=_imported(path, mean, report),
         )
     if options.json:
         cli.print_json(report.to_dict())
@@ -104,11 +105,104 @@ def _imported(path: Path, mean: Path | None, report: "Verification") -> "Importe
     return Imported(
         path.name,
         report.form,
-        path.stat().st_size,
-        digest(path),
+        path.stat().st_size if path.is_file() else None,
+        digest(path) if path.is_file() else None,
         mean.name if mean else None,
         {one.name: (one.source_name, one.changes) for one in report.arrays},
         tuple(report.left_over),
+    )
+
+
+def _read(
+    path: Path, options: argparse.Namespace, mean: Path | None
+) -> tuple["Own", "Conversion"]:
+    """Returns what a run is made of, and what was done to get it.
+
+    Raises:
+      InputError: The source is of no kind that is read, damaged, or another network's.
+    """
+    from alexnet_jax.weights.conventions import TWIN
+    from alexnet_jax.weights.mapping import convert
+    from alexnet_jax.weights.own import Own, conversion_of, is_own, read_own
+    from alexnet_jax.weights.preprocessing import (
+        create_config,
+        create_spec,
+        describe_assumed,
+    )
+    from alexnet_jax.weights.read import read_source
+
+    if _is_run(path):
+        from alexnet_jax.trained import TrainedModel
+
+        _refuse_unread(path, options)
+        net = TrainedModel(path)
+        for line in net.skipped:
+            cli.warn(f"{line}; skipped")
+        own = Own(net.config, net.spec, net.weights)
+        return own, conversion_of(own, f"checkpoint of step {net.step:,}", [])
+    source, convention = read_source(path)
+    if is_own(source) and not source.weighted:  # ONNX has the layout of others
+        _refuse_unread(path, options)
+        own, left_over = read_own(path, source, ignore=options.ignore)
+        return own, conversion_of(own, source.form, left_over)
+    stated = _stated(path, source)
+    conversion = convert(
+        path,
+        source,
+        convention,
+        options.network,
+        ignore=options.ignore,
+        config=stated and stated[0],
+    )
+    if stated is None:
+        if convention is TWIN:
+            cli.warn(
+                f"{path} does not say what images {conversion.network} was trained on, "
+                f"or how they were prepared; {describe_assumed(conversion)} assumed"
+            )
+        stated = create_config(conversion), create_spec(conversion, mean)
+    elif mean is not None:
+        raise InputError(f"--mean: {path} comes with its own; leave it out")
+    weights = {"params": conversion.params, "model_state": conversion.model_state}
+    return Own(*stated, weights), conversion
+
+
+def _stated(path: Path, source: "Source") -> "tuple[ConfigDict, DataSpec] | None":
+    """Returns the run that a file was exported from, if it or its folder says so.
+
+    Raises:
+      InputError: What they say is damaged.
+    """
+    from alexnet_jax.data.spec import DATA_FILE, DataSpec
+    from alexnet_jax.run.read import read_config
+    from alexnet_jax.weights.own import is_own, read_stated
+
+    if is_own(source):
+        return read_stated(path, source)
+    # A state dict has no room for it: `export` puts these beside.
+    folder = path.parent
+    if path.name != "model.pth" or not (folder / DATA_FILE).is_file():
+        return None
+    return read_config(folder), DataSpec.load(folder)
+
+
+def _refuse_unread(path: Path, options: argparse.Namespace) -> None:
+    """Checks that nothing is asked for that a source of this project says itself.
+
+    Raises:
+      InputError: It is.
+    """
+    for flag in ("network", "mean"):
+        if getattr(options, flag) is not None:
+            raise InputError(
+                f"--{flag}: {path} is of this project and says so itself; leave it out"
+            )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder looks like a run's, or like a checkpoint in one."""
+    return (path / "checkpoints").is_dir() or (
+        path.is_dir() and path.absolute().parent.name == "checkpoints"
     )
 
 

@@ -62,6 +62,12 @@ class DataSpec:
 
     def save(self, workdir: Path) -> None:
         """Writes `data.json` and `statistics.npz`."""
+        self.statistics.save(workdir / STATISTICS_FILE)
+        write_file(workdir / DATA_FILE, self.text)
+
+    @property
+    def text(self) -> str:
+        """What `data.json` holds."""
         record: dict[str, object] = {
             "data": self.name,
             "class_names": self.class_names,
@@ -71,9 +77,26 @@ class DataSpec:
             record["streamed"] = True
         if self.statistics.is_published:  # another data set's, or a resized copy's
             record["statistics"] = self.statistics.source
-        self.statistics.save(workdir / STATISTICS_FILE)
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_file(workdir / DATA_FILE, text)
+        return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def of(cls, text: str | bytes, statistics: Statistics) -> "DataSpec":
+        """Makes a specification of what `data.json` holds, and its statistics.
+
+        Raises:
+          Exception: `ValueError` or another, as on JSON that is not a specification's.
+        """
+        record = json.loads(text)
+        height, width, channels = map(_length, record["image_shape"])
+        name = str(record["data"])
+        streamed = record.get("streamed", name.split(" ")[0] in _STREAMED)
+        return cls(
+            name=name,
+            class_names=tuple(map(str, record["class_names"])),
+            image_shape=(height, width, channels),
+            measure=lambda: statistics,
+            streamed=bool(streamed),
+        )
 
     @classmethod
     def load(cls, workdir: Path) -> "DataSpec":
@@ -83,25 +106,15 @@ class DataSpec:
           InputError: A file is missing or damaged.
         """
         try:
-            record = json.loads(read_regular(workdir / DATA_FILE))
-            height, width, channels = map(_length, record["image_shape"])
-            statistics = Statistics.load(workdir / STATISTICS_FILE)
-            name = str(record["data"])
-            streamed = record.get("streamed", name.split(" ")[0] in _STREAMED)
-            spec = cls(
-                name=name,
-                class_names=tuple(map(str, record["class_names"])),
-                image_shape=(height, width, channels),
-                measure=lambda: statistics,
-                streamed=bool(streamed),
-            )
+            text = read_regular(workdir / DATA_FILE)
+            spec = cls.of(text, Statistics.load(workdir / STATISTICS_FILE))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{workdir} has no readable {DATA_FILE} and {STATISTICS_FILE}, which "
                 "describe the training data; run the training command again to write "
                 "them"
             ) from error
-        if statistics.mean_image.shape[-1] != channels:
+        if spec.statistics.mean_image.shape[-1] != spec.image_shape[-1]:
             raise InputError(
                 f"{workdir}: {DATA_FILE} and {STATISTICS_FILE} are of different data; "
                 "run the training command again in another --workdir"

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable
+import string
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -123,8 +124,7 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
             number = (re.findall(r"\d+$", name) or [""])[-1]
         else:
             name = kind if layer is flatten else _PREFIXES.get(kind, kind) + number
-            if any(row.name == name for row in rows):
-                name += "b"  # as relu6 after conv6 and after fc6
+            name = _free_name(name, {row.name for row in rows})
         window = _window(layer, before, shape)
         if window is None or field is None:
             field = None
@@ -145,6 +145,13 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
         )
         before = shape
     return rows
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """Returns the name, with a letter if it is taken: relu6b after conv6 and fc6."""
+    letters = ("", *string.ascii_lowercase[1:])
+    last = f"{name}-{len(taken) + 1}"
+    return next((name + one for one in letters if name + one not in taken), last)
 
 
 def _kind(layer: Callable) -> str:

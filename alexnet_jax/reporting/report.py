@@ -179,13 +179,12 @@ def _run_blocks(
 def _origin(imported: Imported, *, is_trained: bool) -> Iterator[str]:
     """Yields where weights come from, and what was done to each array."""
     since = "were trained since" if is_trained else "were not trained here"
-    yield paragraph(f"The first weights are those of a file; they {since}.")
-    facts = [
-        ["file", imported.source],
-        ["format", imported.form],
-        ["bytes", f"{imported.bytes:,}"],
-        ["SHA-256", imported.sha256],
-    ]
+    yield paragraph(f"The first weights come from elsewhere; they {since}.")
+    facts = [["name", imported.source], ["format", imported.form]]
+    if imported.bytes is not None:
+        facts.append(["bytes", f"{imported.bytes:,}"])
+    if imported.sha256 is not None:
+        facts.append(["SHA-256", imported.sha256])
     if imported.mean is not None:
         facts.append(["mean image", imported.mean])
     if imported.left_out:

@@ -32,10 +32,10 @@ class Imported:
     """Where a run's first weights come from.
 
     Attributes:
-      source: The file's name.
+      source: The name of the file, or of a run's folder.
       form: What it is, in words.
-      bytes: Its size.
-      sha256: Of all of it, hexadecimal.
+      bytes: Its size; None for a folder.
+      sha256: Of all of it, hexadecimal; None for a folder.
       mean: The name of the file of a mean image that came with it, if any.
       arrays: By our name the file's, and what was done to it.
       left_out: The file's arrays that the network has no place for.
@@ -43,8 +43,8 @@ class Imported:
 
     source: str
     form: str
-    bytes: int
-    sha256: str
+    bytes: int | None
+    sha256: str | None
     mean: str | None = None
     arrays: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
@@ -65,14 +65,19 @@ def read_imported(workdir: Path) -> Imported | None:
         record = json.loads(read_regular(workdir / IMPORTED_FILE))
         arrays = {name: (str(a), str(b)) for name, (a, b) in record["arrays"].items()}
         return Imported(
-            **{name: str(record[name]) for name in ("source", "form", "sha256")},
-            bytes=int(record["bytes"]),
-            mean=None if record.get("mean") is None else str(record["mean"]),
+            source=str(record["source"]),
+            form=str(record["form"]),
+            bytes=None if record["bytes"] is None else int(record["bytes"]),
+            **{name: _text(record.get(name)) for name in ("sha256", "mean")},
             arrays=arrays,
             left_out=tuple(map(str, record.get("left_out", ()))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def imported_statistics(workdir: Path, spec: DataSpec) -> Statistics | None:

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import read_regular
-from alexnet_jax.config import default_config, flatten_config, validate
+from alexnet_jax.config import config_of, flatten_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.imported import IMPORTED_FILE, Imported, read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows
@@ -98,7 +98,7 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     try:
         record = json.loads(read_regular(path))["config"]
-        stored = flatten_config(record)
+        flatten_config(record)
     except (
         OSError,
         ValueError,
@@ -111,19 +111,10 @@ def read_config(workdir: Path) -> ConfigDict:
             f"{workdir} has no readable config.json; give a run's workdir, or "
             "WORKDIR/checkpoints/STEP"
         ) from error
-    config = default_config()
     try:
-        for key in flatten_config(config):  # an empty group would vanish
-            group, _, name = key.rpartition(".")
-            if isinstance((record.get(group, {}) if group else record).get(name), dict):
-                raise TypeError(f"{key} is a group of keys")
-        config.update_from_flattened_dict(stored)
-        validate(config)
-    except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{path} is of another version of the program: {str(error).strip()}"
-        ) from error
-    return config
+        return config_of(record)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
 
 
 def read_run(workdir: Path, name: str) -> Run:

@@ -71,6 +71,10 @@ def read_source(path: Path) -> tuple[Source, Convention]:
 
 
 def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
+    # Before the others, like whose files the length of its header can begin.
+    if safetensors.looks_like(head):
+        source = safetensors.read(path)
+        return source, of_state_dict(source.arrays)
     if head.startswith(b"PK"):
         source = torch_files.read_zip(file)
         return source, of_state_dict(source.arrays)
@@ -85,9 +89,6 @@ def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
         if head.startswith(begin):
             raise InputError(f"{path} is {words}; give {_READ}")
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    if safetensors.looks_like(head):
-        source = safetensors.read(content)
-        return source, of_state_dict(source.arrays)
     if onnx_files.looks_like(content):
         source = onnx_files.read(content, path)
         return source, _convention_of_graph(source)

@@ -29,6 +29,7 @@ class Verified(NamedTuple):
       mean: Of them.
       deviation: Their standard deviation.
       bytes: What it takes, as float32.
+      is_state: Whether it is no parameter, but a running statistic or the like.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Verified(NamedTuple):
     mean: float
     deviation: float
     bytes: int
+    is_state: bool = False
 
 
 class Verification(NamedTuple):
@@ -65,7 +67,7 @@ class Verification(NamedTuple):
     @property
     def parameters(self) -> int:
         """How many they are in all."""
-        return sum(one.parameters for one in self.arrays)
+        return sum(one.parameters for one in self.arrays if not one.is_state)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON has it."""
@@ -93,6 +95,7 @@ def verify(conversion: Conversion) -> Verification:
                 mean,
                 deviation,
                 one.array.nbytes,
+                one.is_state,
             )
         )
     return Verification(

@@ -238,3 +238,16 @@ def test_numbers_of_an_onnx_graph_that_lie_elsewhere(tmp_path):
     (tmp_path / "w").write_bytes(content)
     (tmp_path / "w.data").write_bytes(bytes(100))
     assert "cut short" in error_of(tmp_path / "w")
+
+
+@pytest.mark.parametrize("begin", [b"\x80", b"PK", b"<", b"BZh", b"\n"])
+def test_a_safetensors_header_as_long_as_another_format_begins(begin, tmp_path):
+    path = tmp_path / "w"
+    writers.save_safetensors(path, torch_arrays(params_of(TORCH)))
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    length = int.from_bytes(begin.ljust(2, b"\x10"), "little")
+    header = whole[8:start].ljust(length)
+    path.write_bytes(length.to_bytes(8, "little") + header + whole[start:])
+    assert path.read_bytes().startswith(begin)
+    assert convert(path, *read_source(path)).network == TORCH

@@ -12,7 +12,7 @@ else. `data/` and `preprocessing/` import this package.
 
 import contextlib
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,6 +66,28 @@ class Statistics:
         write_file(path, buffer.getvalue())
 
     @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Statistics":
+        """Takes arrays by the attributes' names.
+
+        Raises:
+          TypeError: One is missing, or is none of these.
+          ValueError: They are no floats, not finite, or do not fit each other.
+        """
+        if any(array.dtype.kind != "f" for array in arrays.values()):
+            raise ValueError("arrays of other than floats")
+        found = cls(**arrays)
+        channels = found.mean_image.shape[2:]
+        shapes = {name: array.shape for name, array in arrays.items()}
+        image = shapes.pop("mean_image")
+        square = shapes.pop("color_directions")
+        fits = len(image) == 3 and square == channels * 2
+        if not fits or {*shapes.values()} != {channels}:
+            raise ValueError("shapes that do not fit each other")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("NaN or inf")
+        return found
+
+    @classmethod
     def load(cls, path: Path) -> "Statistics":
         """Reads what `save` wrote.
 
@@ -73,19 +95,7 @@ class Statistics:
           InputError: The file is missing or damaged.
         """
         try:
-            found = cls(**load_npz(path, _MAX_BYTES))
-            if any(array.dtype.kind != "f" for array in asdict(found).values()):
-                raise ValueError("arrays of other than floats")
-            channels = found.mean_image.shape[2:]
-            shapes = {name: array.shape for name, array in asdict(found).items()}
-            image = shapes.pop("mean_image")
-            square = shapes.pop("color_directions")
-            fits = len(image) == 3 and square == channels * 2
-            if not fits or {*shapes.values()} != {channels}:
-                raise ValueError("shapes that do not fit each other")
-            if not all(np.isfinite(array).all() for array in asdict(found).values()):
-                raise ValueError("NaN or inf")
-            return found
+            return cls.of(load_npz(path, _MAX_BYTES))
         except Exception as error:  # on damaged bytes NumPy and zipfile raise any kind
             raise InputError(
                 f"statistics: {path} cannot be read ({type(error).__name__}); delete "

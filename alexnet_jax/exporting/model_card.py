@@ -1,0 +1,276 @@
+"""A model card in the layout of Hugging Face's hub: front matter in YAML, then text.
+
+Source: huggingface/hub-docs, modelcard.md ("Model card metadata").
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import yaml
+
+from alexnet_jax import __version__
+from alexnet_jax.atomic import read_regular
+from alexnet_jax.config import default_config, flatten_config, size_text
+from alexnet_jax.errors import InputError
+from alexnet_jax.exporting.folder import MARK
+from alexnet_jax.models import MODELS
+from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
+from alexnet_jax.trained import TrainedModel
+
+# Keys that name folders of the machine that the run was on.
+PLACES = ("data.manual_dir", "data.data_dir", "checkpoint.init_from")
+UNKNOWN_LICENSE = "unknown"  # as the hub calls it
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
+_FOLDERS = ("image_folder",)  # names that say nothing of the images
+_USE = {
+    "safetensors": """\
+`model.safetensors` has the arrays in this project's layout (kernels height, width, in,
+out; images height, width, channels), the statistics of the training images, and in its
+metadata the config. It becomes a run again, bit for bit:
+
+```
+python -m alexnet_jax.convert model.safetensors --to=runs/mine
+```
+""",
+    "torch": """\
+`model.pth` is a state dict, and `network.py` its module, which needs PyTorch alone.
+Images go in as `preprocessing.json` says, channels first.
+
+```python
+import torch
+from network import create_network
+
+network = create_network()
+network.load_state_dict(torch.load("model.pth", weights_only=True))
+network.eval()
+```
+""",
+    "onnx": """\
+`model.onnx` takes any number of images.
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(logits,) = session.run(["logits"], {"image": image})  # IMAGE
+```
+""",
+    "stablehlo": """\
+`model.stablehlo` takes stored bytes, (N, SHAPE) uint8, any number of them, and answers
+probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs JAX alone.
+
+```python
+from jax import export
+
+with open("model.stablehlo", "rb") as file:
+    network = export.deserialize(bytearray(file.read()))
+probabilities = network.call(image)
+```
+""",
+}
+
+
+def check_license(text: str) -> str:
+    """Returns a license's identifier as the hub writes them, such as `cc-by-4.0`.
+
+    Raises:
+      InputError: It is none.
+    """
+    if not _LICENSE.fullmatch(text):
+        raise InputError(
+            "--license must be an identifier such as apache-2.0, cc-by-nc-4.0, other "
+            f"or {UNKNOWN_LICENSE}, in small letters; got {text[:60]!r}"
+        )
+    return text
+
+
+def model_card(
+    net: TrainedModel,
+    form: str,
+    *,
+    notes: Sequence[str] = (),
+    checked: str = "",
+    with_preprocessing: bool = False,
+    license_name: str = UNKNOWN_LICENSE,
+) -> str:
+    """Returns the text of `README.md`. No number in it is not the run's own.
+
+    Args:
+      net: The network.
+      form: The format of the file beside it.
+      notes: On how it was written.
+      checked: What came of opening it again.
+      with_preprocessing: Whether an ONNX graph takes stored bytes.
+      license_name: Of the weights; the code's says nothing of them.
+    """
+    rows = [
+        row for row in scan_rows(net.workdir / FILE_NAME).rows if is_evaluation(row)
+    ]
+    front = yaml.safe_dump(
+        _front_matter(net, rows, license_name), sort_keys=False, allow_unicode=True
+    )
+    blocks = [
+        f"---\n{front}---\n\n{MARK}\n",
+        *_about(net, license_name),
+        *_evaluation(net, rows),
+        *_use(net, form, notes, checked, with_preprocessing),
+        *_origin(net),
+    ]
+    return "\n".join(blocks)
+
+
+def _front_matter(
+    net: TrainedModel, rows: Sequence[Row], license_name: str
+) -> dict[str, Any]:
+    name = net.config.model.name
+    data = net.spec.name.split(" ")[0]
+    front: dict[str, Any] = {
+        "license": license_name,
+        "library_name": "alexnet_jax",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "alexnet", "jax", name],
+    }
+    if data not in _FOLDERS:
+        front["datasets"] = [data]
+    if rows:
+        front["metrics"] = ["accuracy"]
+    results = [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": data, "name": net.spec.name, "split": "test"},
+            "metrics": [
+                {"type": "accuracy", "name": f"top-1, {what}", "value": value}
+                for what, value in _accuracies(net, rows)
+            ],
+        }
+    ]
+    front["model-index"] = [
+        {"name": f"{name}, {net.config.name}", "results": results if rows else []}
+    ]
+    if not rows:
+        del front["model-index"]
+    return front
+
+
+def _accuracies(net: TrainedModel, rows: Sequence[Row]) -> list[tuple[str, float]]:
+    """Returns the run's last test result up to these weights, and its best."""
+    if not rows:
+        return []
+    last = [row for row in rows if row["step"] <= net.step][-1:]
+    best = max(rows, key=lambda row: row["test/top1"])
+    named = [("last", row) for row in last] + [("best of the run", best)]
+    return [
+        (f"{what}, step {row['step']:,}", round(float(row["test/top1"]), 6))
+        for what, row in named
+    ]
+
+
+def _about(net: TrainedModel, license_name: str) -> list[str]:
+    config, spec = net.config, net.spec
+    network = MODELS[config.model.name]
+    what = " ".join((network.__doc__ or "").split("\n\n")[0].split())
+    count = sum(leaf.size for leaf in jax.tree.leaves(net.weights["params"]))
+    shape = size_text(spec.image_shape[:2])
+    source = f" Source: {network.reference.source}." if network.reference else ""
+    said = (
+        "The license of the weights is not known: nobody has said it."
+        if license_name == UNKNOWN_LICENSE
+        else f"The weights' license: {license_name}."
+    )
+    data = (
+        f"{spec.name}, {len(spec.class_names):,} classes, images of "
+        f"{shape}×{spec.image_shape[-1]}, shown at "
+        f"{size_text(config.data.image_size)}. Their statistics: "
+        f"{spec.statistics.source}. `preprocessing.json` says what is done to an image."
+    )
+    width = f" of width {config.model.width:g}" if config.model.width != 1 else ""
+    return [
+        f"# {config.model.name}, {config.name}\n",
+        f"`{config.model.name}`{width}: {what}{source}\n",
+        f"{count:,} parameters, as they were at step {net.step:,} of a run in "
+        f"{config.dtype}. {said}\n",
+        f"## Training data\n\n{data}\n",
+    ]
+
+
+def _evaluation(net: TrainedModel, rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return ["## Evaluation\n\nNo test result was recorded with these weights.\n"]
+    views = f", averaged over {net.views} views" if net.views > 1 else ""
+    lines = [f"Of the test images{views}:\n", "| | top-1, % |", "| --- | ---: |"]
+    lines += [f"| {what} | {100 * top1:.2f} |" for what, top1 in _accuracies(net, rows)]
+    return ["## Evaluation\n", "\n".join(lines) + "\n"]
+
+
+def _use(
+    net: TrainedModel,
+    form: str,
+    notes: Sequence[str],
+    checked: str,
+    with_preprocessing: bool,
+) -> list[str]:
+    *size, channels = net.spec.image_shape
+    height, width, _ = net.input_shape[1:]
+    image = f"(N, {channels}, {height}, {width}) float32, see preprocessing.json"
+    if with_preprocessing:
+        image = f"(N, {size[0]}, {size[1]}, {channels}) uint8"
+    text = (
+        _USE[form]
+        .replace("IMAGE", image)
+        .replace("SHAPE", ", ".join(map(str, net.spec.image_shape)))
+        .replace("CLASSES", str(net.config.model.num_classes))
+    )
+    blocks = [f"## Use\n\n{text}"]
+    if form == "stablehlo" and net.views > 1:
+        notes = (*notes, f"probabilities are averaged over {net.views} views")
+    if form == "stablehlo" and net.config.dtype != "float32":
+        notes = (*notes, f"it computes in {net.config.dtype}, as the run did")
+    lines = [f"- {line}\n" for line in (*notes, checked) if line]
+    return [*blocks, "".join(lines)] if lines else blocks
+
+
+def _origin(net: TrainedModel) -> list[str]:
+    versions = {**_record(net.workdir / "config.json").get("versions", {})}
+    exported = {"alexnet_jax": __version__, "jax": jax.__version__}
+    defaults, config = map(flatten_config, (default_config(), net.config))
+    changed = {
+        key: value
+        for key, value in config.items()
+        if value != defaults[key] and key not in PLACES
+    }
+    width = max(map(len, changed), default=0)
+    lines = [f"{key:{width}}  {json.dumps(value)}" for key, value in changed.items()]
+    blocks = [
+        "## Config\n\nWhere it differs from the defaults of `alexnet_jax`; "
+        "`config.json` has all of it.\n",
+        "\n".join(["```", *lines, "```\n"]),
+    ]
+    blocks += [f"## Versions\n\nTrained: {_listed(versions)}.\n"] if versions else []
+    blocks.append(f"Exported: {_listed(exported)}.\n")
+    source = _record(net.workdir / "imported.json")
+    if source:
+        known: dict[str, Any] = {
+            key: source[key] for key in ("source", "form", "sha256") if key in source
+        }
+        blocks.append(
+            f"## Source of the weights\n\nThe run began with imported weights: "
+            f"{_listed(known)}.\n"
+        )
+    return blocks
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Returns an object of JSON; an empty one if there is none to be read."""
+    try:
+        found = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,100 @@
+"""What is done to an image before a network sees it, for whoever does it elsewhere."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.atomic import write_file
+from alexnet_jax.data.pictures import has_dark_background
+from alexnet_jax.preprocessing.pipeline import Pipeline, scale_and_resize
+from alexnet_jax.trained import TrainedModel
+
+FILE, MEAN_FILE = "preprocessing.json", "mean_image.npy"
+
+
+def write_preprocessing(folder: Path, net: TrainedModel, pipeline: Pipeline) -> None:
+    """Writes `preprocessing.json`, and `mean_image.npy` if there is one.
+
+    Args:
+      folder: Where to.
+      net: The network.
+      pipeline: Its own.
+
+    Raises:
+      OSError: A file cannot be written.
+    """
+    text = json.dumps(describe(net, pipeline), indent=1, ensure_ascii=False)
+    write_file(folder / FILE, text + "\n")
+    if _has_mean_image(pipeline):
+        buffer = io.BytesIO()
+        np.save(buffer, _mean_image(pipeline))
+        write_file(folder / MEAN_FILE, buffer.getvalue())
+
+
+def describe(net: TrainedModel, pipeline: Pipeline) -> dict[str, Any]:
+    """Returns what `preprocessing.json` holds."""
+    *stored, channels = net.spec.image_shape
+    scale, data = pipeline.scale, net.config.data
+    mean: Any = None
+    if _has_mean_image(pipeline):
+        mean = MEAN_FILE
+    elif scale.mean is not None:
+        mean = scale.mean.reshape(-1).tolist()
+    streamed = net.spec.streamed
+    pads = not streamed and has_dark_background(net.spec.statistics.mean_image)
+    fit = data.fit if streamed else "pad" if pads else "crop"
+    fits = {
+        "crop": "resized to cover stored_size, its center cropped",
+        "warp": "resized to stored_size, its proportions ignored",
+        "pad": "padded to stored_size's proportions with its border's color, resized",
+    }
+    steps = [f"a picture of mode {_mode(channels)} is {fits[fit]}: (N, h, w, C) uint8"]
+    if tuple(stored) != pipeline.canvas:
+        steps.append(
+            "divided by 255 and resized to canvas, bilinearly at half-pixel centers, "
+            "antialiased where it shrinks"
+        )
+    if mean is not None:
+        steps.append("mean is subtracted from image / 255")
+    if pipeline.canvas != pipeline.size:
+        steps.append("the center of image_size is cropped")
+    steps.append("multiplied by factor")
+    if scale.reversed:
+        steps.append("channels reversed: blue, green, red")
+    return {
+        "steps": steps,
+        "mode": _mode(channels),
+        "stored_size": stored,
+        "fit": fit,
+        "filter": data.get("resize", "bicubic"),
+        "canvas": list(pipeline.canvas),
+        "image_size": list(pipeline.size),
+        "scale": net.model.author_scale if data.scale == "author" else data.scale,
+        "mean": mean,
+        "factor": np.broadcast_to(scale.factor.reshape(-1), channels).tolist(),
+        "channels": "BGR" if scale.reversed else _mode(channels),
+        "views": net.views,
+        "class_names": [net.class_name(k) for k in range(net.config.model.num_classes)],
+    }
+
+
+def _mode(channels: int) -> str:
+    return {1: "L", 3: "RGB"}.get(channels, f"{channels} channels")
+
+
+def _has_mean_image(pipeline: Pipeline) -> bool:
+    mean = pipeline.scale.mean
+    return mean is not None and mean.shape[1:3] != (1, 1)
+
+
+def _mean_image(pipeline: Pipeline) -> np.ndarray:
+    """Returns what is subtracted from a canvas, `(h, w, C) float32` in [0, 1].
+
+    Whether it moves with a crop makes no difference to the central one.
+    """
+    mean = jnp.asarray(pipeline.scale.mean)
+    return np.asarray(scale_and_resize(mean, pipeline.canvas))[0]

@@ -1,0 +1,76 @@
+"""What a network's layers are, read and write, before other tools' words for them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.exporting.kinds import Shape
+from alexnet_jax.inspection.layers import describe
+from alexnet_jax.models import Classifier
+
+
+class Seen(NamedTuple):
+    """A layer of the network: shapes of one image, channels last, and its arrays."""
+
+    layer: Any
+    name: str
+    before: Shape
+    after: Shape
+    arrays: Mapping[str, np.ndarray]
+
+    def check_maps(self) -> None:
+        """Checks that the layer reads maps.
+
+        Raises:
+          InputError: It reads units.
+        """
+        if len(self.before) != 3:
+            raise self.refuse(
+                f"it must read maps of height and width; it reads {self.before}"
+            )
+
+    def refuse(self, why: str) -> InputError:
+        """Returns the error of a layer that cannot be exported."""
+        kind = getattr(self.layer, "__name__", type(self.layer).__name__)
+        return InputError(f"layer {self.name}, {kind}, cannot be exported: {why}")
+
+
+def trace(
+    network: Classifier, variables: Mapping, input_shape: tuple[int, int, int]
+) -> list[Seen]:
+    """Returns the layers in order; computes nothing."""
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    rows = describe(network, image.shape)
+    layers: list[tuple[Callable, tuple[str, ...], Shape]] = []
+
+    def trace(model: Classifier, x: jax.Array) -> None:
+        for layer, output in model.layer_outputs(x):
+            layers.append((layer, getattr(layer, "path", ()), output.shape[1:]))
+
+    # No array is closed over: a network's weights would be traced as constants.
+    jax.eval_shape(
+        lambda tree, x: network.apply(tree, x, method=trace), variables, image
+    )
+    found, before = [], tuple(input_shape)
+    names: set[str] = set()
+    for row, (layer, path, after) in zip(rows, layers, strict=True):
+        arrays: dict[str, np.ndarray] = {}
+        for collection in ("params", "batch_stats"):
+            node: Any = variables.get(collection, {})
+            for key in path:
+                node = node.get(key, {})
+            if path:
+                arrays |= {key: np.asarray(leaf) for key, leaf in node.items()}
+        seen = Seen(layer, row.name, before, after, arrays)
+        if path and not row.name.isidentifier():
+            raise seen.refuse("its name must be letters, digits and underscores")
+        if row.name in names:
+            raise seen.refuse("it stands in the network twice; give each place its own")
+        names.add(row.name)
+        found.append(seen)
+        before = after
+    return found
