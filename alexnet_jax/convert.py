@@ -141,7 +141,7 @@ def _read(
         own = Own(net.config, net.spec, net.weights)
         return own, conversion_of(own, f"checkpoint of step {net.step:,}", [])
     source, convention = read_source(path)
-    if is_own(source) and not source.weighted:  # ONNX has the layout of others
+    if is_own(source):
         _refuse_unread(path, options)
         own, left_over = read_own(path, source, ignore=options.ignore)
         return own, conversion_of(own, source.form, left_over)
@@ -175,9 +175,9 @@ def _stated(path: Path, source: "Source") -> "tuple[ConfigDict, DataSpec] | None
     """
     from alexnet_jax.data.spec import DATA_FILE, DataSpec
     from alexnet_jax.run.read import read_config
-    from alexnet_jax.weights.own import is_own, read_stated
+    from alexnet_jax.weights.own import FORMAT, read_stated
 
-    if is_own(source):
+    if source.metadata.get("format", "").startswith(FORMAT):  # of ONNX
         return read_stated(path, source)
     # A state dict has no room for it: `export` puts these beside.
     folder = path.parent

@@ -21,7 +21,9 @@ _PARTS = {
     "norm": ("scale", "bias", "mean", "var"),
     "fc": ("kernel", "bias"),
 }
-_COUNT = ".num_batches_tracked"  # of steps, beside PyTorch's running statistics
+# Arrays that are no weights: PyTorch's counts of steps beside running statistics, and
+# the matrices of preprocessing that `export` put into a graph.
+_COUNT, _BEFORE = ".num_batches_tracked", "preprocessing."
 _MAX_NAMED = 3
 
 
@@ -57,7 +59,9 @@ class Fit(NamedTuple):
         return [
             one
             for one in source.arrays
-            if one not in known and not one.endswith(_COUNT)
+            if one not in known
+            and not one.endswith(_COUNT)
+            and not one.startswith(_BEFORE)
         ]
 
 

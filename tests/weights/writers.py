@@ -37,7 +37,8 @@ class Tensor:
         self.storage = Storage(np.ascontiguousarray(array))
         whole = self.storage.array
         self.shape = array.shape if shape is None else shape
-        self.strides = strides or tuple(s // whole.itemsize for s in whole.strides)
+        steps = tuple(s // whole.itemsize for s in whole.strides)
+        self.strides = strides or steps[: len(self.shape)]
         self.offset = offset
 
     def __reduce__(self):
