@@ -34,6 +34,7 @@ def row(name, folder):
     return [f"`{name}`", ", ".join(published) or "-", cell(of_torch), cell(of_onnx)]
 
 
+@pytest.mark.heavy
 def test_the_table_of_formats_and_networks(tmp_path):
     pytest.importorskip("onnx")
     section = PAGE.read_text().split("## Formats and networks")[1].split("\n## ")[0]

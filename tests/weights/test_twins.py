@@ -21,7 +21,11 @@ from tests.weights import writers
 WIDTH = 1 / 16
 BATCH_NORM = [name for name, (_, fields, _) in CASES.items()
               if fields == {"normalization": "batch"}]  # fmt: skip
-NAMES = [*MODELS, *BATCH_NORM]
+_QUICK = ("alexnet_2012_conv6", "alexnet_torchvision", "lenet5", BATCH_NORM[0])
+NAMES = [
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.heavy)
+    for name in (*MODELS, *BATCH_NORM)
+]
 
 
 def create(name):
