@@ -21,8 +21,13 @@ from alexnet_jax import cli
 from alexnet_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from alexnet_jax.data.spec import DataSpec
+    from alexnet_jax.run.imported import Imported
     from alexnet_jax.weights.mapping import Conversion
     from alexnet_jax.weights.own import Own
+    from alexnet_jax.weights.source import Source
     from alexnet_jax.weights.verification import Verification
 
 
@@ -47,8 +52,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--network",
         metavar="NAME",
-        help="alexnet_caffe (the default) or caffenet, for a file of Caffe's weights "
-        "that does not say which",
+        help="the network, for a file that does not say which: alexnet_caffe (the "
+        "default) or caffenet, of Caffe's weights; any, of a state dict that `export` "
+        "wrote",
     )
     add(
         "--ignore",
@@ -76,13 +82,35 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.warn(fault)
     report = verify(conversion)
     if workdir:
-        write_run(workdir, own.config, own.spec, **own.weights)
+        write_run(
+            workdir,
+            own.config,
+            own.spec,
+            **own.weights,
+            imported=_imported(path, mean, report),
+        )
     if options.json:
         cli.print_json(report.to_dict())
         return
     _print(path, report)
     if workdir:
         print(f"workdir   {workdir}")
+
+
+def _imported(path: Path, mean: Path | None, report: "Verification") -> "Imported":
+    """Returns what the run's folder says of its source."""
+    from alexnet_jax.run.imported import Imported
+    from alexnet_jax.weights.verification import digest
+
+    return Imported(
+        path.name,
+        report.form,
+        path.stat().st_size if path.is_file() else None,
+        digest(path) if path.is_file() else None,
+        mean.name if mean else None,
+        {one.name: (one.source_name, one.changes) for one in report.arrays},
+        tuple(report.left_over),
+    )
 
 
 def _read(
@@ -93,9 +121,14 @@ def _read(
     Raises:
       InputError: The source is of no kind that is read, damaged, or another network's.
     """
+    from alexnet_jax.weights.conventions import TWIN
     from alexnet_jax.weights.mapping import convert
     from alexnet_jax.weights.own import Own, conversion_of, is_own, read_own
-    from alexnet_jax.weights.preprocessing import create_config, create_spec
+    from alexnet_jax.weights.preprocessing import (
+        create_config,
+        create_spec,
+        describe_assumed,
+    )
     from alexnet_jax.weights.read import read_source
 
     if _is_run(path):
@@ -112,14 +145,45 @@ def _read(
         _refuse_unread(path, options)
         own, left_over = read_own(path, source, ignore=options.ignore)
         return own, conversion_of(own, source.form, left_over)
+    stated = _stated(path, source)
     conversion = convert(
-        path, source, convention, options.network, ignore=options.ignore
+        path,
+        source,
+        convention,
+        options.network,
+        ignore=options.ignore,
+        config=stated and stated[0],
     )
-    weights = {"params": conversion.params, "model_state": {}}
-    return (
-        Own(create_config(conversion), create_spec(conversion, mean), weights),
-        conversion,
-    )
+    if stated is None:
+        if convention is TWIN:
+            cli.warn(
+                f"{path} does not say what images {conversion.network} was trained on, "
+                f"or how they were prepared; {describe_assumed(conversion)} assumed"
+            )
+        stated = create_config(conversion), create_spec(conversion, mean)
+    elif mean is not None:
+        raise InputError(f"--mean: {path} comes with its own; leave it out")
+    weights = {"params": conversion.params, "model_state": conversion.model_state}
+    return Own(*stated, weights), conversion
+
+
+def _stated(path: Path, source: "Source") -> "tuple[ConfigDict, DataSpec] | None":
+    """Returns the run that a file was exported from, if it or its folder says so.
+
+    Raises:
+      InputError: What they say is damaged.
+    """
+    from alexnet_jax.data.spec import DATA_FILE, DataSpec
+    from alexnet_jax.run.read import read_config
+    from alexnet_jax.weights.own import FORMAT, read_stated
+
+    if source.metadata.get("format", "").startswith(FORMAT):  # of ONNX
+        return read_stated(path, source)
+    # A state dict has no room for it: `export` puts these beside.
+    folder = path.parent
+    if path.name != "model.pth" or not (folder / DATA_FILE).is_file():
+        return None
+    return read_config(folder), DataSpec.load(folder)
 
 
 def _refuse_unread(path: Path, options: argparse.Namespace) -> None:

@@ -1,8 +1,6 @@
 """The training loop: steps, evaluation, records and checkpoints, in order."""
 
-import ctypes
 import math
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +13,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.data import Split
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.memory import check_memory
 from alexnet_jax.inspection.nonfinite import check_finite, look_at_layers
@@ -32,6 +31,7 @@ from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
+from alexnet_jax.run.memory import release_freed_memory
 from alexnet_jax.run.progress import Meter, Progress, epoch_line
 from alexnet_jax.run.records import Row
 from alexnet_jax.run.signals import Stopped, StopSignal
@@ -77,6 +77,7 @@ class Trainer:
         parallel: Parallel,
         key: jax.Array | None = None,
         tx: optax.GradientTransformation | None = None,
+        statistics: Callable[[], Statistics] | None = None,
     ) -> None:
         """Builds the optimizer and the steps.
 
@@ -88,6 +89,8 @@ class Trainer:
           parallel: The devices.
           key: Typed PRNG key, `()`; that of `config.seed` if not given.
           tx: The optimizer, instead of that of `config.optim`.
+          statistics: Returns those that images are scaled by, instead of those of
+            `train`.
 
         Raises:
           InputError: The model is no `Classifier` with a `net`, the images are too
@@ -116,7 +119,9 @@ class Trainer:
         self._step_key = parallel.replicate(step_key)
         self._train_slice = parallel.local_slice(config.batch_size)
         self._test_slice = parallel.local_slice(test.batch_size)
-        self._preprocess = make_preprocessing(config, model, train.statistics)
+        self._preprocess = make_preprocessing(
+            config, model, statistics or train.statistics
+        )
         self._preprocess.check_channels(train.image_shape[-1])
         self._train_step = make_train_step(
             local_model,
@@ -220,7 +225,7 @@ class Trainer:
         test = self._parallel.shard_batch(self._test.batch(0, self._test_slice))
         traced = self._evaluation.lower(state.params, state.model_state, test)
         self._eval_step = traced.compile()
-        _release_freed_memory()
+        release_freed_memory()
         return compiled, time.perf_counter() - start
 
     def fit(
@@ -444,11 +449,3 @@ def _check(
         )
     check_metrics(config.eval.metrics)
     return layers
-
-
-def _release_freed_memory() -> None:
-    """Hands back to the system what compiling freed: 0.2 GB that glibc would keep."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)

@@ -1,6 +1,7 @@
 """The job: trains a network as a config says, in a folder of its own."""
 
 import contextlib
+import dataclasses
 import shlex
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import differences, size_text, validate
 from alexnet_jax.data import Data, DataSpec, create_data
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.loop import Trainer
@@ -19,6 +21,7 @@ from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
+from alexnet_jax.run.imported import imported_statistics
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.rows import Row, is_evaluation
 from alexnet_jax.run.signals import StopSignal, noted_signals
@@ -87,9 +90,17 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     folder = multihost.agree(lambda: stack.enter_context(open_folder(workdir, config)))
     data = multihost.agree(lambda: _open_data(config, parallel))
     stack.enter_context(closing(data))
+    data = dataclasses.replace(data, spec=_as_imported(data.spec, workdir))
 
     def create_trainer() -> Trainer:
-        trainer = Trainer(config, model, data.train, data.test, parallel)
+        trainer = Trainer(
+            config,
+            model,
+            data.train,
+            data.test,
+            parallel,
+            statistics=lambda: data.spec.statistics,
+        )
         folder.open_checkpoints()  # not before all else is known to be right
         return trainer
 
@@ -134,6 +145,16 @@ def _open_data(config: ConfigDict, parallel: Parallel) -> Data:
     return data
 
 
+def _as_imported(spec: DataSpec, workdir: Path) -> DataSpec:
+    """Returns the data's specification, with the statistics of imported weights."""
+    found = imported_statistics(workdir, spec) if multihost.is_primary() else None
+    if not multihost.largest(found is not None):
+        return spec
+    arrays = dataclasses.asdict(found or spec.statistics)
+    statistics = Statistics(**multihost.from_primary(arrays))
+    return dataclasses.replace(spec, measure=lambda: statistics)
+
+
 def _start(
     trainer: Trainer, folder: Folder, data: Data, step: int
 ) -> TrainState | None:
@@ -147,7 +168,7 @@ def _start(
         return None
     if isinstance(folder.checkpoints, RemoteCheckpoints):
         return trainer.draw()
-    if step:
+    if folder.checkpoints.latest_step() is not None:  # 0, if weights were brought in
         print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
         return trainer.restore(folder.checkpoints, step)
     if source := folder.config.checkpoint.init_from:

@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.data import DataSpec, Split, create_data, true_examples
+from alexnet_jax.data.wordnet import shown_names
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.metrics import (
@@ -309,9 +310,16 @@ class TrainedModel:
             data.division.check(self.workdir)
         return data.train if name == "train" else data.test
 
+    @cached_property
+    def _shown_names(self) -> tuple[str, ...]:
+        return shown_names(self.spec.class_names)
+
     def class_name(self, label: int) -> str:
-        """Returns a class's name; a number, where the data has no such class."""
-        names = self.spec.class_names
+        """Returns a class's name as people read it, such as `tench (n01440764)`.
+
+        Where the data has no such class, it is a number.
+        """
+        names = self._shown_names
         return names[label] if label < len(names) else f"class {label}"
 
     def predict_split(

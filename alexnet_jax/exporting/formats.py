@@ -19,7 +19,7 @@ from alexnet_jax.exporting.torch_module import write_torch
 from alexnet_jax.preprocessing.pipeline import Pipeline, make_preprocessing
 from alexnet_jax.step import make_forward
 from alexnet_jax.trained import TrainedModel
-from alexnet_jax.weights.own import Own, metadata_of
+from alexnet_jax.weights.own import Own, encode_statistics, metadata_of
 
 _IMAGES = 2  # that the check compares
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}  # of the largest number
@@ -152,6 +152,7 @@ def _check_stablehlo(folder: Path, network: Network) -> Check:
 
 
 def _write_torch(folder: Path, network: Network) -> list[str]:
+    network.net.spec.save(folder)  # which a state dict has no room for
     return write_torch(folder, network.name, network.operations)
 
 
@@ -177,7 +178,7 @@ def _write_onnx(folder: Path, network: Network) -> list[str]:
         network.operations,
         pipeline=network.pipeline if network.with_preprocessing else None,
         image_shape=network.net.spec.image_shape,
-        metadata=network.metadata,
+        metadata=network.metadata | encode_statistics(network.net.spec),
     )
 
 

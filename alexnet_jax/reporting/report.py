@@ -21,6 +21,7 @@ from alexnet_jax.reporting.html import (
     terminal_table,
 )
 from alexnet_jax.reporting.sections import Section, filter_section, prediction_sections
+from alexnet_jax.run.imported import Imported
 from alexnet_jax.run.read import Run, percent, read_config, read_runs
 from alexnet_jax.trained import TrainedModel
 
@@ -58,7 +59,8 @@ def write_report(
     blocks: list[Block] = [heading(1, title)]
     for run in runs:
         blocks += [paragraph(note, is_note=True) for note in run.notes()]
-    blocks += [_results(runs), _curves(runs)]
+    if trained := [run for run in runs if run.started]:
+        blocks += [_results(runs), _curves(trained)]
     for run in runs:
         blocks += _run_blocks(run, examples, data_dir, manual_dir, len(runs) > 1)
     body = [block.to_html() if isinstance(block, Image) else block for block in blocks]
@@ -78,15 +80,15 @@ def _results(runs: Sequence[Run]) -> str:
 
     def cells(run: Run) -> list[str]:
         config = run.record.get("config", {})
-        rows = [rows[-1] for rows in run.rows]
+        rows = [rows[-1] for rows in run.started]
         seconds = [row["time_s"] for row in rows if "time_s" in row]
         return [
             run.name,
             config.get("model", {}).get("name", "-"),
             config.get("data", {}).get("name", "-"),
-            f"{max(row['epoch'] for row in rows):.4g}",
-            f"{max(row['step'] for row in rows):,}",
-            str(len(rows)),
+            f"{max((row['epoch'] for row in rows), default=0):.4g}",
+            f"{max((row['step'] for row in rows), default=0):,}",
+            str(len(run.workdirs)),
             *(_final(run, name) for name in fractions),
             percent(run.bests),
             *(_final(run, name) for name in others),
@@ -122,7 +124,7 @@ def _final(run: Run, name: str) -> str:
 
 
 def _curves(runs: Sequence[Run]) -> Image:
-    figure = draw_curves({run.name: run.rows for run in runs})
+    figure = draw_curves({run.name: run.started for run in runs})
     finals = "; ".join(
         f"{run.name} ends at {percent([row['test/top1'] for row in run.finals])} %"
         for run in runs
@@ -151,6 +153,9 @@ def _run_blocks(
         yield heading(2, run.name)
     if len(run.workdirs) > 1:
         yield paragraph(f"The figures below show {workdir.name}.")
+    if run.imported is not None:
+        yield heading(level, "Imported weights")
+        yield from _origin(run.imported, is_trained=bool(run.rows[0]))
     try:
         network = TrainedModel(workdir)
     except InputError as error:
@@ -169,6 +174,24 @@ def _run_blocks(
     yield _summary(workdir)
     yield heading(level, "Config and versions")
     yield from _config(run)
+
+
+def _origin(imported: Imported, *, is_trained: bool) -> Iterator[str]:
+    """Yields where weights come from, and what was done to each array."""
+    since = "were trained since" if is_trained else "were not trained here"
+    yield paragraph(f"The first weights come from elsewhere; they {since}.")
+    facts = [["name", imported.source], ["format", imported.form]]
+    if imported.bytes is not None:
+        facts.append(["bytes", f"{imported.bytes:,}"])
+    if imported.sha256 is not None:
+        facts.append(["SHA-256", imported.sha256])
+    if imported.mean is not None:
+        facts.append(["mean image", imported.mean])
+    if imported.left_out:
+        facts.append(["left out", ", ".join(imported.left_out)])
+    yield table("Source", ["", "value"], facts)
+    arrays = [[name, *both] for name, both in imported.arrays.items()]
+    yield table("Arrays", ["array", "in the file", "changed"], arrays)
 
 
 def _section_blocks(

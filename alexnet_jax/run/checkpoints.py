@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
 
@@ -24,6 +25,7 @@ from alexnet_jax.run.checksums import (
     step_folders,
     write_checksums,
 )
+from alexnet_jax.run.memory import release_freed_memory
 from alexnet_jax.run.place import Place
 from alexnet_jax.run.quarantine import set_aside
 from alexnet_jax.run.quiet import silence_writers
@@ -45,6 +47,18 @@ from alexnet_jax.step import TrainState
 
 _MAX_UNWRITTEN = 2
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # as TensorStore names it
+
+
+class _Unshared(np.ndarray):
+    """An array that nobody changes, of which Orbax need not make a copy of its own."""
+
+    def __deepcopy__(self, memo: Any) -> "_Unshared":
+        return self
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> np.ndarray:
+        """Returns a view of an array."""
+        return array.view(cls)
 
 
 class Checkpoints:
@@ -141,7 +155,7 @@ class Checkpoints:
         start = time.perf_counter()
         self._await(_MAX_UNWRITTEN)
         # A copy even where the device is the host: training reuses that memory.
-        copy = serialization.to_state_dict(to_host(state))
+        copy = serialization.to_state_dict(jax.tree.map(_Unshared.of, to_host(state)))
         kept = self.kept_files()
         self._unwritten.append(self._thread.submit(self._write, step, copy, row, kept))
         return time.perf_counter() - start
@@ -157,8 +171,9 @@ class Checkpoints:
             raise OSError(
                 f"No space left: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
             )
-        if step <= (self.latest_step() or 0):
-            raise ValueError(f"step {step} is not after step {self.latest_step()}")
+        latest = self.latest_step()
+        if latest is not None and step <= latest:
+            raise ValueError(f"step {step} is not after step {latest}")
         start = time.perf_counter()
         folder = self._folder / str(step)
         with atomic_folder(folder) as part:
@@ -171,6 +186,7 @@ class Checkpoints:
             )
             for name, content in kept.items():
                 write_file(part / name, content)
+            release_freed_memory()  # before the arrays are read back
             fault = find_missing_arrays(part) or find_difference(part, state)
             if fault is not None:
                 raise OSError(f"read back, {fault}")
@@ -206,9 +222,9 @@ class Checkpoints:
                 raise
             except Exception as error:  # Orbax and TensorStore raise any kind
                 kept = self.latest_step()
-                last = (
-                    f"the last one is of step {kept}" if kept else "there is none yet"
-                )
+                last = f"the last one is of step {kept}"
+                if kept is None:
+                    last = "there is none yet"
                 raise RunError(
                     f"checkpoint: {self._folder} cannot be written ({_reason(error)}); "
                     f"{last}; make room or repair the folder; "

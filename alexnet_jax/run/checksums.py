@@ -152,14 +152,15 @@ def find_difference(folder: Path, state: Mapping[str, Any]) -> str | None:
             text = " ".join(str(error).split())
             return f"{name} cannot be read ({text[:100]})"
         same = (found.shape, found.dtype) == (array.shape, array.dtype)
-        if not same or not np.array_equal(_bytes(found), _bytes(array)):
+        if not same or not np.array_equal(_bits(found), _bits(array)):
             return f"{name} is not as it was saved"
     return None
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
-    """Returns an array's bytes: NaN equals itself, -0.0 does not equal 0.0."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Returns an array's bits: NaN equals itself, -0.0 does not equal 0.0."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return flat.view(f"u{array.itemsize}")  # not bytes: 4 times as many to compare
 
 
 def _store(folder: Path) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class Folder(Protocol):
 
         Args:
           data: What the run reads now.
-          step: The step that the run resumes from; 0 for a new run.
+          step: The step that the run resumes from; 0 for a new run, and for one that
+            has its first weights from elsewhere.
           ended: Whether the run has ended; then nothing is compared.
 
         Raises:
@@ -129,9 +130,10 @@ class RunFolder:
             self.checkpoints = Checkpoints(folder, keep, self._place.check)
 
     def keep_spec(self, data: Data, step: int, *, ended: bool) -> None:
-        kept = kept_spec(self.path) if step else None
+        is_new = step == 0 and self.checkpoints.latest_step() is None
+        kept = None if is_new else kept_spec(self.path)
         if kept is None:
-            if step:
+            if not is_new:
                 print(
                     f"warning   {self.path}: data.json or statistics.npz cannot be "
                     "read; written anew, as the data is now"

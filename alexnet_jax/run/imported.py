@@ -1,5 +1,8 @@
-"""Writes the folder of a run whose weights come from elsewhere."""
+"""The folder of a run whose first weights come from elsewhere."""
 
+import contextlib
+import dataclasses
+import json
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +12,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.config import side_pair, validate
 from alexnet_jax.data.spec import DataSpec
+from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
 from alexnet_jax.optim import create_optimizer, create_schedule
@@ -18,7 +23,80 @@ from alexnet_jax.run.folder import open_folder
 from alexnet_jax.run.place import named_disk_errors
 from alexnet_jax.step import TrainState, create_state
 
-_STEP = 1  # a run of no steps would begin afresh, with weights of its own
+IMPORTED_FILE = "imported.json"
+_STEP = 0  # that none was taken is what a resumed run goes on from
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """Where a run's first weights come from.
+
+    Attributes:
+      source: The name of the file, or of a run's folder.
+      form: What it is, in words.
+      bytes: Its size; None for a folder.
+      sha256: Of all of it, hexadecimal; None for a folder.
+      mean: The name of the file of a mean image that came with it, if any.
+      arrays: By our name the file's, and what was done to it.
+      left_out: The file's arrays that the network has no place for.
+    """
+
+    source: str
+    form: str
+    bytes: int | None
+    sha256: str | None
+    mean: str | None = None
+    arrays: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    def save(self, workdir: Path) -> None:
+        """Writes `imported.json`."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        write_file(workdir / IMPORTED_FILE, text + "\n")
+
+
+def read_imported(workdir: Path) -> Imported | None:
+    """Returns where a run's first weights come from.
+
+    Returns:
+      None for a run that drew its own, and where `imported.json` cannot be read.
+    """
+    try:
+        record = json.loads(read_regular(workdir / IMPORTED_FILE))
+        arrays = {name: (str(a), str(b)) for name, (a, b) in record["arrays"].items()}
+        return Imported(
+            source=str(record["source"]),
+            form=str(record["form"]),
+            bytes=None if record["bytes"] is None else int(record["bytes"]),
+            **{name: _text(record.get(name)) for name in ("sha256", "mean")},
+            arrays=arrays,
+            left_out=tuple(map(str, record.get("left_out", ()))),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def imported_statistics(workdir: Path, spec: DataSpec) -> Statistics | None:
+    """Returns the statistics that a run's first weights came with.
+
+    Training goes on with these, whichever the data set's own are.
+
+    Args:
+      workdir: The run's.
+      spec: Of the data that it reads now.
+
+    Returns:
+      None for a run that drew its own weights, or one on other data.
+    """
+    if read_imported(workdir) is not None:
+        with contextlib.suppress(InputError):
+            kept = DataSpec.load(workdir)
+            return kept.statistics if kept == spec else None
+    return None
 
 
 def write_run(
@@ -27,8 +105,9 @@ def write_run(
     spec: DataSpec,
     params: Mapping[str, Any],
     model_state: Mapping[str, Any] | None = None,
+    imported: Imported | None = None,
 ) -> None:
-    """Writes the folder of a run that stands at its first step, with given weights.
+    """Writes the folder of a run that has taken no step yet, with given weights.
 
     Args:
       workdir: The folder, absolute; it holds no run.
@@ -37,6 +116,7 @@ def write_run(
         normalized by.
       params: The network's, NumPy arrays, `float32`.
       model_state: Its mutable collections, such as `batch_stats`; None if it has none.
+      imported: Where the weights come from.
 
     Raises:
       InputError: The folder holds a run, or cannot be written.
@@ -47,11 +127,13 @@ def write_run(
     state = state.replace(model_state=dict(model_state or {}))
     with open_folder(workdir, config) as folder, named_disk_errors(workdir):
         folder.open_checkpoints()
-        if folder.checkpoints.latest_step():
+        if folder.checkpoints.latest_step() is not None:
             raise InputError(
                 f"--to: {workdir} holds a run already; choose another folder"
             )
         spec.save(workdir)
+        if imported is not None:
+            imported.save(workdir)
         with closing(folder):
             folder.start_records(0)
             folder.checkpoints.save(_STEP, state, {})

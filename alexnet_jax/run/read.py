@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import config_of, flatten_config
 from alexnet_jax.errors import InputError
+from alexnet_jax.run.imported import IMPORTED_FILE, Imported, read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows
 from alexnet_jax.terminal.paths import expand
 
@@ -24,14 +25,22 @@ class Run:
     Attributes:
       name: The shortest part of its path that distinguishes it from the others.
       workdirs: The folder of each seed.
-      rows: The rows of `metrics.jsonl` of each seed.
+      rows: The rows of `metrics.jsonl` of each seed; none for weights that were
+        imported and not yet trained.
       record: The first seed's `config.json`; empty if it cannot be read.
+      imported: Where the first seed's weights come from; None if it drew its own.
     """
 
     name: str
     workdirs: tuple[Path, ...]
     rows: tuple[list[Row], ...]
     record: dict[str, Any]
+    imported: Imported | None = None
+
+    @property
+    def started(self) -> tuple[list[Row], ...]:
+        """The rows of each seed that has some."""
+        return tuple(rows for rows in self.rows if rows)
 
     @property
     def finals(self) -> list[Row]:
@@ -53,6 +62,8 @@ class Run:
         """Returns warnings: runs that are not finished, losses that are not finite."""
         notes = []
         for folder, rows in zip(self.workdirs, self.rows, strict=True):
+            if not rows:
+                continue
             last, end = rows[-1], self.end(rows[-1])
             if end is not None and last["step"] < end:
                 notes.append(
@@ -64,7 +75,7 @@ class Run:
                 notes.append(
                     f"{folder.name}: the loss is not finite at step {bad[0]:,}."
                 )
-        if not self.finals:
+        if self.started and not self.finals:
             notes.append(f"{self.name} holds no test result.")
         return notes
 
@@ -110,21 +121,23 @@ def read_run(workdir: Path, name: str) -> Run:
     """Reads a run's folder, or that of several seeds (`workdir/seed-N`).
 
     Raises:
-      InputError: It holds no rows.
+      InputError: It holds neither rows nor imported weights.
     """
     folders = [workdir]
-    if not (workdir / FILE_NAME).exists():
+    if not any((workdir / name).exists() for name in (FILE_NAME, IMPORTED_FILE)):
         seeds = {
             path: path.name.removeprefix("seed-") for path in workdir.glob("seed-*")
         }
         known = {path: int(seed) for path, seed in seeds.items() if seed.isdecimal()}
         folders = sorted(known, key=lambda path: known[path])
     read = {folder: read_rows(folder / FILE_NAME) for folder in folders}
-    found = {folder: rows for folder, rows in read.items() if rows}
+    sources = {folder: read_imported(folder) for folder in folders}
+    found = {one: rows for one, rows in read.items() if rows or sources[one]}
     if not found:
         raise InputError(f"{workdir} holds no metrics.jsonl with rows; give a workdir")
-    record = _read_record(next(iter(found)) / "config.json")
-    return Run(name, tuple(found), tuple(found.values()), record)
+    first = next(iter(found))
+    record = _read_record(first / "config.json")
+    return Run(name, tuple(found), tuple(found.values()), record, sources[first])
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import math
 
 import numpy as np
 
-from alexnet_jax.weights.source import Damaged, Source
+from alexnet_jax.weights.source import Damaged, NotRead, Source
 from alexnet_jax.weights.wire import BYTES, VARINT, fields
 
 # Numbers of fields: of `NetParameter` ...
 _V1_LAYERS, _LAYER = 2, 100
 # ... of name, type and blobs in `V1LayerParameter` and in `LayerParameter` ...
 _FIELDS = {_V1_LAYERS: (4, 5, 6), _LAYER: (1, 2, 7)}
+_V0_LAYER = 1  # of a layer of 2013
 # ... and of `BlobProto`: num, channels, height and width are 1 to 4.
 _DATA, _SHAPE, _DOUBLE_DATA = 5, 7, 8
 # Of the V1 types, those that tell networks apart.
@@ -42,17 +43,31 @@ def read(content: memoryview) -> Source:
 
     Raises:
       Damaged: It is cut short, or a blob does not fit its shape.
+      NotRead: Its layers are of before the first definition (V0).
     """
     arrays: dict[str, np.ndarray] = {}
     operations = []
     for field in fields(content):
         if field.number not in _FIELDS:
             continue
+        if field.number == _V1_LAYERS and _is_v0(field.content):
+            raise NotRead(
+                "a Caffe model of 2013, whose layers are of the definition before V1; "
+                "bring it up to date with Caffe's upgrade_net_proto_binary"
+            )
         name, kind, blobs = _layer(field.content, *_FIELDS[field.number])
         operations.append(kind)
+        if blobs and f"{name}/0" in arrays:
+            raise Damaged(f"two layers named {name} have weights")
         for place, blob in enumerate(blobs):
             arrays[f"{name}/{place}"] = read_blob(blob, f"{name}/{place}")
     return Source("Caffe model", arrays, operations=tuple(operations))
+
+
+def _is_v0(message: memoryview) -> bool:
+    """Whether a layer has another inside, which is of the definition before V1."""
+    return any(field.number == _V0_LAYER and field.kind == BYTES
+               for field in fields(message))  # fmt: skip
 
 
 def _layer(

@@ -1,4 +1,4 @@
-"""Reads the weights of an ONNX graph, of its convolutions and dense layers in order.
+"""Reads the weights of an ONNX graph, of its layers in order.
 
 Source: onnx/onnx, onnx/onnx.proto.
 """
@@ -6,36 +6,55 @@ Source: onnx/onnx, onnx/onnx.proto.
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.atomic import open_regular
-from alexnet_jax.errors import InputError
-from alexnet_jax.weights.source import Damaged, Source
-from alexnet_jax.weights.wire import BYTES, VARINT, fields
+from alexnet_jax.weights.source import Damaged, NotRead, Source
+from alexnet_jax.weights.wire import BYTES, VARINT, Field, fields, shorts
 
 # Numbers of fields: of `ModelProto`, `GraphProto`, `NodeProto`, `AttributeProto` ...
-_IR_VERSION, _GRAPH = 1, 7
+_IR_VERSION, _GRAPH, _METADATA = 1, 7, 14
 _NODES, _INITIALIZERS = 1, 5
-_INPUTS, _OPERATION, _ATTRIBUTES = 1, 4, 5
-_ATTRIBUTE_NAME, _INTEGER = 1, 3
+_INPUTS, _OUTPUTS, _OPERATION, _ATTRIBUTES = 1, 2, 4, 5
+_ATTRIBUTE_NAME, _FLOAT, _INTEGER, _TENSOR, _INTEGERS = 1, 2, 3, 5, 8
 # ... of `TensorProto`, and of the entries that say where a tensor's numbers lie.
-_DIMS, _TYPE, _FLOATS, _NAME, _RAW, _DOUBLES, _EXTERNAL = 1, 2, 4, 8, 9, 10, 13
+_DIMS, _TYPE, _FLOATS, _INTS, _NAME, _RAW, _DOUBLES, _EXTERNAL = (
+    1,
+    2,
+    4,
+    5,
+    8,
+    9,
+    10,
+    13,
+)
 _KEY, _VALUE = 1, 2
 _TYPES = {1: "<f4", 10: "<f2", 11: "<f8", 16: jnp.bfloat16}
 _KINDS = {"Conv": "CONVOLUTION", "MaxPool": "POOLING", "Gemm": "INNER_PRODUCT"}
-_CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
-_DENSE = ("fc6", "fc7", "fc8")
+_WEIGHTED = {"Conv": "conv", "BatchNormalization": "norm", "Gemm": "fc", "MatMul": "fc"}
+# That pass an array on, as torch.onnx and its like write of weights.
+_SAME = ("Identity", "Cast")
+_QUANTIZED = (
+    "ConvInteger",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QGemm",
+    "QLinearConv",
+    "QLinearMatMul",
+)
 
 
 class _Node(NamedTuple):
-    """An operation; `transposes` is of a Gemm whose kernel is `(out, in)`."""
+    """An operation, with its attributes by name: integers, floats or tensors."""
 
     kind: str
     inputs: list[str]
-    transposes: bool
+    outputs: list[str]
+    attributes: dict[str, Any]
 
 
 def looks_like(content: memoryview) -> bool:
@@ -55,57 +74,153 @@ def read(content: memoryview, path: Path) -> Source:
       content: All of it; arrays are views of it.
       path: The file's; others beside it may hold its arrays.
 
+    Returns:
+      The arrays of its layers, dense kernels `(out, in)`, and those that no layer
+      reads; not the constants of other operations.
+
     Raises:
       Damaged: It is cut short, or its arrays are.
-      InputError: It is not of five convolutions and three dense layers.
+      NotRead: It is quantized, or scales a dense layer.
     """
     arrays: dict[str, np.ndarray] = {}
-    nodes = []
-    graphs = [f.content for f in fields(content) if f.number == _GRAPH]
+    nodes: list[_Node] = []
+    parts = [*fields(content)]
+    metadata = _entries(f for f in parts if f.number == _METADATA)
+    graphs = [f.content for f in parts if f.number == _GRAPH]
     for part in (part for graph in graphs for part in fields(graph)):
         if part.number == _NODES:
             nodes.append(_node(part.content))
         elif part.number == _INITIALIZERS:
-            arrays |= _tensor(part.content, path.parent)
-    convolutions = [node for node in nodes if node.kind == "CONVOLUTION"]
-    dense = [node for node in nodes if node.kind == "INNER_PRODUCT"]
-    if (len(convolutions), len(dense)) != (len(_CONVOLUTIONS), len(_DENSE)):
-        raise InputError(
-            f"{path} is of another network: {len(convolutions)} convolutions (Conv) "
-            f"and {len(dense)} dense layers (Gemm), AlexNet has 5 and 3; choose "
-            "another file"
-        )
-    layers = {}
-    for layer, node in zip(
-        (*_CONVOLUTIONS, *_DENSE), convolutions + dense, strict=True
-    ):
-        _, kernel, bias = (*node.inputs, "", "")[:3]
-        layers[layer] = kernel, bias
-        if node in dense and not node.transposes and kernel in arrays:
-            arrays[kernel] = arrays[kernel].T
-    operations = tuple(node.kind for node in nodes)
-    return Source("ONNX graph", arrays, layers, operations)
+            name, array = _tensor(part.content, path.parent)
+            if array is not None:
+                arrays[name] = array
+    _resolve(nodes, arrays, path.parent)
+    weighted = _layers(nodes, arrays)
+    used = {name for _, names in weighted for name in names}
+    constants = {name for node in nodes for name in node.inputs} - used
+    kept = {name: array for name, array in arrays.items() if name not in constants}
+    operations = tuple(_KINDS.get(one.kind, one.kind.upper()) for one in nodes)
+    return Source(
+        "ONNX graph", kept, weighted, operations=operations, metadata=metadata
+    )
+
+
+def _resolve(nodes: list[_Node], arrays: dict[str, np.ndarray], folder: Path) -> None:
+    """Adds the arrays that nodes make of others without computing a number.
+
+    Raises:
+      NotRead: The graph is quantized.
+    """
+    for node in nodes:
+        if node.kind in _QUANTIZED:
+            raise NotRead(
+                f"a quantized ONNX graph ({node.kind}); choose one of float numbers"
+            )
+        if node.kind == "Constant" and "value" in node.attributes:
+            _, array = _tensor(node.attributes["value"], folder)
+            if array is not None:
+                arrays[node.outputs[0]] = array
+        elif node.inputs and node.inputs[0] in arrays:
+            array = arrays[node.inputs[0]]
+            if node.kind in _SAME:
+                arrays[node.outputs[0]] = array
+            elif node.kind == "Transpose":
+                order = node.attributes.get("perm") or [*range(array.ndim)][::-1]
+                arrays[node.outputs[0]] = array.transpose(order)
+
+
+def _layers(
+    nodes: list[_Node], arrays: dict[str, np.ndarray]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Returns `Source.weighted`; brings dense kernels into one layout.
+
+    Raises:
+      NotRead: A dense layer multiplies what it computes.
+    """
+    found = []
+    turned: set[str] = set()
+    for node in nodes:
+        kind = _WEIGHTED.get(node.kind)
+        if kind is None:
+            continue
+        names = tuple(node.inputs[1:5] if kind == "norm" else node.inputs[1:3])
+        if kind == "fc":
+            factors = [node.attributes.get(one, 1.0) for one in ("alpha", "beta")]
+            if factors != [1.0, 1.0] or node.attributes.get("transA"):
+                raise NotRead(
+                    "an ONNX graph whose Gemm has another alpha, beta or transA than "
+                    "dense layers have; export it from its framework again"
+                )
+            kernel = names[0] if names else ""
+            if kernel not in arrays and node.kind == "MatMul":
+                continue  # of two computed matrices
+            if node.kind == "MatMul":
+                names = (kernel, _added(nodes, node, arrays))
+            is_turned = bool(node.attributes.get("transB"))
+            if kernel in arrays and not is_turned and kernel not in turned:
+                arrays[kernel] = arrays[kernel].T
+                turned.add(kernel)
+        found.append((kind, names))
+    return tuple(found)
+
+
+def _added(nodes: list[_Node], node: _Node, arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns the name of the bias that is added to what a node gives; "" if none."""
+    for other in nodes:
+        if other.kind == "Add" and {*node.outputs} & {*other.inputs}:
+            return next((name for name in other.inputs if name in arrays), "")
+    return ""
+
+
+def _entries(found: Any) -> dict[str, str]:
+    """Returns pairs of `StringStringEntryProto`."""
+    entries = {}
+    for one in found:
+        entry = {part.number: part.text for part in fields(one.content)}
+        entries[entry.get(_KEY, "")] = entry.get(_VALUE, "")
+    return entries
 
 
 def _node(message: memoryview) -> _Node:
-    kind, inputs, transposes = "", [], False
+    kind = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    attributes: dict[str, Any] = {}
     for field in fields(message):
         if field.number == _INPUTS:
             inputs.append(field.text)
+        elif field.number == _OUTPUTS:
+            outputs.append(field.text)
         elif field.number == _OPERATION:
-            kind = _KINDS.get(field.text, field.text.upper())
+            kind = field.text
         elif field.number == _ATTRIBUTES:
-            parts = {part.number: part for part in fields(field.content)}
-            name = parts[_ATTRIBUTE_NAME].text
-            transposes |= name == "transB" and parts[_INTEGER].value == 1
-    return _Node(kind, inputs, transposes)
+            attributes |= _attribute(field)
+    return _Node(kind, inputs, outputs or [""], attributes)
 
 
-def _tensor(message: memoryview, folder: Path) -> dict[str, np.ndarray]:
-    """Returns an array by its name; none, if its numbers are no floats."""
+def _attribute(field: Field) -> dict[str, Any]:
+    name, integers = "", list[int]()
+    value: Any = None
+    for part in fields(field.content):
+        if part.number == _ATTRIBUTE_NAME:
+            name = part.text
+        elif part.number == _INTEGER:
+            (value,) = part.integers
+        elif part.number == _INTEGERS:
+            integers += part.integers
+        elif part.number == _FLOAT:
+            value = float(np.frombuffer(part.content, "<f4")[0])
+        elif part.number == _TENSOR:
+            value = part.content
+    return {name: integers if value is None else value}
+
+
+def _tensor(message: memoryview, folder: Path) -> tuple[str, np.ndarray | None]:
+    """Returns an array and its name; None, if its numbers are no floats."""
     shape: list[int] = []
-    name, kind, external = "", 0, {}
-    numbers = memoryview(b"")
+    name, kind = "", 0
+    external = []
+    numbers: Any = memoryview(b"")
     for field in fields(message):
         if field.number == _DIMS:
             shape += field.integers
@@ -113,19 +228,20 @@ def _tensor(message: memoryview, folder: Path) -> dict[str, np.ndarray]:
             (kind,) = field.integers
         elif field.number in (_RAW, _FLOATS, _DOUBLES):
             numbers = field.content
+        elif field.number == _INTS and field.kind == BYTES and kind in (10, 16):
+            numbers = shorts(field.content)  # the bits of float16 or bfloat16
         elif field.number == _NAME:
             name = field.text
         elif field.number == _EXTERNAL:
-            entry = {part.number: part.text for part in fields(field.content)}
-            external[entry[_KEY]] = entry[_VALUE]
+            external.append(field)
     if kind not in _TYPES:  # a shape to be reshaped to, and the like
-        return {}
-    array = np.frombuffer(
-        _external(external, folder) if external else numbers, np.dtype(_TYPES[kind])
-    )
+        return name, None
+    if external:
+        numbers = _external(_entries(external), folder)
+    array = np.frombuffer(numbers, np.dtype(_TYPES[kind]))
     if math.prod(shape) != array.size:
         raise Damaged(f"{name} holds {array.size:,} numbers for {tuple(shape)}")
-    return {name: array.reshape(shape)}
+    return name, array.reshape(shape)
 
 
 def _external(entry: Mapping[str, str], folder: Path) -> bytes:

@@ -5,7 +5,11 @@ the training images are among them, `statistics.mean_image`; the file's metadata
 the run's config and its data's specification.
 """
 
+import base64
+import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +25,13 @@ from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
-from alexnet_jax.weights.mapping import Conversion, Mapped, listed
+from alexnet_jax.weights.fitting import listed
+from alexnet_jax.weights.mapping import Conversion, Mapped
 from alexnet_jax.weights.source import Source
 
 FORMAT = "alexnet_jax"
 _STATISTICS = "statistics."
+_ENCODED = "statistics"  # in metadata: an .npz file in base64
 _KEYS = ("network", "config", "data")
 Variables = Mapping[str, Mapping[str, Any]]  # `params` and the mutable collections
 
@@ -124,6 +130,38 @@ def read_config(path: Path, metadata: Mapping[str, str]) -> ConfigDict:
             f"{config.model.name!r}; export the run again"
         )
     return config
+
+
+def read_stated(path: Path, source: Source) -> tuple[ConfigDict, DataSpec]:
+    """Returns config and data of the run that a file of other layout was made of.
+
+    Args:
+      path: The file's; errors name it.
+      source: What it holds.
+
+    Raises:
+      InputError: As of `read_config` and `read_spec`.
+    """
+    config = read_config(path, source.metadata)
+    found = source.metadata.get(_ENCODED)
+    try:
+        if found is None:
+            raise ValueError(f"no {_ENCODED!r} in its metadata")
+        with np.load(io.BytesIO(base64.b64decode(found, validate=True))) as stored:
+            arrays = dict(stored)
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: the statistics of its training images are missing or damaged "
+            f"({str(error):.80}); export the run again"
+        ) from error
+    return config, read_spec(path, source.metadata["data"], arrays)
+
+
+def encode_statistics(spec: DataSpec) -> dict[str, str]:
+    """Returns what a file whose arrays are the layers' alone says of statistics."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **vars(spec.statistics))
+    return {_ENCODED: base64.b64encode(buffer.getvalue()).decode()}
 
 
 def read_spec(path: Path, text: str, arrays: Mapping[str, np.ndarray]) -> DataSpec:

@@ -12,9 +12,14 @@ from alexnet_jax.data.imagenet import class_names
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import KRIZHEVSKY, Statistics
 from alexnet_jax.errors import InputError
+from alexnet_jax.models import MODELS
 from alexnet_jax.weights.caffe import read_blob
 from alexnet_jax.weights.mapping import Conversion
 
+_OF_CAFFE = ("alexnet_caffe", "caffenet")
+PUBLISHED = ("alexnet_torchvision", *_OF_CAFFE)
+# Of its training images, in gray levels.
+_FASHION_MEAN, _FASHION_DEVIATION = 72.94, 90.02
 _STORED = 256  # side of images before the central crop
 # The average of Caffe's mean image by channel, here RGB.
 # Source: BVLC/caffe, examples/00-classification.ipynb.
@@ -33,6 +38,8 @@ def create_config(conversion: Conversion) -> ConfigDict:
     config.model.name = conversion.network
     config.model.num_classes = conversion.num_classes
     config.model.width = conversion.width
+    if conversion.network not in PUBLISHED:
+        return _assume(config, conversion)
     config.data.name = "imagenet2012_256"
     config.data.stored_size = config.augment.canvas = _STORED
     config.augment.mirror = True
@@ -57,6 +64,30 @@ def create_config(conversion: Conversion) -> ConfigDict:
     return config
 
 
+def _assume(config: ConfigDict, conversion: Conversion) -> ConfigDict:
+    """Completes the config of a network whose file says nothing of images."""
+    height, width, channels = conversion.image_shape
+    config.name = conversion.network.replace("_", "-")
+    config.data.image_size = height if height == width else (height, width)
+    if hasattr(MODELS[conversion.network], "normalization"):
+        config.model.normalization = conversion.normalization
+    if channels == 3:
+        config.data.name = "imagenet2012_256"
+        config.data.stored_size = config.augment.canvas = _STORED
+        if height > _STORED or width > _STORED:
+            config.augment.canvas = (height, width)
+        config.augment.crop = "random"
+        config.augment.mirror = True
+    config.optim.momentum = 0.9
+    return config
+
+
+def describe_assumed(conversion: Conversion) -> str:
+    """Returns which data is assumed for a network whose file does not say."""
+    is_color = conversion.image_shape[2] == 3
+    return "ImageNet's are" if is_color else "Fashion-MNIST's are"
+
+
 def create_spec(conversion: Conversion, mean: Path | None = None) -> DataSpec:
     """Returns what published weights were trained on: ImageNet 2012.
 
@@ -70,7 +101,7 @@ def create_spec(conversion: Conversion, mean: Path | None = None) -> DataSpec:
       InputError: `mean` is no image of three channels, or the network takes none.
     """
     statistics = KRIZHEVSKY
-    if conversion.network != "alexnet_torchvision":
+    if conversion.network in _OF_CAFFE:
         image = np.broadcast_to(_CAFFE_MEAN, (_STORED, _STORED, 3))
         statistics = _about(image if mean is None else _read_mean(mean))
     elif mean is not None:
@@ -78,6 +109,9 @@ def create_spec(conversion: Conversion, mean: Path | None = None) -> DataSpec:
             f"--mean is of Caffe's networks; {conversion.network} subtracts a mean by "
             "channel; leave it out"
         )
+    channels = conversion.image_shape[2]
+    if channels != 3:
+        return _assumed_spec(conversion, channels)
     names = class_names()
     if conversion.num_classes != len(names):
         names = tuple(map(str, range(conversion.num_classes)))
@@ -87,6 +121,24 @@ def create_spec(conversion: Conversion, mean: Path | None = None) -> DataSpec:
         image_shape=(_STORED, _STORED, 3),
         measure=lambda: statistics,
         streamed=True,
+    )
+
+
+def _assumed_spec(conversion: Conversion, channels: int) -> DataSpec:
+    """Returns Fashion-MNIST's specification, its mean image one gray throughout."""
+    even = np.ones(channels)
+    statistics = Statistics(
+        mean_image=np.full((28, 28, channels), _FASHION_MEAN),
+        mean=even * _FASHION_MEAN,
+        deviation=even * _FASHION_DEVIATION,
+        color_deviations=even * _FASHION_DEVIATION,
+        color_directions=np.eye(channels),
+    )
+    return DataSpec(
+        name="fashion_mnist 3.0.1",
+        class_names=tuple(map(str, range(conversion.num_classes))),
+        image_shape=(28, 28, channels),
+        measure=lambda: statistics,
     )
 
 

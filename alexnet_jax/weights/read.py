@@ -7,12 +7,20 @@ from typing import BinaryIO
 from alexnet_jax.atomic import open_regular
 from alexnet_jax.errors import InputError
 from alexnet_jax.weights import caffe, npy, onnx_files, safetensors, torch_files
-from alexnet_jax.weights.conventions import CAFFE, TENSORFLOW, TORCHVISION, Convention
-from alexnet_jax.weights.source import HoldsCode, Source
+from alexnet_jax.weights.conventions import (
+    CAFFE,
+    TENSORFLOW,
+    TORCHVISION,
+    TWIN,
+    Convention,
+    of_state_dict,
+)
+from alexnet_jax.weights.source import HoldsCode, NotRead, Source
 
 _READ = (
     "PyTorch's .pth, .safetensors, .caffemodel, bvlc_alexnet.npy or .onnx of an AlexNet"
 )
+_KINDS = ("conv", "fc", "norm")
 # What files begin with that are often found in place of weights.
 _KNOWN = {
     b"\x89HDF": "HDF5, which is not read",
@@ -49,6 +57,8 @@ def read_source(path: Path) -> tuple[Source, Convention]:
                 f"{path} is a pickle that asks for {str(error):.80}, which builds no "
                 "array; nothing of it was run; choose a file of weights alone"
             ) from error
+        except NotRead as error:
+            raise InputError(f"{path} is {error}") from error
         except InputError:
             raise
         except Exception as error:  # on damaged bytes libraries raise any kind
@@ -63,11 +73,14 @@ def read_source(path: Path) -> tuple[Source, Convention]:
 def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
     # Before the others, like whose files the length of its header can begin.
     if safetensors.looks_like(head):
-        return safetensors.read(path), TORCHVISION
+        source = safetensors.read(path)
+        return source, of_state_dict(source.arrays)
     if head.startswith(b"PK"):
-        return torch_files.read_zip(file), TORCHVISION
+        source = torch_files.read_zip(file)
+        return source, of_state_dict(source.arrays)
     if head.startswith(torch_files.LEGACY_MAGIC):
-        return torch_files.read_legacy(file), TORCHVISION
+        source = torch_files.read_legacy(file)
+        return source, of_state_dict(source.arrays)
     if head.startswith(b"\x93NUMPY"):
         return npy.read(file), TENSORFLOW
     if not head:
@@ -78,7 +91,17 @@ def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if onnx_files.looks_like(content):
         source = onnx_files.read(content, path)
-        return source, CAFFE if "LRN" in source.operations else TORCHVISION
+        return source, _convention_of_graph(source)
     if caffe.looks_like(content):
         return caffe.read(content), CAFFE
     raise InputError(f"{path} is of no format that is read; give {_READ}")
+
+
+def _convention_of_graph(source: Source) -> Convention:
+    """Returns the convention of an ONNX graph, from its metadata, names and layers."""
+    counts = [sum(kind == one for kind, _ in source.weighted) for one in _KINDS]
+    is_published = counts == [5, 3, 0]
+    is_ours = source.metadata.get("network") in TWIN.networks
+    if is_ours or not is_published or of_state_dict(source.arrays) is TWIN:
+        return TWIN
+    return CAFFE if "LRN" in source.operations else TORCHVISION

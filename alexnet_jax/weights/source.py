@@ -10,6 +10,10 @@ class Damaged(ValueError):
     """A file is cut short, or is not what it begins like. Its text says how."""
 
 
+class NotRead(ValueError):
+    """A file is whole, but of a kind that is not read. Its text names that."""
+
+
 class HoldsCode(ValueError):
     """A pickle asks for a function that builds no array. Its text names it."""
 
@@ -22,8 +26,8 @@ class Source:
       form: What the file is, in words.
       arrays: Of floats of any width, by the file's own names and in its order and
         layout; those that were converted are taken out, so that memory holds them once.
-      layers: Which arrays are a layer's kernel and bias, for a file that says so itself
-        and not by their names: layers in order.
+      weighted: For a file that has its layers in order: whether each is `conv`, `norm`
+        (BatchNorm) or `fc`, and the names of its arrays; "" for one that it lacks.
       operations: Kinds of the network's layers in order, in capitals (`CONVOLUTION`,
         `LRN`, `POOLING`), where the file has them.
       metadata: What the file says of itself besides, by name.
@@ -31,6 +35,6 @@ class Source:
 
     form: str
     arrays: dict[str, np.ndarray]
-    layers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    weighted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     operations: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)

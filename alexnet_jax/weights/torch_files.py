@@ -31,6 +31,19 @@ _TYPES = {
     "Byte": np.dtype("uint8"),
     "Bool": np.dtype("bool"),
 }
+# Of tensors that have no type of storage of their own: read, so that they can be named.
+_UNTYPED = {
+    **{f"uint{bits}": np.dtype(f"uint{bits}") for bits in (16, 32, 64)},
+    **{
+        name: np.dtype(getattr(jnp, name))
+        for name in (
+            "float8_e4m3fn",
+            "float8_e5m2",
+            "float8_e4m3fnuz",
+            "float8_e5m2fnuz",
+        )
+    },
+}
 _MAX_PICKLE_BYTES = 1 << 26  # of names and shapes alone
 
 
@@ -62,8 +75,25 @@ class _Unpickler(DataUnpickler):
         ) -> _Tensor:
             return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
+        def rebuild_untyped(
+            storage: Any, offset: Any, shape: Any, strides: Any, *others: Any
+        ) -> _Tensor:
+            kind = _UNTYPED[others[2]]
+            storage = storage._replace(
+                type=kind, length=storage.length // kind.itemsize
+            )
+            return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
         def rebuild_parameter(data: Any, *_: Any) -> Any:
             return data
+
+        def rebuild_typed(rebuild: Any, _: Any, arguments: Any, *__: Any) -> Any:
+            if rebuild not in (rebuild_tensor, rebuild_untyped, rebuild_parameter):
+                raise Damaged("a tensor that is rebuilt by no function")
+            return rebuild(*arguments)
+
+        def size(sides: Any) -> tuple[Any, ...]:
+            return tuple(sides)
 
         super().__init__(
             file,
@@ -71,8 +101,16 @@ class _Unpickler(DataUnpickler):
                 "collections.OrderedDict": OrderedDict,
                 "torch._utils._rebuild_tensor": rebuild_tensor,
                 "torch._utils._rebuild_tensor_v2": rebuild_tensor,
+                "torch._utils._rebuild_tensor_v3": rebuild_untyped,
                 "torch._utils._rebuild_parameter": rebuild_parameter,
+                "torch._utils._rebuild_parameter_with_state": rebuild_parameter,
+                "torch._tensor._rebuild_from_type_v2": rebuild_typed,
+                "torch.Tensor": "Tensor",
+                "torch.nn.parameter.Parameter": "Parameter",
+                "torch.Size": size,
                 **{f"torch.{name}Storage": name for name in _TYPES},
+                "torch.storage.UntypedStorage": "Byte",
+                **{f"torch.{name}": name for name in _UNTYPED},
             },
         )
 

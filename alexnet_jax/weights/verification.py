@@ -108,6 +108,12 @@ def verify(conversion: Conversion) -> Verification:
     )
 
 
+def digest(path: Path) -> str:
+    """Returns a file's SHA-256, hexadecimal."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_digest(path: Path) -> str | None:
     """Compares a file with the digest in its name, as PyTorch's downloads have it.
 
@@ -120,8 +126,7 @@ def check_digest(path: Path) -> str | None:
     named = re.search(r"-([0-9a-f]{8})\.[a-z]+$", path.name)
     if named is None:
         return None
-    with open_regular(path) as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = digest(path)
     if found.startswith(named[1]):
         return None
     return (

@@ -14,6 +14,7 @@ import numpy as np
 from alexnet_jax.weights.source import Damaged
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_PART_BYTES = 1 << 20
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 
@@ -57,6 +58,41 @@ class Field(NamedTuple):
             number, place = _varint(self.value, place)
             found.append(number)
         return found
+
+
+def shorts(message: memoryview) -> np.ndarray:
+    """Returns packed integers below 65,536, as the bits of narrow floats are stored.
+
+    Args:
+      message: Varints, one after the other.
+
+    Returns:
+      `(n,) uint16`.
+
+    Raises:
+      Damaged: It is cut short, or an integer is larger.
+    """
+    data = np.frombuffer(message, np.uint8)
+    if data.size and data[-1] >= 128:
+        raise Damaged("it ends within a number")
+    parts, start = [], 0
+    while start < data.size:  # in parts, as each byte takes eight in between
+        ends = np.flatnonzero(data[start : start + _PART_BYTES] < 128)
+        if not ends.size:
+            raise Damaged("a number of more than ten bytes")
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        part, value = data[start:], np.zeros(ends.size, np.uint32)
+        if (ends - begins).max() > 2:
+            raise Damaged("a number of more than 16 bits")
+        for place in range(3):
+            inside = begins + place <= ends
+            byte = part[np.minimum(begins + place, ends)].astype(np.uint32) & 127
+            value |= np.where(inside, byte << 7 * place, 0).astype(np.uint32)
+        if value.max() >= 1 << 16:
+            raise Damaged("a number of more than 16 bits")
+        parts.append(value.astype(np.uint16))
+        start += int(ends[-1]) + 1
+    return np.concatenate(parts or [np.zeros(0, np.uint16)])
 
 
 def fields(message: memoryview) -> Iterator[Field]:

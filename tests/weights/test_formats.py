@@ -165,26 +165,31 @@ _MEASURE = """
 import re, sys
 from pathlib import Path
 from alexnet_jax.convert import main
-main(["--check", sys.argv[1]])
+main(sys.argv[1:])
 # Not ru_maxrss, which is the parent's until this process is larger.
 print(re.search(r"VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())[1])
 """
+FORMS = ("torch", "legacy", "safetensors", "npy", "onnx", "packed", "unpacked")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["torch", "legacy", "safetensors", "npy", "unpacked"])
-def test_a_whole_network_is_read_within_a_gigabyte(form, tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_whole_network_takes_less_than_a_gigabyte(form, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.weights.published.WIDTH", 1.0)
-    caffe = form in ("npy", "unpacked")
+    caffe = form in ("npy", "packed", "unpacked")
     network = "alexnet_caffe" if caffe else "alexnet_torchvision"
     params = params_of(network, num_classes=1000)
+    path = tmp_path / "w"
     if form == "npy":
-        writers.save_npy(tmp_path / "w", npy_layers(params))
+        writers.save_npy(path, npy_layers(params))
     elif caffe:
         layers = caffe_layers(params, network)
-        writers.save_caffe(tmp_path / "w", layers, is_packed=False)
+        writers.save_caffe(path, layers, is_packed=form == "packed")
+    elif form == "onnx":
+        writers.save_onnx(path, *onnx_graph(params, network))
     else:
-        SAVE[form](tmp_path / "w", torch_arrays(params))
-    command = [sys.executable, "-c", _MEASURE, tmp_path / "w"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout.split()[-1]) < 1e9 / 1024  # kB
+        SAVE[form](path, torch_arrays(params))
+    for flags in (["--check"], [f"--to={tmp_path / 'run'}"]):
+        command = [sys.executable, "-c", _MEASURE, path, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert int(done.stdout.split()[-1]) < 1e9 / 1024, flags  # kB

@@ -1,6 +1,7 @@
 """A run that is made of published weights, and how its network sees images."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -114,12 +115,19 @@ def test_a_picture_is_seen_as_the_sources_see_it(tmp_path, capsys):
         assert abs(rows[int(label)] - probability) < 0.02
 
 
-def test_names_of_a_thousand_classes(tmp_path):
+def test_names_of_a_thousand_classes(tmp_path, capsys):
     params = params_of("alexnet_torchvision", num_classes=1000)
     writers.save_safetensors(tmp_path / "w", torch_arrays(params))
     net = converted(tmp_path)
     assert net.spec.class_names[:2] == ("n01440764", "n01443537")
     assert len(net.spec.class_names) == 1000
+    # What people see has names.
+    path = tmp_path / "a.jpg"
+    path.write_bytes(picture(0, (300, 400)))
+    for flags in ([], ["--json"], ["--csv"]):
+        capsys.readouterr()
+        predict([str(tmp_path / "run"), str(path), *flags])
+        assert re.search(r"[a-z ]+ \(n\d{8}\)", capsys.readouterr().out)
 
 
 def test_a_folder_with_a_run_in_it_is_left_alone(tmp_path, error_line):

@@ -37,7 +37,8 @@ class Tensor:
         self.storage = Storage(np.ascontiguousarray(array))
         whole = self.storage.array
         self.shape = array.shape if shape is None else shape
-        self.strides = strides or tuple(s // whole.itemsize for s in whole.strides)
+        steps = tuple(s // whole.itemsize for s in whole.strides)
+        self.strides = strides or steps[: len(self.shape)]
         self.offset = offset
 
     def __reduce__(self):
@@ -59,9 +60,23 @@ def _torch_names():
     _rebuild_tensor_v2.__module__ = "torch._utils"
     _rebuild_tensor_v2.__qualname__ = "_rebuild_tensor_v2"
     inner._rebuild_tensor_v2 = _rebuild_tensor_v2
-    torch._utils = inner
-    with mock.patch.dict(sys.modules, {"torch": torch, "torch._utils": inner}):
+    tensor = types.ModuleType("torch._tensor")
+    torch._utils, torch._tensor = inner, tensor
+    modules = {"torch": torch, "torch._utils": inner, "torch._tensor": tensor}
+    with mock.patch.dict(sys.modules, modules):
         yield
+
+
+def torch_function(name):
+    """A function with a name of PyTorch's, which its pickles can call."""
+    module, _, word = name.rpartition(".")
+
+    def function(*_):
+        raise NotImplementedError
+
+    function.__module__, function.__qualname__ = module, word
+    setattr(sys.modules[module], word, function)
+    return function
 
 
 def _pickled(value, storages, legacy):
@@ -236,9 +251,9 @@ _ONNX = _messages(
     TensorProto="repeated int64 dims = 1;optional int32 data_type = 2;"
     "repeated float float_data = 4 packed;optional string name = 8;"
     "optional bytes raw_data = 9;repeated Entry external_data = 13;"
-    "optional int32 data_location = 14",
+    "optional int32 data_location = 14;repeated int32 int32_data = 5 packed",
     AttributeProto="optional string name = 1;optional float f = 2;"
-    "optional int64 i = 3;repeated int64 ints = 8",
+    "optional int64 i = 3;optional TensorProto t = 5;repeated int64 ints = 8",
     NodeProto="repeated string input = 1;repeated string output = 2;"
     "optional string name = 3;optional string op_type = 4;"
     "repeated AttributeProto attribute = 5",
@@ -254,16 +269,26 @@ def save_onnx(path, nodes, arrays, *, form="raw"):
 
     Args:
       path: Of the file.
-      nodes: Kind, inputs and integer attributes of each.
+      nodes: Kind, inputs, attributes (integers, floats or arrays), and outputs of each,
+        if these are named.
       arrays: The initializers, by name.
-      form: Where floats lie: "raw", "floats" or "external".
+      form: Where floats lie: "raw", "floats", "external", or "integers", for the bits
+        of narrow ones.
     """
     model = _ONNX["ModelProto"](ir_version=8, producer_name="tests")
-    for kind, inputs, attributes in nodes:
-        node = model.graph.node.add(op_type=kind, input=inputs)
-        for name, value in attributes.items():
-            node.attribute.add(name=name, i=value)
     kinds = {"float32": 1, "int64": 7, "float16": 10, "bfloat16": 16}
+    for kind, inputs, attributes, *outputs in nodes:
+        node = model.graph.node.add(op_type=kind, input=inputs)
+        node.output.extend(outputs[0] if outputs else ())
+        for name, value in attributes.items():
+            if isinstance(value, np.ndarray):
+                made = node.attribute.add(name=name).t
+                made.dims.extend(value.shape)
+                made.data_type = kinds[value.dtype.name]
+                made.raw_data = value.tobytes()
+            else:
+                word = "f" if isinstance(value, float) else "i"
+                node.attribute.add(name=name, **{word: value})
     outside = b""
     for name, array in arrays.items():
         tensor = model.graph.initializer.add(
@@ -271,6 +296,8 @@ def save_onnx(path, nodes, arrays, *, form="raw"):
         )
         if form == "floats" and array.dtype == np.float32:
             tensor.float_data.extend(array.ravel().tolist())
+        elif form == "integers" and array.itemsize == 2:
+            tensor.int32_data.extend(array.ravel().view(np.uint16).tolist())
         elif form == "external":
             where = {"location": "w.data", "offset": len(outside)}
             where["length"] = array.nbytes

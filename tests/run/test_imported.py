@@ -1,0 +1,222 @@
+"""A folder of imported weights is a run like any other."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from alexnet_jax.config import default_config
+from alexnet_jax.convert import main as convert
+from alexnet_jax.data import imagenet
+from alexnet_jax.data.preparation.sources import Files, ImageFile
+from alexnet_jax.errors import InputError
+from alexnet_jax.evaluate import main as evaluate
+from alexnet_jax.report import main as report
+from alexnet_jax.reporting.text import checkpoints_text
+from alexnet_jax.run.imported import IMPORTED_FILE, imported_statistics, read_imported
+from alexnet_jax.run.read import read_config, read_run
+from alexnet_jax.run.records import read_rows
+from alexnet_jax.train import train_and_evaluate
+from alexnet_jax.trained import TrainedModel
+from tests.pictures import picture
+from tests.weights import writers
+from tests.weights.published import npy_layers, params_of, torch_arrays
+
+CLASSES = imagenet.class_names()
+_SMALL = {"eval.batch_size": 4, "data.image_size": 67}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Torchvision's weights at a sixteenth of the width, of ImageNet's classes."""
+    folder = tmp_path_factory.mktemp("imported")
+    params = params_of("alexnet_torchvision", num_classes=1000)
+    writers.save_safetensors(folder / "alexnet.bin", torch_arrays(params))
+    convert([str(folder / "alexnet.bin"), f"--to={folder / 'run'}"])
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """ImageNet at 256 pixels, of six training images and four others."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    splits = {}
+    for split, count in (("train", 6), ("validation", 4)):
+        files = []
+        for index in range(count):
+            path = folder / f"{split}_{index}.JPEG"
+            path.write_bytes(picture(index, (260, 300)))
+            label, size = CLASSES[index], path.stat().st_size
+            files.append(ImageFile(path.name, label, str(path), 0, size))
+        splits[split] = Files.in_order(split, files)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagenet, "list_tars", lambda _: splits)
+        imagenet.load_256(folder / "prepared", None, "fail")
+    return folder / "prepared"
+
+
+def copied(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def continued(folder, data_dir, **recipe):
+    """The config of the run that goes on, on few images; `recipe` is in its folder."""
+    record = json.loads((folder / "config.json").read_text())
+    for key, value in {"batch_size": 6, **_SMALL, **recipe}.items():
+        group, _, name = key.rpartition(".")
+        (record["config"][group] if group else record["config"])[name] = value
+    (folder / "config.json").write_text(json.dumps(record))
+    config = read_config(folder)
+    config.data.data_dir = str(data_dir)
+    config.log.tensorboard = False
+    config.num_epochs = config.parallel.data = 1
+    return config
+
+
+def page_of(*flags):
+    report([str(flag) for flag in flags])
+
+
+def test_where_the_weights_come_from_is_kept(run):
+    found = read_imported(run)
+    assert (found.source, found.form) == ("alexnet.bin", "safetensors")
+    assert found.bytes == (run.parent / "alexnet.bin").stat().st_size
+    assert len(found.sha256) == 64
+    name, changes = found.arrays["fc6/kernel"]
+    assert name == "classifier.1.weight" and "C,H,W to H,W,C" in changes
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"arrays": 3}', "\x00"])
+def test_a_record_that_cannot_be_read_is_none(content, tmp_path):
+    (tmp_path / IMPORTED_FILE).write_text(content)
+    assert read_imported(tmp_path) is None
+
+
+def test_the_report_says_what_there_is(run, tmp_path):
+    folder = copied(run, tmp_path)
+    page_of(folder)
+    page = (folder / "report.html").read_text()
+    assert "Imported weights" in page and read_imported(run).sha256 in page
+    assert "First-layer filters" in page and "<h2>Layers</h2>" in page
+    assert "No figures of its predictions" in page  # ImageNet is not at hand
+    for absent in ("Final results", "Learning curves", "not finished"):
+        assert absent not in page
+
+
+def test_the_report_of_several_of_which_one_is_imported(run, tmp_path):
+    rows = [{"step": 1, "epoch": 1.0, "train/loss": 1.0, "train/top1": 0.5,
+             "test/loss": 1.0, "test/top1": 0.25}]  # fmt: skip
+    trained = copied(run, tmp_path)
+    (trained / IMPORTED_FILE).unlink()
+    (trained / "metrics.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    page_of(run, trained, f"--output={tmp_path / 'page.html'}")
+    page = (tmp_path / "page.html").read_text()
+    assert "Final results" in page and "25.00" in page and "Imported weights" in page
+    assert page.count("<td>alexnet_torchvision</td>") >= 2
+
+
+def test_seeds_of_which_one_is_imported(run, tmp_path):
+    shutil.copytree(run, tmp_path / "seed-0")
+    shutil.copytree(run, tmp_path / "seed-1")
+    row = {"step": 3, "epoch": 1.0, "train/loss": 1.0, "train/top1": 0.5}
+    (tmp_path / "seed-1" / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    found = read_run(tmp_path, "both")
+    assert [len(rows) for rows in found.rows] == [0, 1]
+    page_of(tmp_path, f"--output={tmp_path / 'page.html'}")
+    assert "Imported weights" in (tmp_path / "page.html").read_text()
+
+
+def test_a_folder_without_rows_or_imported_weights_is_no_run(run, tmp_path):
+    folder = copied(run, tmp_path)
+    (folder / IMPORTED_FILE).unlink()
+    with pytest.raises(InputError, match="no metrics.jsonl with rows"):
+        read_run(folder, "x")
+
+
+@pytest.mark.heavy
+def test_the_same_command_goes_on_with_every_image(run, data_dir, tmp_path, capsys):
+    folder = copied(run, tmp_path)
+    config = continued(folder, data_dir, batch_size=2)
+    result = train_and_evaluate(config, folder)
+    assert "resuming  at step 0 of 3" in capsys.readouterr().out
+    assert result["step"] == 3  # none was skipped
+    (row,) = read_rows(folder / "metrics.jsonl")
+    assert (row["step"], row["epoch"]) == (3, 1.0)
+    net, before = TrainedModel(folder), TrainedModel(run)
+    assert net.step == 3
+    moved = jax.tree.map(np.array_equal, net.weights, before.weights)
+    assert not any(jax.tree.leaves(moved))
+    page_of(folder, f"--data-dir={data_dir}", f"--output={tmp_path / 'page.html'}")
+    page = (tmp_path / "page.html").read_text()
+    assert "Final results" in page and "were trained since" in page
+
+
+@pytest.mark.heavy
+def test_it_begins_with_the_imported_weights(run, data_dir, tmp_path):
+    folder = copied(run, tmp_path)
+    config = continued(folder, data_dir, **{"optim.learning_rate": 1e-30})
+    train_and_evaluate(config, folder)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        TrainedModel(folder).weights,
+        TrainedModel(run).weights,
+    )
+
+
+def test_another_configs_run_is_refused(run, data_dir, tmp_path):
+    folder = copied(run, tmp_path)
+    config = continued(folder, data_dir)
+    config.data.scale = "standard"
+    with pytest.raises(InputError, match=r"data\.scale was 'torchvision'"):
+        train_and_evaluate(config, folder)
+
+
+@pytest.mark.heavy
+def test_caffes_mean_image_is_trained_with(data_dir, tmp_path):
+    params = params_of("alexnet_caffe", np.float16, num_classes=1000)
+    writers.save_npy(tmp_path / "w", npy_layers(params))
+    mean = np.random.default_rng(0).uniform(90, 130, (3, 256, 256)).astype("f4")
+    writers.save_mean(tmp_path / "mean", mean)
+    folder = tmp_path / "run"
+    convert([str(tmp_path / "w"), f"--to={folder}", f"--mean={tmp_path / 'mean'}"])
+    kept = TrainedModel(folder).spec
+    config = continued(folder, data_dir, **{"data.image_size": 227})
+    assert train_and_evaluate(config, folder)["step"] == 1
+    assert TrainedModel(folder).spec.matches(kept)
+    # The loss at test is that of the images less this mean, not less ImageNet's.
+    found = TrainedModel(folder).evaluate("test", str(data_dir))
+    (row,) = read_rows(folder / "metrics.jsonl")
+    np.testing.assert_allclose(row["test/loss"], found["loss"], rtol=1e-3)
+    assert imported_statistics(folder, kept) is not None
+    (folder / IMPORTED_FILE).unlink()
+    assert imported_statistics(folder, kept) is None
+
+
+def test_evaluation_names_the_classes(run, data_dir, capsys):
+    evaluate([str(run), f"--data-dir={data_dir}", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["examples"], found["step"]) == (4, 0)
+    assert found["classes"][0]["class"] == "tench (n01440764)"
+    assert found["classes"][0]["examples"] == 1
+
+
+@pytest.mark.heavy
+def test_other_runs_begin_with_its_weights(run, data_dir, tmp_path, capsys):
+    config = default_config()
+    stored = read_config(run)
+    config.update_from_flattened_dict(
+        {"model.name": "alexnet_torchvision", "model.num_classes": 1000,
+         "model.width": stored.model.width, "data.name": "imagenet2012_256",
+         "data.data_dir": str(data_dir), "data.stored_size": 256, "batch_size": 6,
+         "num_epochs": 1, "log.tensorboard": False, "parallel.data": 1, **_SMALL,
+         "checkpoint.init_from": str(run)}
+    )  # fmt: skip
+    assert train_and_evaluate(config, tmp_path / "own")["step"] == 1
+    assert f"weights   from {run}" in capsys.readouterr().out
+
+
+def test_the_list_of_its_checkpoints(run):
+    _, line = checkpoints_text(run)
+    assert line.split()[0] == "0" and line.endswith("intact")
