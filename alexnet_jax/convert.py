@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.run.imported import write_run
     from alexnet_jax.terminal.paths import expand_home, local_path
+    from alexnet_jax.weights import peers
     from alexnet_jax.weights.mapping import convert
     from alexnet_jax.weights.preprocessing import create_config, create_spec
     from alexnet_jax.weights.read import read_source
@@ -78,14 +79,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     spec = create_spec(conversion, mean)
     report = verify(conversion)
+    config = create_config(conversion)
     if workdir:
-        write_run(workdir, create_config(conversion), spec, conversion.params)
+        write_run(workdir, config, spec, conversion.params)
+    if not options.json:
+        _print(path, report)
+        if workdir:
+            print(f"workdir   {workdir}")
+    found: peers.Comparison | None = None
+    try:  # last, as another framework takes seconds to be imported
+        found = peers.compare(path, source, convention, conversion, config, spec)
+        line = (
+            f"largest difference {found.difference:.1e} of the largest, "
+            f"{found.largest:.3g} ({found.tool})"
+        )
+    except peers.NotCompared as error:
+        line = f"not compared: {error}"
     if options.json:
-        cli.print_json(report.to_dict())
-        return
-    _print(path, report)
-    if workdir:
-        print(f"workdir   {workdir}")
+        logits = found._asdict() if found else {"not_compared": line}
+        cli.print_json(report.to_dict() | {"logits": logits})
+    else:
+        print(f"logits    {line}")
+    if found:
+        found.check(path)
 
 
 def _print(source: Path, report: "Verification") -> None:
