@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"workdir   {workdir}")
     found: peers.Comparison | None = None
     try:  # last, as another framework takes seconds to be imported
-        found = peers.compare(path, source, convention, conversion, config, spec)
+        found = peers.compare(path, conversion, config, spec)
         line = (
             f"largest difference {found.difference:.1e} of the largest, "
             f"{found.largest:.3g} ({found.tool})"

@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from alexnet_jax.config import side_pair
+from alexnet_jax.config import differences, side_pair
 from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import TORCHVISION_DEVIATION, TORCHVISION_MEAN
@@ -27,17 +27,15 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier, create_configured
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.weights import torch_networks
-from alexnet_jax.weights.conventions import Convention
+from alexnet_jax.weights.conventions import TORCHVISION, Convention
 from alexnet_jax.weights.mapping import Conversion
-from alexnet_jax.weights.source import Source
+from alexnet_jax.weights.onnx_inputs import image_size
+from alexnet_jax.weights.preprocessing import create_config
+from alexnet_jax.weights.read import read_source
 
 PICTURE = Path(__file__).parent / "picture.jpg"
 _SHORT = 256  # side of the picture that torchvision resizes to
 TOLERANCE = 1e-3  # of the largest logit; rounding is less than a hundredth of it
-
-# From a size, height and width, to the picture as a file's network sees it,
-# `(1, 3, *size) float32`.
-_MakeInput = Callable[[tuple[int, int]], np.ndarray]
 
 
 class NotCompared(Exception):
@@ -69,69 +67,65 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    path: Path,
-    source: Source,
-    convention: Convention,
-    conversion: Conversion,
-    config: ConfigDict,
-    spec: DataSpec,
+    path: Path, conversion: Conversion, config: ConfigDict, spec: DataSpec
 ) -> Comparison:
     """Compares our logits of the picture that ships with another tool's.
 
     Args:
       path: The file.
-      source: What was read of it; its arrays may have been taken out.
-      convention: Its layout.
-      conversion: The weights that it became.
+      conversion: The weights that it became; taken out, so that memory need not hold
+        them beside the tool's.
       config: Of the run that is made of them.
       spec: What they were trained on.
 
     Raises:
       NotCompared: The tool is not installed, or cannot run the file on a picture.
     """
-    is_onnx = source.form.startswith("ONNX")
+    is_onnx, network = conversion.form.startswith("ONNX"), conversion.network
     module, words = ("onnxruntime", "ONNX Runtime") if is_onnx else ("torch", "PyTorch")
-    if not is_onnx and conversion.network not in torch_networks.NETWORKS:
-        raise NotCompared(f"PyTorch is given no {conversion.network} here")
+    if not is_onnx and network not in torch_networks.NETWORKS:
+        raise NotCompared(f"there is no {network} of PyTorch's or Caffe's own")
     if importlib.util.find_spec(module) is None:
         raise NotCompared(
             f"install {module}, and they are compared with those of {words}"
         )
-    make_input = _input_of(conversion.network, convention, config, spec)
+    is_published = not [*differences(create_config(conversion), config)]
+    source, convention = None, TORCHVISION
+    if not conversion.form.startswith("PyTorch"):
+        source, convention = read_source(path)  # not a copy: the file is mapped
     size = side_pair(config.data.image_size)
+    if is_onnx:
+        size = image_size(path) or size
+    ours = _our_logits(conversion, config, spec, size)
+    look = _look(network, convention, config, spec, is_published=is_published)
+    image = np.ascontiguousarray(look(size).transpose(2, 0, 1)[None], np.float32)
     try:
         tool: Any = importlib.import_module(module)
         if is_onnx:
-            theirs, size = _onnx_logits(tool, path, make_input, size)
-            is_softmax = source.operations[-1:] == ("SOFTMAX",)
+            theirs = _onnx_logits(tool, path, image)
         else:
-            theirs = torch_networks.logits(
-                tool,
-                path,
-                conversion.network,
-                convention,
-                make_input(size),
-                is_torch=source.form.startswith("PyTorch"),
+            arrays = (
+                torch_networks.load(tool, path) if source is None else source.arrays
             )
-            is_softmax = False
+            theirs = torch_networks.logits(tool, network, convention, arrays, image)
     except NotCompared:
         raise
     except Exception as error:  # of any kind, by tools that are not ours
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise NotCompared(f"{words} does not run {path} ({reason})") from error
-    version = f"{words} {tool.__version__.partition('+')[0]}"
-    ours = _our_logits(conversion, config, spec, size)
     if ours.shape != theirs.shape:
         raise NotCompared(
             f"{words} has {theirs.size:,} outputs with {path}, not {ours.size:,}"
         )
-    if is_softmax:  # which tells logits but for a number added to all
+    if source and source.operations[-1:] == ("SOFTMAX",):
+        # Probabilities tell logits but for a number that is added to all.
         kept = theirs > np.finfo(np.float32).tiny
         theirs, ours = np.log(theirs[kept]), ours[kept]
         theirs, ours = theirs - theirs.mean(), ours - ours.mean()
     largest = float(np.abs(theirs).max())
-    difference = float(np.abs(ours - theirs).max())
-    return Comparison(difference / (largest or 1.0), largest, version)
+    difference = float(np.abs(ours - theirs).max()) / (largest or 1.0)
+    version = tool.__version__.partition("+")[0]
+    return Comparison(difference, largest, f"{words} {version}")
 
 
 def _our_logits(
@@ -139,12 +133,20 @@ def _our_logits(
 ) -> np.ndarray:
     """Returns ours, `(K,)`, of the picture as `predict` reads and scales it.
 
+    Arrays are taken out of the conversion one by one, as the device copies them; small
+    ones first, as biases can be views that keep all of the file in memory.
+
     Raises:
       NotCompared: At that size the network has other shapes.
     """
     model, image = _as_ours(config, spec, size)
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    params = conversion.params
+    params: dict[str, dict[str, jax.Array]] = {}
+    conversion.arrays.sort(key=lambda one: one.array.size, reverse=True)
+    while conversion.arrays:
+        one = conversion.arrays.pop()
+        layer, part = one.name.split("/")
+        params.setdefault(layer, {})[part] = jnp.array(one.array).block_until_ready()
     if jax.tree.map(np.shape, shapes) != jax.tree.map(np.shape, params):
         raise NotCompared(f"the file's network takes images of {size[0]}×{size[1]}")
     apply = jax.jit(lambda params, image: model.apply({"params": params}, image))
@@ -167,17 +169,23 @@ def _read(config: ConfigDict, spec: DataSpec) -> np.ndarray:
     return read_picture(PICTURE, spec, fit=data.fit, way=data.resize).image
 
 
-def _input_of(
-    network: str, convention: Convention, config: ConfigDict, spec: DataSpec
-) -> _MakeInput:
-    """Returns what makes the input that a file's network was published to see."""
+def _look(
+    network: str,
+    convention: Convention,
+    config: ConfigDict,
+    spec: DataSpec,
+    *,
+    is_published: bool,
+) -> Callable[[tuple[int, int]], np.ndarray]:
+    """Returns what makes the picture, `(*size, 3)`, that a file's network is to see.
+
+    One that was published sees it as there, written out; a run's as the run has it.
+    """
 
     def of_torchvision(size: tuple[int, int]) -> np.ndarray:
         with Image.open(PICTURE) as image:
             short = min(image.size)
-            sides = [
-                256 if side == short else 256 * side // short for side in image.size
-            ]
+            sides = [_SHORT * side // short for side in image.size]
             resized = image.resize(sides, Image.Resampling.BILINEAR)
         seen = _center(np.asarray(resized), size) / np.float32(255)
         mean, deviation = TORCHVISION_MEAN / 255, TORCHVISION_DEVIATION / 255
@@ -190,14 +198,9 @@ def _input_of(
     def ours(size: tuple[int, int]) -> np.ndarray:
         return np.asarray(_as_ours(config, spec, size)[1])[0]
 
-    made = ours
-    if network == "alexnet_torchvision":
-        made = of_torchvision
-    elif convention.is_bgr:
-        made = of_caffe
-    return lambda size: np.ascontiguousarray(
-        made(size).transpose(2, 0, 1)[None], np.float32
-    )
+    if is_published and network == "alexnet_torchvision":
+        return of_torchvision
+    return of_caffe if is_published and convention.is_bgr else ours
 
 
 def _center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -207,13 +210,11 @@ def _center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image[top : top + size[0], left : left + size[1]]
 
 
-def _onnx_logits(
-    onnxruntime: Any, path: Path, make_input: _MakeInput, size: tuple[int, int]
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """Returns what ONNX Runtime makes of the picture, `(K,)`, and at which size.
+def _onnx_logits(onnxruntime: Any, path: Path, image: np.ndarray) -> np.ndarray:
+    """Returns what ONNX Runtime makes of `(1, 3, h, w)`, `(K,)`.
 
     Raises:
-      NotCompared: The graph takes something else than one image of floats.
+      NotCompared: The graph takes something else than images of floats.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as well
@@ -222,15 +223,12 @@ def _onnx_logits(
     session = onnxruntime.InferenceSession(
         str(path), options, providers=["CPUExecutionProvider"]
     )
-    inputs: list[Any] = session.get_inputs()
+    inputs = session.get_inputs()
     if [(one.type, len(one.shape)) for one in inputs] != [("tensor(float)", 4)]:
         taken = ", ".join(f"{one.type} {one.shape}" for one in inputs)
         raise NotCompared(f"{path} takes {taken}, not images of float32")
-    count, _, *sides = inputs[0].shape
-    if all(isinstance(side, int) for side in sides):
-        size = sides[0], sides[1]
-    image = make_input(size)
+    count = inputs[0].shape[0]
     if isinstance(count, int):
         image = np.repeat(image, count, axis=0)
     (first, *_) = session.run(None, {inputs[0].name: image})
-    return np.asarray(first, np.float32).reshape(len(image), -1)[0], size
+    return np.asarray(first, np.float32).reshape(len(image), -1)[0]

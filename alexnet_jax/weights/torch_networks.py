@@ -15,29 +15,25 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.weights.conventions import Convention
-from alexnet_jax.weights.read import read_source
 
 NETWORKS = ("alexnet_torchvision", "alexnet_caffe", "caffenet")
 
 
 def logits(
     torch: Any,
-    path: Path,
     network: str,
     convention: Convention,
+    arrays: Mapping[str, Any],
     image: np.ndarray,
-    *,
-    is_torch: bool,
 ) -> np.ndarray:
     """Returns the logits of a published network, by PyTorch.
 
     Args:
       torch: PyTorch, which takes seconds to be imported and is not required.
-      path: The file of its weights.
       network: One of `NETWORKS`.
-      convention: The file's layout.
+      convention: The layout of the arrays.
+      arrays: A file's by its own names, NumPy's or PyTorch's.
       image: `(1, 3, h, w) float32`, in the file's order of colors.
-      is_torch: Whether the file is one that `torch.load` reads.
 
     Returns:
       `(K,) float32`.
@@ -45,10 +41,10 @@ def logits(
     Raises:
       Exception: Of any kind, as PyTorch does.
     """
-    arrays = _load(torch, path) if is_torch else read_source(path)[0].arrays
 
     def array(layer: str, part: int) -> Any:
-        found = arrays[convention.names[layer][part]]
+        names = convention.names.get(layer, (f"{layer}.weight", f"{layer}.bias"))
+        found = arrays[names[part]]
         if isinstance(found, torch.Tensor):
             return found.float()
         return torch.from_numpy(np.array(found, np.float32))
@@ -104,8 +100,12 @@ def _features(
     return pool(x)
 
 
-def _load(torch: Any, path: Path) -> Mapping[str, Any]:
-    """Reads a state dict by PyTorch itself, tensors alone."""
+def load(torch: Any, path: Path) -> Mapping[str, Any]:
+    """Reads a state dict by PyTorch itself, of tensors alone.
+
+    Raises:
+      Exception: Of any kind, as PyTorch does.
+    """
     found = torch.load(
         path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
     )
