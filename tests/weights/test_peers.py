@@ -13,27 +13,13 @@ from alexnet_jax.convert import main
 from alexnet_jax.weights import mapping, peers, torch_networks
 from tests.weights import writers
 from tests.weights.draw_picture import draw_picture
-from tests.weights.published import (
-    npy_layers,
-    params_of,
-)
+from tests.weights.published import npy_layers, params_of, weights_of
 from tests.weights.runnable import save_runnable_onnx
 
 NETWORKS = ["alexnet_torchvision", "alexnet_caffe", "caffenet"]
 LINE = re.compile(
     r"^logits    largest difference (\S+) of the largest, (\S+) \((.*)\)$"
 )
-
-
-def weights_of(network):
-    """Weights whose logits depend on every layer, at 0 to 255 as well."""
-    params = params_of(network)
-    for layer, parts in params.items():
-        inputs = np.prod(parts["kernel"].shape[:-1])
-        parts["kernel"] *= np.float32(10 * np.sqrt(2 / inputs))
-        if layer == "conv1" and network != "alexnet_torchvision":
-            parts["kernel"] /= np.float32(60)
-    return params
 
 
 def compared(capsys, *flags):

@@ -1,20 +1,14 @@
 """A run that is made of published weights, and how its network sees images."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from alexnet_jax.config import differences
 from alexnet_jax.convert import main
-from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.models import create_model
-from alexnet_jax.predict import main as predict
 from alexnet_jax.trained import TrainedModel
 from tests.helpers import EXPERIMENTS
-from tests.pictures import picture
 from tests.weights import writers
 from tests.weights.published import (
     WIDTH,
@@ -90,28 +84,6 @@ def test_the_run_of_caffe_is_its_recipe_but_for_the_order_of_colors(tmp_path):
     changed = {key: new for key, _, new in differences(recipe, net.config)}
     assert changed.pop("data.scale") == "pixels"
     assert {*changed} == {*_OF_WEIGHTS}
-
-
-def test_a_picture_is_seen_as_the_sources_see_it(tmp_path, capsys):
-    write_torch(tmp_path / "w")
-    net = converted(tmp_path)
-    path = tmp_path / "a.jpg"
-    path.write_bytes(picture(0, (300, 400)))
-    with Image.open(path) as opened:
-        bilinear = Image.Resampling.BILINEAR
-        # Resize to 256 on the shorter side, its center; and warped, as Caffe does.
-        resized = np.asarray(opened.resize((256, 341), bilinear))[42:298]
-        warped = np.asarray(opened.resize((256, 256), bilinear))
-    for fit, wanted in (("crop", resized), ("warp", warped)):
-        image = read_picture(path, net.spec, fit=fit).image
-        assert np.abs(image.astype(int) - wanted).mean() < 1
-    capsys.readouterr()
-    predict([str(tmp_path / "run"), str(path), "--json"])
-    (found,) = json.loads(capsys.readouterr().out)
-    rows = net.predict(resized[None]).probabilities[0]
-    got = {one["class"]: one["probability"] for one in found["predictions"]}
-    for label, probability in got.items():
-        assert abs(rows[int(label)] - probability) < 0.02
 
 
 def test_names_of_a_thousand_classes(tmp_path):
