@@ -20,6 +20,7 @@ from tests.weights.published import (
     params_of,
     torch_arrays,
 )
+from tests.weights.runnable import save_runnable_onnx
 
 
 def converted(path, network=None, **options):
@@ -165,6 +166,7 @@ _MEASURE = """
 import re, sys
 from pathlib import Path
 from alexnet_jax.convert import main
+sys.modules["torch"] = None  # which would run the network as well, in more memory
 main(["--check", sys.argv[1]])
 # Not ru_maxrss, which is the parent's until this process is larger.
 print(re.search(r"VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())[1])
@@ -172,7 +174,9 @@ print(re.search(r"VmHWM:\\s*([0-9]+) kB", Path("/proc/self/status").read_text())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["torch", "legacy", "safetensors", "npy", "unpacked"])
+@pytest.mark.parametrize(
+    "form", ["torch", "legacy", "safetensors", "npy", "unpacked", "onnx"]
+)
 def test_a_whole_network_is_read_within_a_gigabyte(form, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.weights.published.WIDTH", 1.0)
     caffe = form in ("npy", "unpacked")
@@ -180,6 +184,8 @@ def test_a_whole_network_is_read_within_a_gigabyte(form, tmp_path, monkeypatch):
     params = params_of(network, num_classes=1000)
     if form == "npy":
         writers.save_npy(tmp_path / "w", npy_layers(params))
+    elif form == "onnx":  # which ONNX Runtime runs besides
+        save_runnable_onnx(tmp_path / "w", network, params)
     elif caffe:
         layers = caffe_layers(params, network)
         writers.save_caffe(tmp_path / "w", layers, is_packed=False)
@@ -188,3 +194,6 @@ def test_a_whole_network_is_read_within_a_gigabyte(form, tmp_path, monkeypatch):
     command = [sys.executable, "-c", _MEASURE, tmp_path / "w"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout.split()[-1]) < 1e9 / 1024  # kB
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        assert "(ONNX Runtime" in done.stdout
