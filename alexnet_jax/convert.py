@@ -14,7 +14,7 @@ it is is told from what it holds. No code that is in a file is run.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alexnet_jax import cli
 
@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.run.imported import write_run
     from alexnet_jax.terminal.paths import expand_home, local_path
-    from alexnet_jax.weights import peers
     from alexnet_jax.weights.mapping import convert
     from alexnet_jax.weights.preprocessing import create_config, create_spec
     from alexnet_jax.weights.read import read_source
@@ -86,20 +85,40 @@ def main(argv: Sequence[str] | None = None) -> None:
         _print(path, report)
         if workdir:
             print(f"workdir   {workdir}")
+    variables = {"params": conversion.params}
+    _compare(path, report, conversion, variables, config, spec, as_json=options.json)
+
+
+def _compare(path: Path, report: "Verification", *what: Any, as_json: bool) -> None:
+    """Prints how far our logits of a picture are from another tool's.
+
+    Args:
+      path: The file.
+      report: What is printed with them, if `as_json`.
+      *what: As `peers.compare` takes it.
+      as_json: Whether all is printed as one object.
+
+    Raises:
+      InputError: They are further from them than rounding is.
+    """
+    from alexnet_jax.weights import peers
+
     found: peers.Comparison | None = None
+    reason = ""
     try:  # last, as another framework takes seconds to be imported
-        found = peers.compare(path, conversion, config, spec)
-        line = (
-            f"largest difference {found.difference:.1e} of the largest, "
+        found = peers.compare(path, *what)
+    except peers.NotCompared as error:
+        reason = str(error)
+    if as_json:
+        logits = found._asdict() if found else {"not_compared": reason}
+        cli.print_json(report.to_dict() | {"logits": logits})
+    elif found:
+        print(
+            f"logits    largest difference {found.difference:.1e} of the largest, "
             f"{found.largest:.3g} ({found.tool})"
         )
-    except peers.NotCompared as error:
-        line = f"not compared: {error}"
-    if options.json:
-        logits = found._asdict() if found else {"not_compared": line}
-        cli.print_json(report.to_dict() | {"logits": logits})
     else:
-        print(f"logits    {line}")
+        print(f"logits    not compared: {reason}")
     if found:
         found.check(path)
 

@@ -7,8 +7,10 @@ files, as `torch_networks` has them.
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -67,20 +70,27 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    path: Path, conversion: Conversion, config: ConfigDict, spec: DataSpec
+    path: Path,
+    conversion: Conversion,
+    variables: dict[str, Any],
+    config: ConfigDict,
+    spec: DataSpec,
 ) -> Comparison:
     """Compares our logits of the picture that ships with another tool's.
 
     Args:
       path: The file.
-      conversion: The weights that it became; taken out, so that memory need not hold
-        them beside the tool's.
+      conversion: What became of it; its arrays are taken out.
+      variables: Of our network, nested dicts of NumPy arrays. They are taken out too,
+        so that memory need not hold them beside the tool's.
       config: Of the run that is made of them.
       spec: What they were trained on.
 
     Raises:
       NotCompared: The tool is not installed, or cannot run the file on a picture.
     """
+    if path.is_dir():
+        raise NotCompared(f"{path} is this project's own, which no other tool runs")
     is_onnx, network = conversion.form.startswith("ONNX"), conversion.network
     module, words = ("onnxruntime", "ONNX Runtime") if is_onnx else ("torch", "PyTorch")
     if not is_onnx and network not in torch_networks.NETWORKS:
@@ -90,13 +100,14 @@ def compare(
             f"install {module}, and they are compared with those of {words}"
         )
     is_published = not [*differences(create_config(conversion), config)]
-    source, convention = None, TORCHVISION
-    if not conversion.form.startswith("PyTorch"):
-        source, convention = read_source(path)  # not a copy: the file is mapped
     size = side_pair(config.data.image_size)
     if is_onnx:
         size = image_size(path) or size
-    ours = _our_logits(conversion, config, spec, size)
+    conversion.arrays.clear()
+    ours = _our_logits(variables, config, spec, size)
+    source, convention = None, TORCHVISION
+    if not conversion.form.startswith("PyTorch"):
+        source, convention = read_source(path)
     look = _look(network, convention, config, spec, is_published=is_published)
     image = np.ascontiguousarray(look(size).transpose(2, 0, 1)[None], np.float32)
     try:
@@ -129,28 +140,36 @@ def compare(
 
 
 def _our_logits(
-    conversion: Conversion, config: ConfigDict, spec: DataSpec, size: tuple[int, int]
+    variables: dict[str, Any],
+    config: ConfigDict,
+    spec: DataSpec,
+    size: tuple[int, int],
 ) -> np.ndarray:
     """Returns ours, `(K,)`, of the picture as `predict` reads and scales it.
-
-    Arrays are taken out of the conversion one by one, as the device copies them; small
-    ones first, as biases can be views that keep all of the file in memory.
 
     Raises:
       NotCompared: At that size the network has other shapes.
     """
     model, image = _as_ours(config, spec, size)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    params: dict[str, dict[str, jax.Array]] = {}
-    conversion.arrays.sort(key=lambda one: one.array.size, reverse=True)
-    while conversion.arrays:
-        one = conversion.arrays.pop()
-        layer, part = one.name.split("/")
-        params.setdefault(layer, {})[part] = jnp.array(one.array).block_until_ready()
-    if jax.tree.map(np.shape, shapes) != jax.tree.map(np.shape, params):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    if jax.tree.map(np.shape, dict(shapes)) != jax.tree.map(np.shape, variables):
         raise NotCompared(f"the file's network takes images of {size[0]}×{size[1]}")
-    apply = jax.jit(lambda params, image: model.apply({"params": params}, image))
-    return np.asarray(apply(params, image))[0]
+    return np.asarray(jax.jit(model.apply)(_take(variables), image))[0]
+
+
+def _take(variables: dict[str, Any]) -> dict[str, Any]:
+    """Copies arrays to the device, and takes each out of the dicts that held it.
+
+    Small ones first: biases can be views that keep all of a file in memory.
+    """
+    taken = {}
+    leaves = traverse_util.flatten_dict(variables)
+    for path in sorted(leaves, key=lambda path: leaves[path].size):
+        *inner, last = path
+        holder = functools.reduce(operator.getitem, inner, variables)
+        del holder[last]
+        taken[path] = jnp.array(leaves.pop(path)).block_until_ready()
+    return traverse_util.unflatten_dict(taken)
 
 
 def _as_ours(
