@@ -19,7 +19,10 @@ from tests.pictures import picture
 from tests.weights import writers
 from tests.weights.published import caffe_layers, torch_arrays, weights_of
 
-NETWORKS = ("alexnet_torchvision", "alexnet_caffe", "caffenet")
+NETWORKS = [
+    *("alexnet_torchvision", "alexnet_caffe"),
+    pytest.param("caffenet", marks=pytest.mark.heavy),
+]
 PICTURES = {
     "ships.jpg": peers.PICTURE.read_bytes(),
     "landscape.jpg": picture(0, (421, 300)),
