@@ -111,6 +111,7 @@ def default_config() -> ConfigDict:
     config.data.image_size = _size(224)  # of squares, or (height, width)
     config.data.stored_size = _size(None)  # of images read from disk; see stored_pair
     config.data.fit = "crop"  # cover that size and crop, or 'warp' as Caffe
+    config.data.resize = "bicubic"  # or 'bilinear' as torchvision, 'opencv' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
     config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
@@ -253,6 +254,7 @@ _RULES: dict[str, Rule] = {
     "data.image_size": _SIZE,
     "data.stored_size": _OPTIONAL_SIZE,
     "data.fit": _one_of("crop", "warp"),
+    "data.resize": _one_of("bicubic", "bilinear", "opencv"),
     "data.workers": (
         lambda value: _integer(value, 0),
         "an integer of at least 0",

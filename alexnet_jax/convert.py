@@ -89,12 +89,53 @@ def main(argv: Sequence[str] | None = None) -> None:
             **own.weights,
             imported=_imported(path, mean, report),
         )
-    if options.json:
-        cli.print_json(report.to_dict())
-        return
-    _print(path, report)
-    if workdir:
-        print(f"workdir   {workdir}")
+    if not options.json:
+        _print(path, report)
+        if workdir:
+            print(f"workdir   {workdir}")
+    _compare(path, report, conversion, own, as_json=options.json)
+
+
+def _compare(
+    path: Path,
+    report: "Verification",
+    conversion: "Conversion",
+    own: "Own",
+    *,
+    as_json: bool,
+) -> None:
+    """Prints how far our logits of a picture are from another tool's.
+
+    Args:
+      path: The file.
+      report: What is printed with them, if `as_json`.
+      conversion: As `peers.compare` takes it.
+      own: The network; its arrays are taken out.
+      as_json: Whether all is printed as one object.
+
+    Raises:
+      InputError: They are further from them than rounding is.
+    """
+    from alexnet_jax.weights import peers
+
+    found: peers.Comparison | None = None
+    reason = ""
+    try:  # last, as another framework takes seconds to be imported
+        found = peers.compare(path, conversion, own)
+    except peers.NotCompared as error:
+        reason = str(error)
+    if as_json:
+        logits = found._asdict() if found else {"not_compared": reason}
+        cli.print_json(report.to_dict() | {"logits": logits})
+    elif found:
+        print(
+            f"logits    largest difference {found.difference:.1e} of the largest, "
+            f"{found.largest:.3g} ({found.tool})"
+        )
+    else:
+        print(f"logits    not compared: {reason}")
+    if found:
+        found.check(path)
 
 
 def _imported(path: Path, mean: Path | None, report: "Verification") -> "Imported":

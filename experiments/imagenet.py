@@ -92,6 +92,7 @@ def _caffe(config: ConfigDict) -> None:
     config.model.name = "alexnet_caffe"
     config.data.image_size = 227
     config.data.fit = "warp"
+    config.data.resize = "opencv"
     config.data.scale = "caffe"
     config.optim.name = "sgd_2012"
     config.optim.weight_decay = 5e-4
@@ -102,6 +103,7 @@ def _caffe(config: ConfigDict) -> None:
 def _torchvision(config: ConfigDict) -> None:
     config.batch_size = 256
     config.model.name = "alexnet_torchvision"
+    config.data.resize = "bilinear"
     config.data.scale = "torchvision"
     config.augment.crop = "random_resized"
     config.optim.weight_decay = 1e-4

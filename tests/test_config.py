@@ -30,6 +30,7 @@ BAD = {
     "data.stored_size": [0, 10**9, [96, True], (96, "128"), (96.0, 128), ((9, 9), 9)],
     "data.val_share": [0.0, 1.0, -0.2, 1.5, float("nan")],
     "data.fit": ["pad"],
+    "data.resize": ["nearest", "torchvision"],
     "data.workers": [-1],
     "data.on_broken": ["replace"],
     "augment.canvas": [0, 10**7, (0, 0), True],

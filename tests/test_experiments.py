@@ -176,3 +176,13 @@ def test_imagenets_recipes_are_those_of_the_table():
             (0.1, None, 1, 10),
         ),
     }
+
+
+def test_imagenets_pixels_are_those_of_their_frameworks():
+    get_config, ways = EXPERIMENTS["imagenet"].get_config, {}
+    for variant in EXPERIMENTS["imagenet"].VARIANTS:
+        ways.setdefault(get_config(variant).data.resize, set()).add(variant)
+    assert ways.pop("bicubic") and ways == {
+        "bilinear": {"torchvision"},
+        "opencv": {"caffe"},
+    }

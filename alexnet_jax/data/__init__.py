@@ -199,7 +199,15 @@ def _create(
         sides = size or stored_pair(data)
         channels = count_channels(info)
         reader = Reader(
-            folder, name, order, sides, data.fit, slice(None), keys, channels
+            folder,
+            name,
+            order,
+            sides,
+            data.fit,
+            slice(None),
+            keys,
+            channels,
+            data.resize,
         )
         published = _PUBLISHED.get(builder.name)
         return Stream(

@@ -91,7 +91,11 @@ def _corners_and_middle(image: np.ndarray) -> tuple[float, float]:
 
 
 def read_picture(
-    path: Path, spec: DataSpec, invert: bool = False, fit: str = "crop"
+    path: Path,
+    spec: DataSpec,
+    invert: bool = False,
+    fit: str = "crop",
+    way: str = "bicubic",
 ) -> Picture:
     """Reads a picture file as an image like those of a data set.
 
@@ -107,6 +111,7 @@ def read_picture(
       spec: The data set.
       invert: Whether to invert light and dark.
       fit: `config.data.fit`, of a data set of files.
+      way: `config.data.resize`, likewise.
 
     Raises:
       InputError: The path is no regular file; the file is not a picture, is damaged or
@@ -115,7 +120,7 @@ def read_picture(
     size, channels = spec.image_shape[:2], spec.image_shape[-1]
     with _named_errors(path), open_file(path) as file:
         if spec.streamed:
-            image, notes = decode_file(file, size, fit, channels)
+            image, notes = decode_file(file, size, fit, channels, way)
         else:
             image, notes = _fit(file, spec)
         if (frames := count_frames(file)) > 1:

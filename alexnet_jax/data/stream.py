@@ -39,10 +39,11 @@ class Reader:
       split: Such as `train`.
       order: Which examples a batch holds.
       size: Height and width of the images that are returned, in pixels.
-      fit: How images are resized; see `jpeg.decode`.
+      fit: How images of other proportions are resized; see `jpeg.decode`.
       part: The part of a batch that is read.
       keys: The names of an example's features.
       channels: Of the images that are returned, 1 if they are gray, else 3.
+      way: How their pixels are computed; see `resizing.resize`.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Reader:
     part: slice
     keys: Keys = Keys()
     channels: int = 3
+    way: str = "bicubic"
 
     def __call__(self, step: int) -> dict[str, Any]:
         """Returns a batch, and the names of broken images as `broken`.
@@ -72,7 +74,9 @@ class Reader:
             try:
                 if label[index] < 0:  # TFDS's for "unknown"
                     raise BrokenImage(f"its class is {label[index]}")
-                image[index] = decode(content, self.size, self.fit, self.channels)
+                image[index] = decode(
+                    content, self.size, self.fit, self.channels, self.way
+                )
             except BrokenImage as error:
                 image[index], label[index], mask[index] = 0, 0, False
                 broken.append(f"{name or f'example {indices[index]}'} ({error})")
@@ -183,7 +187,10 @@ class Stream:
         whole.broken = self.broken  # each is named once
         height, width = reader.size
         size = f"{height}" if height == width else f"{height}x{width}"
-        path = folder / f"{reader.split}{tag}-{size}-{reader.fit}-statistics.npz"
+        # Files of before there was another way to resize are called without it.
+        way = "" if reader.way == "bicubic" else f"-{reader.way}"
+        name = f"{reader.split}{tag}-{size}-{reader.fit}{way}-statistics.npz"
+        path = folder / name
         if self.keep:
             with contextlib.suppress(OSError):  # then nothing is kept
                 folder.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ def describe(net: TrainedModel, pipeline: Pipeline) -> dict[str, Any]:
         "mode": _mode(channels),
         "stored_size": stored,
         "fit": fit,
-        "filter": data.get("resize", "bicubic"),
+        "filter": data.resize,
         "canvas": list(pipeline.canvas),
         "image_size": list(pipeline.size),
         "scale": net.model.author_scale if data.scale == "author" else data.scale,

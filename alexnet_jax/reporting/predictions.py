@@ -30,13 +30,15 @@ def predict_files(
       `file`, and either `notes` and `predictions`, the five most probable classes, or
       `error`, if the file cannot be read.
     """
-    size, fit = network.batch_size, network.config.data.fit
+    size, data = network.batch_size, network.config.data
     for start in range(0, len(paths), size):
         found: list[dict[str, Any]] = []
         images = []
         for path in paths[start : start + size]:
             try:
-                picture = read_picture(path, network.spec, invert, fit)
+                picture = read_picture(
+                    path, network.spec, invert, data.fit, data.resize
+                )
             except InputError as error:
                 found.append({"file": str(path), "error": str(error)})
                 continue

@@ -51,6 +51,7 @@ class Conversion(NamedTuple):
       left_over: Names of the file's arrays that the network has no place for.
       image_shape: Height, width and channels of the images that it sees.
       normalization: As `config.model.normalization`.
+      is_own: Whether the source is this project's, in its own layout.
     """
 
     network: str
@@ -61,6 +62,7 @@ class Conversion(NamedTuple):
     left_over: list[str]
     image_shape: tuple[int, int, int] = (224, 224, 3)
     normalization: str = "author"
+    is_own: bool = False
 
     @property
     def params(self) -> dict[str, dict[str, np.ndarray]]:

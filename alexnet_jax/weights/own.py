@@ -285,5 +285,11 @@ def conversion_of(own: Own, form: str, left_over: list[str]) -> Conversion:
         for name, array in flatten(own.variables).items()
     ]
     return Conversion(
-        settings.name, settings.num_classes, settings.width, form, arrays, left_over
+        settings.name,
+        settings.num_classes,
+        settings.width,
+        form,
+        arrays,
+        left_over,
+        is_own=True,
     )

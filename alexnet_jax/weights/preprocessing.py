@@ -47,6 +47,7 @@ def create_config(conversion: Conversion) -> ConfigDict:
     config.optim.schedule = "step"
     if conversion.network == "alexnet_torchvision":
         config.name = "imagenet-torchvision"
+        config.data.resize = "bilinear"
         config.data.scale = "torchvision"
         config.augment.crop = "random_resized"
         config.optim.weight_decay = 1e-4
@@ -56,6 +57,7 @@ def create_config(conversion: Conversion) -> ConfigDict:
     config.num_train_steps = 450_000
     config.data.image_size = 227
     config.data.fit = "warp"
+    config.data.resize = "opencv"
     config.data.scale = "pixels"
     config.augment.crop = "random"
     config.optim.name = "sgd_2012"

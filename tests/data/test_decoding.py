@@ -41,12 +41,16 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=["crop", "warp"])
+@pytest.fixture(
+    scope="module",
+    params=[("crop", "bicubic"), ("warp", "opencv"), ("crop", "bilinear")],
+)
 def settings(request, folder, tmp_path_factory):
     data = default_config().data
     data.name, data.manual_dir = "image_folder", str(folder)
     data.data_dir = str(tmp_path_factory.mktemp("tfds"))
-    data.stored_size, data.fit = SIZE, request.param
+    data.stored_size = SIZE
+    data.fit, data.resize = request.param
     return data
 
 
@@ -74,9 +78,11 @@ def test_what_a_file_shows(name):
         found = np.asarray(image.convert("RGB")).astype(int)
         assert np.abs(found - expected).max() <= 1
     stored = as_stored(content)
-    for fit in ("crop", "warp"):
-        whole = decode(content, SIZE, fit)
-        np.testing.assert_array_equal(decode(stored, SIZE, fit), whole)
+    for fit, way in itertools.product(
+        ("crop", "warp"), ("bicubic", "bilinear", "opencv")
+    ):
+        whole = decode(content, SIZE, fit, way=way)
+        np.testing.assert_array_equal(decode(stored, SIZE, fit, way=way), whole)
 
 
 def test_heic():
@@ -190,8 +196,9 @@ def test_a_file_is_one_array_everywhere(folder, settings, data):
     for name in KINDS:
         label = name.replace(".", "_")
         path = folder / "val" / label / name
-        image = read_picture(path, data.spec, fit=settings.fit).image
+        how = {"fit": settings.fit, "way": settings.resize}
+        image = read_picture(path, data.spec, **how).image
         np.testing.assert_array_equal(train[label], image, err_msg=name)
         np.testing.assert_array_equal(test[label], image, err_msg=name)
-        inverted = read_picture(path, data.spec, invert=True, fit=settings.fit).image
+        inverted = read_picture(path, data.spec, invert=True, **how).image
         np.testing.assert_array_equal(255 - image, inverted)

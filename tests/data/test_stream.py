@@ -109,9 +109,10 @@ class TestBatches:
         for step, batch in enumerate(expected):
             assert_same(batch, memory.batch(step))
 
-    def test_images_are_those_of_the_files(self, zoo, load):
+    @pytest.mark.parametrize("way", ["bicubic", "bilinear", "opencv"])
+    def test_images_are_those_of_the_files(self, zoo, load, way):
         for fit, size in itertools.product(("crop", "warp"), (24, (16, 40), (24, 20))):
-            test = load(fit=fit, stored_size=size).test
+            test = load(fit=fit, stored_size=size, resize=way).test
             found = {
                 image.tobytes(): label
                 for step in range(3)
@@ -120,7 +121,7 @@ class TestBatches:
                 )
             }
             for path in (zoo[0] / "val").rglob("*.jpg"):
-                image = jpeg.decode(path.read_bytes(), size, fit)
+                image = jpeg.decode(path.read_bytes(), size, fit, way=way)
                 label = ["cat", "dog", "eel"].index(path.parent.name)
                 assert found[image.tobytes()] == label
 
@@ -265,6 +266,8 @@ def test_statistics_are_measured_once_for_each_size_and_fit(load, tmp_path, caps
         {"stored_size": 16},
         {"stored_size": (16, 24)},
         {"fit": "warp"},
+        {"fit": "warp", "resize": "opencv"},
+        {"resize": "bilinear"},
         {"workers": 1},
     ):
         data = load(**place, **leaves)
@@ -278,7 +281,10 @@ def test_statistics_are_measured_once_for_each_size_and_fit(load, tmp_path, caps
         assert "measuring" not in capsys.readouterr().out
     assert {path.name for path in data.folder.glob("train-*-statistics.npz")} == {
         f"train-{name}-statistics.npz"
-        for name in ("24-crop", "16-crop", "16x24-crop", "24-warp")
+        for name in (
+            *("24-crop", "16-crop", "16x24-crop", "24-warp"),
+            *("24-warp-opencv", "24-crop-bilinear"),
+        )
     }
     again = load(**place, stored_size=[16, 16])  # the square in its other form
     assert again.spec.image_shape == (16, 16, 3)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from alexnet_jax import evaluate, predict, report
+from alexnet_jax.config import differences
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.train import train_and_evaluate
@@ -38,6 +39,16 @@ def test_it_is_resumed_to_the_end_that_it_would_have_had(workdir):
     assert [row["step"] for row in rows] == [2, 4, 5, 7, 9, 10, 12, 14, 15]
     for name, value in EXPECTED["last_row"].items():
         assert rows[-1][name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_keys_that_came_later_are_what_it_did(workdir):
+    stored = json.loads((workdir / "config.json").read_text())["config"]
+    assert "resize" not in stored["data"]
+    config = read_config(workdir)
+    assert config.data.resize == "bicubic"
+    assert not [*differences(stored, config)]
+    config.data.resize = "opencv"
+    assert [*differences(stored, config)] == [("data.resize", "bicubic", "opencv")]
 
 
 def test_it_is_evaluated(workdir, capsys):

@@ -35,6 +35,17 @@ def params_of(network, dtype=np.float32, num_classes=7):
     }
 
 
+def weights_of(network):
+    """Weights whose logits depend on every layer, at 0 to 255 as well."""
+    params = params_of(network)
+    for layer, parts in params.items():
+        inputs = np.prod(parts["kernel"].shape[:-1])
+        parts["kernel"] *= np.float32(10 * np.sqrt(2 / inputs))
+        if layer == "conv1" and network != "alexnet_torchvision":
+            parts["kernel"] /= np.float32(60)
+    return params
+
+
 def channels_first(params, *, bgr=False):
     """Our weights as Caffe and PyTorch have them: (out, in, h, w) and (out, in)."""
     found = {}

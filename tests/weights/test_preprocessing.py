@@ -1,6 +1,5 @@
 """A run that is made of published weights, and how its network sees images."""
 
-import json
 import re
 
 import jax
@@ -10,12 +9,10 @@ from PIL import Image
 
 from alexnet_jax.config import differences
 from alexnet_jax.convert import main
-from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.models import create_model
 from alexnet_jax.predict import main as predict
 from alexnet_jax.trained import TrainedModel
 from tests.helpers import EXPERIMENTS
-from tests.pictures import picture
 from tests.weights import writers
 from tests.weights.published import (
     WIDTH,
@@ -93,28 +90,6 @@ def test_the_run_of_caffe_is_its_recipe_but_for_the_order_of_colors(tmp_path):
     assert {*changed} == {*_OF_WEIGHTS}
 
 
-def test_a_picture_is_seen_as_the_sources_see_it(tmp_path, capsys):
-    write_torch(tmp_path / "w")
-    net = converted(tmp_path)
-    path = tmp_path / "a.jpg"
-    path.write_bytes(picture(0, (300, 400)))
-    with Image.open(path) as opened:
-        bilinear = Image.Resampling.BILINEAR
-        # Resize to 256 on the shorter side, its center; and warped, as Caffe does.
-        resized = np.asarray(opened.resize((256, 341), bilinear))[42:298]
-        warped = np.asarray(opened.resize((256, 256), bilinear))
-    for fit, wanted in (("crop", resized), ("warp", warped)):
-        image = read_picture(path, net.spec, fit=fit).image
-        assert np.abs(image.astype(int) - wanted).mean() < 1
-    capsys.readouterr()
-    predict([str(tmp_path / "run"), str(path), "--json"])
-    (found,) = json.loads(capsys.readouterr().out)
-    rows = net.predict(resized[None]).probabilities[0]
-    got = {one["class"]: one["probability"] for one in found["predictions"]}
-    for label, probability in got.items():
-        assert abs(rows[int(label)] - probability) < 0.02
-
-
 def test_names_of_a_thousand_classes(tmp_path, capsys):
     params = params_of("alexnet_torchvision", num_classes=1000)
     writers.save_safetensors(tmp_path / "w", torch_arrays(params))
@@ -123,7 +98,7 @@ def test_names_of_a_thousand_classes(tmp_path, capsys):
     assert len(net.spec.class_names) == 1000
     # What people see has names.
     path = tmp_path / "a.jpg"
-    path.write_bytes(picture(0, (300, 400)))
+    Image.new("RGB", (40, 30)).save(path)
     for flags in ([], ["--json"], ["--csv"]):
         capsys.readouterr()
         predict([str(tmp_path / "run"), str(path), *flags])

@@ -16,14 +16,11 @@ from alexnet_jax.data.decoding import (
     read_pixels,
 )
 from alexnet_jax.data.image_files import open_image
+from alexnet_jax.data.preparation.resizing import cover, resize
 
 # Large images are decoded at half or a quarter of their size, but at no less than twice
-# the wanted size: the filter below can hardly tell the difference.
+# the wanted size: a bicubic filter can hardly tell the difference.
 _SPARE = 2
-_FILTER = Image.Resampling.BICUBIC
-# Of a resized image's long side to its short side. Of a narrower image the middle is
-# taken first: a row of 4,000 pixels would become one of 256 × 1,024,000.
-_MAX_RATIO = 32
 _JPEG_SIDE = 65_499  # pixels, odd or even with what is cut; libjpeg takes one more
 _COMPRESSION = 3  # of PNG: a tenth larger than by default, in a third of the time
 
@@ -50,7 +47,11 @@ class Conversion:
 
 
 def decode(
-    content: bytes, size: int | Sequence[int], fit: str, channels: int = 3
+    content: bytes,
+    size: int | Sequence[int],
+    fit: str,
+    channels: int = 3,
+    way: str = "bicubic",
 ) -> np.ndarray:
     """Decodes an image to a size.
 
@@ -61,6 +62,8 @@ def decode(
         as in 2012, when the short side became that of a square; `warp` resizes both
         sides to `size`, ignoring their ratio, as Caffe does.
       channels: 3 for RGB, 1 for gray.
+      way: `config.data.resize`, as `resizing.resize` has them. A large JPEG is decoded
+        whole, unless it is `bicubic`.
 
     Returns:
       `(*size, channels) uint8`.
@@ -71,20 +74,22 @@ def decode(
     Source:
       Krizhevsky et al. 2012, §2; Caffe's `examples/imagenet/create_imagenet.sh`.
     """
-    return decode_file(io.BytesIO(content), size, fit, channels)[0]
+    return decode_file(io.BytesIO(content), size, fit, channels, way)[0]
 
 
 def decode_file(
-    file: IO[bytes], size: int | Sequence[int], fit: str, channels: int = 3
+    file: IO[bytes],
+    size: int | Sequence[int],
+    fit: str,
+    channels: int = 3,
+    way: str = "bicubic",
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Decodes an image as `decode` does; also returns `decoding.Pixels.notes`."""
-    height, width = sides = side_pair(size)
+    sides = side_pair(size)
     with broken_images():
-        image, notes = _load(file, sides, "L" if channels == 1 else "RGB")
-        image = _warp(image, sides) if fit == "warp" else _cover(image, sides)
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        pixels = np.asarray(image)[top : top + height, left : left + width]
-        return pixels.reshape(height, width, channels), notes
+        mode = "L" if channels == 1 else "RGB"
+        image, notes = _load(file, sides if way == "bicubic" else None, mode)
+        return resize(image, sides, fit, way).reshape(*sides, channels), notes
 
 
 def shrink(content: bytes, short_side: int, quality: int) -> bytes:
@@ -102,7 +107,7 @@ def shrink(content: bytes, short_side: int, quality: int) -> bytes:
     with broken_images():
         size = short_side, short_side
         image, _ = _load(io.BytesIO(content), size, "RGB")
-        return _encode(_cover(image, size), "JPEG", quality=quality)
+        return _encode(cover(image, size), "JPEG", quality=quality)
 
 
 def as_stored(content: bytes) -> bytes:
@@ -162,39 +167,12 @@ TO_JPEG = Conversion("JPEG as it is, all else as RGB JPEG", as_jpeg)
 
 
 def _load(
-    file: IO[bytes], size: tuple[int, int], mode: str
+    file: IO[bytes], size: tuple[int, int] | None, mode: str
 ) -> tuple[Image.Image, tuple[str, ...]]:
-    """Decodes it in a mode, not much larger than the height and width of a size."""
-    image, notes = read_pixels(file, least=(_SPARE * size[0], _SPARE * size[1]))
+    """Decodes it in a mode; given a height and a width, not much larger than these."""
+    least = size and (_SPARE * size[0], _SPARE * size[1])
+    image, notes = read_pixels(file, least=least)
     return image if image.mode == mode else image.convert(mode), notes
-
-
-def _cover(image: Image.Image, least: tuple[int, int]) -> Image.Image:
-    """Resizes an image to no less than a height and a width, one of them exactly.
-
-    Of a narrow one the middle alone.
-    """
-    width, height = image.size
-    factor = max(least[0] / height, least[1] / width)
-    target = round(width * factor), round(height * factor)
-    # Of each end, in pixels of the result.
-    most = _MAX_RATIO * max(least)
-    across, down = (max(0, side - most) // 2 for side in target)
-    left, top = across * width / target[0], down * height / target[1]
-    size = target[0] - 2 * across, target[1] - 2 * down
-    if image.size == size:
-        return image
-    return image.resize(size, _FILTER, (left, top, width - left, height - top))
-
-
-def _warp(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resizes an image to a height and a width."""
-    width, height = image.size
-    # Pillow resizes the rows first: of a narrow, high image it would keep them all.
-    if height > max(width, _MAX_RATIO * size[0]) and size[1] > width:
-        image = image.resize((width, size[0]), _FILTER)
-    target = size[1], size[0]
-    return image if image.size == target else image.resize(target, _FILTER)
 
 
 def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
