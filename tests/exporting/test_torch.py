@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -31,6 +32,7 @@ from tests.exporting.cases import (
 )
 from tests.helpers import assert_close
 
+DOCS = Path(__file__).parents[2] / "docs" / "weights.md"
 _SHARE = 1e-5  # of the largest logit
 
 
@@ -64,6 +66,18 @@ def test_the_source_is_python_and_no_line_is_long(name):
         assert (imported_name in used) <= is_imported
     for node in tree.body:  # no class that the network has no use for
         assert not isinstance(node, ast.ClassDef) or text.count(node.name) > 1
+
+
+def test_the_docs_show_what_is_written():
+    page = DOCS.read_text()
+    shown = page.partition("# network.py\n")[2].partition("```")[0]
+    model = create_model("alexnet_paper", num_classes=1000, training=False)
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    # Zeros that take no memory.
+    arrays = jax.tree.map(lambda a: np.broadcast_to(np.float32(0), a.shape), shapes)
+    operations = list_operations(model, arrays, (224, 224, 3))
+    assert module_source("alexnet_paper", operations) == shown
 
 
 def test_names_are_caffes_but_torchvisions_of_torchvision():
