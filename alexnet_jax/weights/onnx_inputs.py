@@ -19,7 +19,7 @@ _NAME, _TO_AXES, _AXES, _LENGTH = 1, (2, 1, 2), 1, 1
 def image_size(path: Path) -> tuple[int, int] | None:
     """Returns the height and width of the images that a graph takes.
 
-    None, if it takes any, or none.
+    None, if it takes any, or none with the channels first.
 
     Args:
       path: The file.
@@ -39,7 +39,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
     for value in (value for graph in graphs for value in _within(graph, _INPUTS)):
         if weights.isdisjoint(map(bytes, _within(value, _NAME))):
             axes = [*_axes(value)]
-            if len(axes) == 4 and axes[2] and axes[3]:
+            if len(axes) == 4 and axes[1] == 3 and axes[2] and axes[3]:
                 return axes[2], axes[3]
     return None
 

@@ -107,7 +107,7 @@ def compare(path: Path, conversion: Conversion, own: Own) -> Comparison:
     try:
         tool: Any = importlib.import_module(module)
         if is_onnx:
-            theirs = _onnx_logits(tool, path, image)
+            theirs = _onnx_logits(tool, path, image, _read(config, spec)[None])
         else:
             arrays = (
                 torch_networks.load(tool, path) if source is None else source.arrays
@@ -122,7 +122,7 @@ def compare(path: Path, conversion: Conversion, own: Own) -> Comparison:
         raise NotCompared(
             f"{words} has {theirs.size:,} outputs with {path}, not {ours.size:,}"
         )
-    if source and source.operations[-1:] == ("SOFTMAX",):
+    if source and source.operations[-1:] == ("SOFTMAX",) and _are_shares(theirs):
         # Probabilities tell logits but for a number that is added to all.
         kept = theirs > np.finfo(np.float32).tiny
         theirs, ours = np.log(theirs[kept]), ours[kept]
@@ -131,6 +131,11 @@ def compare(path: Path, conversion: Conversion, own: Own) -> Comparison:
     difference = float(np.abs(ours - theirs).max()) / (largest or 1.0)
     version = tool.__version__.partition("+")[0]
     return Comparison(difference, largest, f"{words} {version}")
+
+
+def _are_shares(outputs: np.ndarray) -> bool:
+    """Whether a graph's first output are probabilities; logits may come first."""
+    return bool((outputs >= 0).all() and abs(outputs.sum() - 1) < TOLERANCE)
 
 
 def _our_logits(own: Own, size: tuple[int, int]) -> np.ndarray:
@@ -219,11 +224,19 @@ def _center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image[top : top + size[0], left : left + size[1]]
 
 
-def _onnx_logits(onnxruntime: Any, path: Path, image: np.ndarray) -> np.ndarray:
-    """Returns what ONNX Runtime makes of `(1, 3, h, w)`, `(K,)`.
+def _onnx_logits(
+    onnxruntime: Any, path: Path, image: np.ndarray, stored: np.ndarray
+) -> np.ndarray:
+    """Returns what ONNX Runtime makes of an image, `(K,)`.
+
+    Args:
+      onnxruntime: The library.
+      path: The file.
+      image: `(1, C, h, w) float32`, for a graph without preprocessing.
+      stored: `(1, h, w, C) uint8`, for one with it.
 
     Raises:
-      NotCompared: The graph takes something else than images of floats.
+      NotCompared: The graph takes something else.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as well
@@ -233,9 +246,12 @@ def _onnx_logits(onnxruntime: Any, path: Path, image: np.ndarray) -> np.ndarray:
         str(path), options, providers=["CPUExecutionProvider"]
     )
     inputs = session.get_inputs()
-    if [(one.type, len(one.shape)) for one in inputs] != [("tensor(float)", 4)]:
+    kinds = [(one.type, len(one.shape)) for one in inputs]
+    if kinds == [("tensor(uint8)", 4)]:
+        image = stored
+    elif kinds != [("tensor(float)", 4)]:
         taken = ", ".join(f"{one.type} {one.shape}" for one in inputs)
-        raise NotCompared(f"{path} takes {taken}, not images of float32")
+        raise NotCompared(f"{path} takes {taken}, not images")
     count = inputs[0].shape[0]
     if isinstance(count, int):
         image = np.repeat(image, count, axis=0)

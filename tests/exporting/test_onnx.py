@@ -177,9 +177,7 @@ def test_weights_come_back_bit_for_bit(network, tmp_path):
     operations = list_operations(model, variables, image.shape[1:])
     write_onnx(tmp_path, network, operations, metadata={})
     path = tmp_path / "model.onnx"
-    source, convention = read_source(path)
-    ours = dataclasses.replace(convention, is_bgr=False)  # Caffe's own files are
-    back = convert(path, source, ours)
+    back = convert(path, *read_source(path), network)
     assert back.network == network
     jax.tree.map(np.testing.assert_array_equal, back.params, variables["params"])
 

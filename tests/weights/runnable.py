@@ -42,7 +42,7 @@ def save_runnable_onnx(
     pads = {"conv1": 0 if is_caffe else 2, "conv2": 2}
     for name in order:
         kind = name.rstrip("0123456789")
-        names = f"{name}.weight", f"{name}.bias"
+        names = f"{name}_w_0", f"{name}_b_0"
         if name in pairs:
             arrays |= dict(zip(names, pairs[name], strict=True))
         if kind == "conv":
