@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 from ml_collections import ConfigDict
@@ -20,7 +21,6 @@ from alexnet_jax.atomic import (
     write_all,
     write_file,
 )
-from alexnet_jax.run.board import Board
 from alexnet_jax.run.rows import (
     FILE_NAME,
     Row,
@@ -30,6 +30,9 @@ from alexnet_jax.run.rows import (
     read_rows,
     to_text,
 )
+
+if TYPE_CHECKING:
+    from alexnet_jax.run.board import Board
 
 __all__ = ["Records", "Row", "is_evaluation", "read_rows"]
 
@@ -89,6 +92,9 @@ class Records:
         with contextlib.ExitStack() as opened:
             opened.callback(self._file.close)
             if config.log.tensorboard:
+                # It imports PyTorch where that is: 0.7 GB that nothing else needs.
+                from alexnet_jax.run.board import Board
+
                 self._board = Board(workdir / "tensorboard", step + 1)
             opened.pop_all()
 
