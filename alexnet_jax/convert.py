@@ -250,6 +250,7 @@ def _is_run(path: Path) -> bool:
 def _print(source: Path, report: "Verification") -> None:
     """Prints a verification report as a table."""
     from alexnet_jax.inspection.tables import make_console, make_table, shape_text
+    from alexnet_jax.weights.fitting import shown
 
     width = f" of width {report.width:g}" if report.width != 1 else ""
     print(
@@ -273,7 +274,7 @@ def _print(source: Path, report: "Verification") -> None:
         )
     make_console().print(table)
     for name in report.left_over:
-        print(f"left out  {name}")
+        print(f"left out  {shown(name)}")
 
 
 if __name__ == "__main__":

@@ -335,6 +335,11 @@ def trimmed(shape: Shape, axes: int) -> Shape:
 def listed(names: list[str], separator: str = ", ") -> str:
     """Returns the first few of some names."""
     more = len(names) - _MAX_NAMED
-    return separator.join(names[:_MAX_NAMED]) + (
+    return separator.join(map(shown, names[:_MAX_NAMED])) + (
         f" and {more} more" if more > 0 else ""
     )
+
+
+def shown(name: str) -> str:
+    """Returns a name in a file, as text in one line."""
+    return name if name.isprintable() else repr(name)[1:-1]
