@@ -13,12 +13,13 @@ What it is is told from what it holds. No code that is in a file is run.
 """
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_jax import cli
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -69,31 +70,51 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the verification report of the file that the arguments name."""
     options = _parse(argv)
+    try:
+        _convert(options)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and (
+            "RESOURCE_EXHAUSTED" not in str(error)
+        ):
+            raise
+        raise RunError(
+            f"out of memory while {options.source} was read; end other programs, or "
+            "take a computer with more memory"
+        ) from error
+
+
+def _convert(options: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from alexnet_jax.run.imported import write_run
+    from alexnet_jax.run.imported import removed_on_error, write_run
     from alexnet_jax.terminal.paths import expand_home, local_path
     from alexnet_jax.weights.verification import check_digest, verify
 
     path = expand_home(options.source, "SOURCE")
     workdir = options.to and local_path(options.to, "--to")
     mean = options.mean and expand_home(options.mean, "--mean")
-    own, conversion = _read(path, options, mean)
+    if workdir:
+        _check_place(workdir, path)
+    own, conversion, note = _read(path, options, mean)
     if path.is_file() and (fault := check_digest(path)):
         cli.warn(fault)
     report = verify(conversion)
-    if workdir:
-        write_run(
-            workdir,
-            own.config,
-            own.spec,
-            **own.weights,
-            imported=_imported(path, mean, report),
-        )
-    if not options.json:
-        _print(path, report)
+    # Arrays are taken out where they are compared, so that the run is written before.
+    with removed_on_error(workdir) if workdir else contextlib.nullcontext():
         if workdir:
-            print(f"workdir   {workdir}")
-    _compare(path, report, conversion, own, as_json=options.json)
+            write_run(
+                workdir,
+                own.config,
+                own.spec,
+                **own.weights,
+                imported=_imported(path, mean, report),
+            )
+        if not options.json:
+            _print(path, report)
+        _compare(path, report, conversion, own, as_json=options.json)
+    if workdir and not options.json:
+        print(f"workdir   {workdir}")
+    if note:
+        cli.warn(note)
 
 
 def _compare(
@@ -119,11 +140,12 @@ def _compare(
     from alexnet_jax.weights import peers
 
     found: peers.Comparison | None = None
-    reason = ""
+    reason, is_broken = "", False
     try:  # last, as another framework takes seconds to be imported
         found = peers.compare(path, conversion, own)
     except peers.NotCompared as error:
         reason = str(error)
+        is_broken = isinstance(error, peers.NotRun)
     if as_json:
         logits = found._asdict() if found else {"not_compared": reason}
         cli.print_json(report.to_dict() | {"logits": logits})
@@ -134,6 +156,8 @@ def _compare(
         )
     else:
         print(f"logits    not compared: {reason}")
+    if is_broken:
+        cli.warn(f"{reason}; this project reads it, but may not as it was meant")
     if found:
         found.check(path)
 
@@ -156,19 +180,20 @@ def _imported(path: Path, mean: Path | None, report: "Verification") -> "Importe
 
 def _read(
     path: Path, options: argparse.Namespace, mean: Path | None
-) -> tuple["Own", "Conversion"]:
-    """Returns what a run is made of, and what was done to get it.
+) -> tuple["Own", "Conversion", str]:
+    """Returns what a run is made of, what was done to get it, and what to warn of.
 
     Raises:
       InputError: The source is of no kind that is read, damaged, or another network's.
     """
-    from alexnet_jax.weights.conventions import TWIN
+    from alexnet_jax.weights.conventions import TORCHVISION, TWIN
     from alexnet_jax.weights.mapping import convert
     from alexnet_jax.weights.own import Own, conversion_of, is_own, read_own
     from alexnet_jax.weights.preprocessing import (
         create_config,
         create_spec,
         describe_assumed,
+        is_resized,
     )
     from alexnet_jax.weights.read import read_source
 
@@ -180,12 +205,12 @@ def _read(
         for line in net.skipped:
             cli.warn(f"{line}; skipped")
         own = Own(net.config, net.spec, net.weights)
-        return own, conversion_of(own, f"checkpoint of step {net.step:,}", [])
+        return own, conversion_of(own, f"checkpoint of step {net.step:,}", []), ""
     source, convention = read_source(path)
     if is_own(source):
         _refuse_unread(path, options)
         own, left_over = read_own(path, source, ignore=options.ignore)
-        return own, conversion_of(own, source.form, left_over)
+        return own, conversion_of(own, source.form, left_over), ""
     stated = _stated(path, source)
     conversion = convert(
         path,
@@ -195,17 +220,42 @@ def _read(
         ignore=options.ignore,
         config=stated and stated[0],
     )
+    is_assumed = stated is None and (
+        convention is TWIN or (convention is TORCHVISION and is_resized(conversion))
+    )
     if stated is None:
-        if convention is TWIN:
-            cli.warn(
-                f"{path} does not say what images {conversion.network} was trained on, "
-                f"or how they were prepared; {describe_assumed(conversion)} assumed"
-            )
         stated = create_config(conversion), create_spec(conversion, mean)
     elif mean is not None:
         raise InputError(f"--mean: {path} comes with its own; leave it out")
     weights = {"params": conversion.params, "model_state": conversion.model_state}
-    return Own(*stated, weights), conversion
+    own = Own(*stated, weights)
+    if source.attributes:
+        _check_graph(path, source, own, conversion)
+    note = ""
+    if is_assumed:
+        note = (
+            f"{path} does not say what images {conversion.network} was trained on, "
+            f"or how they were prepared; {describe_assumed(conversion)} assumed"
+        )
+    return own, conversion, note
+
+
+def _check_graph(
+    path: Path, source: "Source", own: "Own", conversion: "Conversion"
+) -> None:
+    """Checks that the layers of an ONNX graph do what the network's do.
+
+    Raises:
+      InputError: They do not.
+    """
+    from alexnet_jax.config import side_pair
+    from alexnet_jax.exporting.graph_check import check_graph
+    from alexnet_jax.weights.onnx_inputs import image_size
+
+    nodes = zip(source.operations, source.attributes, strict=True)
+    size = image_size(path) or side_pair(own.config.data.image_size)
+    shape = (*size, conversion.image_shape[2])
+    check_graph(path, nodes, own.config, own.variables, shape)
 
 
 def _stated(path: Path, source: "Source") -> "tuple[ConfigDict, DataSpec] | None":
@@ -240,6 +290,31 @@ def _refuse_unread(path: Path, options: argparse.Namespace) -> None:
             )
 
 
+def _check_place(workdir: Path, source: Path) -> None:
+    """Checks that a run is made in no other's folder.
+
+    Raises:
+      InputError: It is to lie in the source, or among a run's checkpoints.
+    """
+    from alexnet_jax.run.records import CONFIG_FILE
+
+    place = workdir.resolve()
+    if source.is_dir():
+        run = source.resolve()
+        run = run.parents[1] if run.parent.name == "checkpoints" else run
+        if run in place.parents:
+            raise InputError(
+                f"--to: {workdir} is inside {run}, the run that is read; choose "
+                "another folder"
+            )
+    for one in (place, *place.parents):
+        if one.name == "checkpoints" and (one.parent / CONFIG_FILE).exists():
+            raise InputError(
+                f"--to: {workdir} is among the checkpoints of {one.parent}, which is a "
+                "run; choose another folder"
+            )
+
+
 def _is_run(path: Path) -> bool:
     """Whether a folder looks like a run's, or like a checkpoint in one."""
     return (path / "checkpoints").is_dir() or (
@@ -250,6 +325,7 @@ def _is_run(path: Path) -> bool:
 def _print(source: Path, report: "Verification") -> None:
     """Prints a verification report as a table."""
     from alexnet_jax.inspection.tables import make_console, make_table, shape_text
+    from alexnet_jax.weights.fitting import shown
 
     width = f" of width {report.width:g}" if report.width != 1 else ""
     print(
@@ -273,7 +349,7 @@ def _print(source: Path, report: "Verification") -> None:
         )
     make_console().print(table)
     for name in report.left_over:
-        print(f"left out  {name}")
+        print(f"left out  {shown(name)}")
 
 
 if __name__ == "__main__":

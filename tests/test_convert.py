@@ -4,10 +4,13 @@ import hashlib
 import json
 
 import numpy as np
+import pytest
 
 from alexnet_jax.convert import main
+from alexnet_jax.weights import read
 from tests.weights import writers
-from tests.weights.published import npy_layers, params_of, write_torch
+from tests.weights.published import npy_layers, params_of, weights_of, write_torch
+from tests.weights.runnable import save_runnable_onnx
 
 
 def test_the_report_of_a_file(tmp_path, capsys):
@@ -58,10 +61,84 @@ def test_a_digest_in_a_name(tmp_path, capsys):
     path = tmp_path / "w"
     write_torch(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assumed = "does not say what images"  # as it is of seven classes
     path = path.rename(tmp_path / f"alexnet-owt-{digest[:8]}.pth")
     main(["--check", str(path)])
-    assert capsys.readouterr().err == ""
-    path = path.rename(tmp_path / "alexnet-owt-01234567.pth")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert assumed in line
+    for name in ("alexnet-owt-01234567.pth", "alexnet-0123456a.pth"):
+        path = path.rename(tmp_path / name)
+        main(["--check", str(path)])
+        other, line = sorted(capsys.readouterr().err.splitlines())
+        assert assumed in other or assumed in line
+        assert f"begins with {digest[:8]}" in other + line
+    path = path.rename(tmp_path / "alexnet-20240131.pth")  # a date
     main(["--check", str(path)])
-    err = capsys.readouterr().err
-    assert f"begins with {digest[:8]}" in err and err.count("\n") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert assumed in line
+
+
+def broken_graph(path):
+    """Writes a graph that is read otherwise than ONNX Runtime does."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    save_runnable_onnx(path, "alexnet_torchvision", weights_of("alexnet_torchvision"))
+    model = onnx.load(path)
+    made = model.graph.node[-1].output[0]
+    twice = onnx.helper.make_node("Add", [made, made], ["twice"])
+    model.graph.node.append(twice)
+    model.graph.output[0].name = "twice"
+    onnx.save(model, path)
+
+
+def test_nothing_is_left_of_a_run_that_is_an_error(tmp_path, capsys):
+    broken_graph(tmp_path / "w.onnx")
+    kept = tmp_path / "kept"
+    (kept / "sub").mkdir(parents=True)
+    (kept / "sub" / "notes").write_text("mine")
+    (kept / "checkpoints").write_text("also mine, moved aside")
+    for workdir in (tmp_path / "new", tmp_path / "a" / "b", kept):
+        with pytest.raises(SystemExit, match="^1$"):
+            main([str(tmp_path / "w.onnx"), f"--to={workdir}"])
+        out, err = capsys.readouterr()
+        assert "do not rely on these weights" in err and "workdir" not in out
+    left = {one.name for one in tmp_path.rglob("*")}
+    texts = [one.read_text() for one in kept.rglob("*") if one.is_file()]
+    assert sorted(texts) == ["also mine, moved aside", "mine"]
+    assert {"w.onnx", "kept", "sub", "notes"} <= left and len(left) == 5
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_a_run_is_not_made_in_another(tmp_path, error_line, capsys):
+    write_torch(tmp_path / "w")
+    run = tmp_path / "run"
+    main([str(tmp_path / "w"), f"--to={run}"])
+    capsys.readouterr()
+    before = sorted(tmp_path.rglob("*"))
+    for source in (run, run / "checkpoints" / "0"):
+        for inner in ("new", "checkpoints", "checkpoints/new"):
+            line = error_line(main, source, f"--to={run / inner}")
+            assert line.startswith("error: --to: ") and "inside" in line
+    for inner in ("checkpoints", "checkpoints/new/er"):
+        line = error_line(main, tmp_path / "w", f"--to={run / inner}")
+        assert "among the checkpoints of" in line
+    assert sorted(tmp_path.rglob("*")) == before
+    main([str(tmp_path / "w"), f"--to={tmp_path / 'checkpoints' / 'new'}"])
+    assert "workdir" in capsys.readouterr().out
+
+
+def test_errors_of_a_place_name_the_flag(tmp_path, error_line):
+    write_torch(tmp_path / "w")
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        line = error_line(main, tmp_path / "w", f"--to={place}")
+        assert "--to" in line and "--workdir" not in line and "workdir:" not in line
+
+
+def test_out_of_memory_is_said_in_converts_words(tmp_path, error_line, monkeypatch):
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(read, "read_source", fail)
+    line = error_line(main, "--check", write_torch(tmp_path / "w") and tmp_path / "w")
+    assert "out of memory" in line and "batch_size" not in line

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.config import side_pair, validate
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import Statistics
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import create_configured
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.run.folder import open_folder
-from alexnet_jax.run.place import named_disk_errors
 from alexnet_jax.step import TrainState, create_state
 
 IMPORTED_FILE = "imported.json"
@@ -125,7 +125,7 @@ def write_run(
     validate(config)
     state = _state(config, spec, params)
     state = state.replace(model_state=dict(model_state or {}))
-    with open_folder(workdir, config) as folder, named_disk_errors(workdir):
+    with _errors_of_to(workdir), open_folder(workdir, config) as folder:
         folder.open_checkpoints()
         if folder.checkpoints.latest_step() is not None:
             raise InputError(
@@ -137,6 +137,58 @@ def write_run(
         with closing(folder):
             folder.start_records(0)
             folder.checkpoints.save(_STEP, state, {})
+
+
+@contextlib.contextmanager
+def _errors_of_to(workdir: Path) -> Iterator[None]:
+    """Brings errors of a run's folder into the words of `convert`, whose flag is --to.
+
+    Raises:
+      InputError: The folder is not one that can be taken.
+      RunError: The disk is full, or the like.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = str(error).replace("--workdir", "--to")
+        raise InputError(re.sub("^workdir: ", "--to: ", text)) from error
+    except (OSError, RunError) as error:
+        cause = error.__cause__ if isinstance(error, RunError) else error
+        reason = getattr(cause, "strerror", None) or str(cause or error)
+        raise RunError(
+            f"--to: {workdir} cannot be written ({reason}); make room, or choose "
+            "another folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def removed_on_error(workdir: Path) -> Iterator[None]:
+    """Removes what is made in a folder, and no more, if the context ends in an error.
+
+    Args:
+      workdir: The folder, which may be there or not.
+    """
+    kept = {_number(one) for one in (workdir, *workdir.rglob("*"))}
+    parents = [one for one in workdir.parents if not one.exists()]
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads the report has enough of it
+        raise
+    except BaseException:
+        # By number, as what was in the way may have been moved aside.
+        for one in (*sorted(workdir.rglob("*"), reverse=True), workdir, *parents):
+            if one in parents or _number(one) not in kept:
+                with contextlib.suppress(OSError):
+                    is_folder = one.is_dir() and not one.is_symlink()
+                    one.rmdir() if is_folder else one.unlink()
+        raise
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        stat = path.lstat()
+        return stat.st_dev, stat.st_ino
+    return None
 
 
 def _state(config: ConfigDict, spec: DataSpec, params: Mapping[str, Any]) -> TrainState:

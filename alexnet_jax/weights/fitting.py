@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.config import side_pair
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import MODELS, Classifier, create_configured, create_model
-from alexnet_jax.weights.conventions import TWIN, Convention
+from alexnet_jax.weights.conventions import CAFFE, TWIN, Convention
 from alexnet_jax.weights.source import Source
 
 Shape = tuple[int, ...]
@@ -87,11 +87,22 @@ def find_network(
     """
     stated = config.model.name if config else None
     allowed = (stated,) if stated else convention.networks
+    if network not in (None, *MODELS):
+        raise InputError(
+            f"--network must be one of {', '.join(allowed)} with {path}; got "
+            f"{network!r:.60}"
+        )
     if network not in (None, *allowed):
         raise InputError(
             f"--network must be one of {allowed} with {path}, a "
             f"{source.form}; got {network!r}: other networks see the image on another "
             "grid, or normalize otherwise"
+        )
+    told = _told(source, convention)
+    if network and told and network != told:
+        raise InputError(
+            f"--network: {path} is of {told}, by the order of its LRN and pooling "
+            f"layers, not of {network}; leave it out"
         )
     name = network or stated or _network_of(path, source, convention)
     found = _fit(path, source, convention, name, config)
@@ -106,10 +117,7 @@ def _network_of(path: Path, source: Source, convention: Convention) -> str:
       InputError: The file may be of any network; those that it fits are listed.
     """
     if convention is not TWIN:
-        kinds = source.operations
-        if "LRN" in kinds and "POOLING" in kinds[: kinds.index("LRN")]:
-            return "caffenet"
-        return convention.networks[0]
+        return _told(source, convention) or convention.networks[0]
     fitting = [name for name in TWIN.networks if _is_of(path, source, name)]
     if not fitting:
         layers = ""
@@ -128,6 +136,15 @@ def _network_of(path: Path, source: Source, convention: Convention) -> str:
         f"--network must say which network {path} is of, as the file does not; one of "
         f"{', '.join(fitting)}, whose arrays have these shapes"
     )
+
+
+def _told(source: Source, convention: Convention) -> str | None:
+    """Returns which of Caffe's two a file is of, if it has its layers in order."""
+    kinds = source.operations
+    if convention is not CAFFE or not {"LRN", "POOLING"} <= {*kinds}:
+        return None
+    is_first = kinds.index("POOLING") < kinds.index("LRN")
+    return "caffenet" if is_first else "alexnet_caffe"
 
 
 def _is_of(path: Path, source: Source, name: str) -> bool:
@@ -335,6 +352,11 @@ def trimmed(shape: Shape, axes: int) -> Shape:
 def listed(names: list[str], separator: str = ", ") -> str:
     """Returns the first few of some names."""
     more = len(names) - _MAX_NAMED
-    return separator.join(names[:_MAX_NAMED]) + (
+    return separator.join(map(shown, names[:_MAX_NAMED])) + (
         f" and {more} more" if more > 0 else ""
     )
+
+
+def shown(name: str) -> str:
+    """Returns a name in a file, as text in one line."""
+    return name if name.isprintable() else repr(name)[1:-1]

@@ -21,7 +21,8 @@ class _Type:
 
     def __init__(self, code: Any, *_: Any) -> None:
         if code not in ("f2", "f4", "f8", "O8"):
-            raise Damaged(f"arrays of type {code!r:.20}, not of floats")
+            name = code if isinstance(code, str) else type(code).__name__
+            raise Damaged(f"arrays of type {name!r:.20}, not of floats")
         self.kind = np.dtype(code)
 
     def __setstate__(self, state: tuple) -> None:
@@ -43,8 +44,12 @@ class _Array:
         if kind.kind.hasobject:
             (self.content,) = content
             return
+        if not isinstance(content, bytes):
+            raise Damaged(f"a {type(content).__name__} in place of numbers")
+        if any(type(side) is not int or side < 0 for side in shape):
+            raise Damaged("an array whose shape is no integers")
         numbers = np.frombuffer(content, kind.kind)
-        if math.prod(shape) != numbers.size or any(side < 0 for side in shape):
+        if math.prod(shape) != numbers.size:
             raise Damaged(f"{numbers.size:,} numbers for an array of {shape}")
         self.content = numbers.reshape(shape, order="F" if is_fortran else "C")
 
@@ -62,7 +67,9 @@ def _offered() -> dict[str, Any]:
         content: Any, kind: _Type, shape: tuple, order: str = "C", *_: Any
     ) -> _Array:
         array = _Array()
-        array.__setstate__((1, shape, kind, order == "F", bytes(content)))
+        if isinstance(content, bytearray):
+            content = bytes(content)
+        array.__setstate__((1, shape, kind, order == "F", content))
         return array
 
     offered: dict[str, Any] = {"numpy.ndarray": "array", "numpy.dtype": create_type}

@@ -4,6 +4,7 @@ Source: onnx/onnx, onnx/onnx.proto.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alexnet_jax.atomic import open_regular
+from alexnet_jax.errors import InputError
 from alexnet_jax.weights.source import Damaged, NotRead, Source
 from alexnet_jax.weights.wire import BYTES, VARINT, Field, fields, shorts
 
@@ -19,7 +21,7 @@ from alexnet_jax.weights.wire import BYTES, VARINT, Field, fields, shorts
 _IR_VERSION, _GRAPH, _METADATA = 1, 7, 14
 _NODES, _INITIALIZERS = 1, 5
 _INPUTS, _OUTPUTS, _OPERATION, _ATTRIBUTES = 1, 2, 4, 5
-_ATTRIBUTE_NAME, _FLOAT, _INTEGER, _TENSOR, _INTEGERS = 1, 2, 3, 5, 8
+_ATTRIBUTE_NAME, _FLOAT, _INTEGER, _TEXT, _TENSOR, _INTEGERS = (*(1, 2, 3, 4, 5, 8),)
 # ... of `TensorProto`, and of the entries that say where a tensor's numbers lie.
 _DIMS, _TYPE, _FLOATS, _INTS, _NAME, _RAW, _DOUBLES, _EXTERNAL = (
     1,
@@ -49,7 +51,7 @@ _QUANTIZED = (
 
 
 class _Node(NamedTuple):
-    """An operation, with its attributes by name: integers, floats or tensors."""
+    """An operation, with its attributes by name: integers, floats, text or tensors."""
 
     kind: str
     inputs: list[str]
@@ -91,21 +93,28 @@ def read(content: memoryview, path: Path) -> Source:
         if part.number == _NODES:
             nodes.append(_node(part.content))
         elif part.number == _INITIALIZERS:
-            name, array = _tensor(part.content, path.parent)
+            name, array = _tensor(part.content, path)
+            if name in arrays:
+                raise Damaged(f"two initializers named {name!r:.60}")
             if array is not None:
                 arrays[name] = array
-    _resolve(nodes, arrays, path.parent)
+    _resolve(nodes, arrays, path)
     weighted = _layers(nodes, arrays)
     used = {name for _, names in weighted for name in names}
     constants = {name for node in nodes for name in node.inputs} - used
     kept = {name: array for name, array in arrays.items() if name not in constants}
     operations = tuple(_KINDS.get(one.kind, one.kind.upper()) for one in nodes)
     return Source(
-        "ONNX graph", kept, weighted, operations=operations, metadata=metadata
+        "ONNX graph",
+        kept,
+        weighted,
+        operations=operations,
+        attributes=tuple(one.attributes for one in nodes),
+        metadata=metadata,
     )
 
 
-def _resolve(nodes: list[_Node], arrays: dict[str, np.ndarray], folder: Path) -> None:
+def _resolve(nodes: list[_Node], arrays: dict[str, np.ndarray], path: Path) -> None:
     """Adds the arrays that nodes make of others without computing a number.
 
     Raises:
@@ -117,7 +126,7 @@ def _resolve(nodes: list[_Node], arrays: dict[str, np.ndarray], folder: Path) ->
                 f"a quantized ONNX graph ({node.kind}); choose one of float numbers"
             )
         if node.kind == "Constant" and "value" in node.attributes:
-            _, array = _tensor(node.attributes["value"], folder)
+            _, array = _tensor(node.attributes["value"], path)
             if array is not None:
                 arrays[node.outputs[0]] = array
         elif node.inputs and node.inputs[0] in arrays:
@@ -210,12 +219,14 @@ def _attribute(field: Field) -> dict[str, Any]:
             integers += part.integers
         elif part.number == _FLOAT:
             value = float(np.frombuffer(part.content, "<f4")[0])
+        elif part.number == _TEXT:
+            value = part.text
         elif part.number == _TENSOR:
             value = part.content
     return {name: integers if value is None else value}
 
 
-def _tensor(message: memoryview, folder: Path) -> tuple[str, np.ndarray | None]:
+def _tensor(message: memoryview, path: Path) -> tuple[str, np.ndarray | None]:
     """Returns an array and its name; None, if its numbers are no floats."""
     shape: list[int] = []
     name, kind = "", 0
@@ -237,19 +248,45 @@ def _tensor(message: memoryview, folder: Path) -> tuple[str, np.ndarray | None]:
     if kind not in _TYPES:  # a shape to be reshaped to, and the like
         return name, None
     if external:
-        numbers = _external(_entries(external), folder)
+        numbers = _external(_entries(external), path)
     array = np.frombuffer(numbers, np.dtype(_TYPES[kind]))
     if math.prod(shape) != array.size:
         raise Damaged(f"{name} holds {array.size:,} numbers for {tuple(shape)}")
     return name, array.reshape(shape)
 
 
-def _external(entry: Mapping[str, str], folder: Path) -> bytes:
-    """Reads numbers from the file beside the graph's that an entry names."""
-    place = PurePosixPath(entry["location"])
-    if place.is_absolute() or ".." in place.parts:
-        raise Damaged(f"its numbers are said to lie in {str(place):.80}, not beside it")
-    offset, length = int(entry.get("offset", 0)), int(entry.get("length", -1))
-    with open_regular(folder / place) as file:
-        file.seek(offset)
-        return file.read(length)
+def _external(entry: Mapping[str, str], path: Path) -> bytes:
+    """Reads numbers from the file beside the graph's that an entry names.
+
+    Raises:
+      Damaged: It names none, one elsewhere, or more than there is in it.
+      NotRead: That file cannot be read.
+    """
+    place = PurePosixPath(entry.get("location", ""))
+    if place.is_absolute() or ".." in place.parts or place == PurePosixPath():
+        raise Damaged(
+            f"its numbers are said to lie in {str(place)!r:.80}, not beside it"
+        )
+    file = path.parent / place
+    # Links may lead to where the graph itself lies, as in a cache of downloads.
+    folders = (path.parent.resolve(), path.resolve().parent)
+    if not any(file.resolve().is_relative_to(folder) for folder in folders):
+        raise Damaged(f"its numbers lie in {str(place)!r:.80}, a link to elsewhere")
+    try:
+        with open_regular(file) as opened:
+            size = opened.seek(0, os.SEEK_END)
+            offset = int(entry.get("offset", 0))
+            length = int(entry.get("length", size - offset))
+            if min(offset, length) < 0 or offset + length > size:
+                raise Damaged(
+                    f"{str(place)!r:.80} has {size:,} bytes, not {length:,} from "
+                    f"{offset:,} on"
+                )
+            opened.seek(offset)
+            return opened.read(length)
+    except (OSError, InputError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NotRead(
+            f"an ONNX graph whose numbers lie in {str(place)!r:.80} beside it, which "
+            f"cannot be read ({reason:.200}); put that file there"
+        ) from error

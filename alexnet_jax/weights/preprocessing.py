@@ -1,12 +1,13 @@
 """How published networks see images, as a run's config and specification of data."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import open_regular, read_regular
+from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import default_config
 from alexnet_jax.data.imagenet import class_names
 from alexnet_jax.data.spec import DataSpec
@@ -84,6 +85,11 @@ def _assume(config: ConfigDict, conversion: Conversion) -> ConfigDict:
     return config
 
 
+def is_resized(conversion: Conversion) -> bool:
+    """Whether a network has other classes, or another width, than was published."""
+    return conversion.num_classes != len(class_names()) or conversion.width != 1
+
+
 def describe_assumed(conversion: Conversion) -> str:
     """Returns which data is assumed for a network whose file does not say."""
     is_color = conversion.image_shape[2] == 3
@@ -151,24 +157,38 @@ def _about(image: np.ndarray) -> Statistics:
 
 
 def _read_mean(path: Path) -> np.ndarray:
-    """Reads a mean image, `(1, 3, h, w)` or `(3, h, w)`, BGR, 0 to 255."""
+    """Reads a mean image, `(1, 3, h, w)` or `(3, h, w)`, BGR, 0 to 255.
+
+    Raises:
+      InputError: It is none.
+    """
+    remedy = (
+        f"give an image of shape (3, {_STORED}, {_STORED}), as "
+        "imagenet_mean.binaryproto and ilsvrc_2012_mean.npy are"
+    )
+    content = read_regular(path)
     try:
-        content = read_regular(path)
         if content.startswith(b"\x93NUMPY"):
-            with open_regular(path) as file:
-                found = np.load(file, allow_pickle=False)
+            found = np.load(io.BytesIO(content), allow_pickle=False)
         else:
             found = read_blob(memoryview(content), "the mean image")
-        image = found.reshape(found.shape[-3:]).transpose(1, 2, 0)[..., ::-1]
-    except (ValueError, IndexError, EOFError) as error:
+    except Exception as error:  # of any kind, on bytes that are something else
+        raise InputError(f"--mean: {path} is no mean image; {remedy}") from error
+    if found.dtype.kind != "f":
         raise InputError(
-            f"--mean: {path} cannot be read ({str(error):.80}); give "
-            "imagenet_mean.binaryproto or ilsvrc_2012_mean.npy"
-        ) from error
-    is_mean = image.shape == (_STORED, _STORED, 3) and image.dtype.kind == "f"
-    if not is_mean or not np.isfinite(image).all():
+            f"--mean: {path} must hold floats; its numbers are {found.dtype}; {remedy}"
+        )
+    if found.shape not in ((3, _STORED, _STORED), (1, 3, _STORED, _STORED)):
         raise InputError(
-            f"--mean: {path} must be an image of floats of shape (3, 256, 256); got "
-            f"{found.dtype} {found.shape}, or NaN"
+            f"--mean: {path} is of shape {found.shape}, not colors first; {remedy}"
+        )
+    image = found.reshape(found.shape[-3:]).transpose(1, 2, 0)[..., ::-1]
+    if not np.isfinite(image).all():
+        raise InputError(f"--mean: {path} holds NaN or infinity; {remedy}")
+    if image.min() < 0 or image.max() > 255 or image.mean() <= 1:
+        raise InputError(
+            f"--mean: {path} must hold gray levels from 0 to 255; its numbers are "
+            f"{image.min():.3g} to {image.max():.3g}, {image.mean():.3g} on average; "
+            f"{remedy}"
         )
     return image.astype(np.float64)

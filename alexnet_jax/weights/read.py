@@ -1,5 +1,6 @@
 """Opens a file of weights and tells from what it holds which reader it wants."""
 
+import dataclasses
 import mmap
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from alexnet_jax.weights.conventions import (
     of_state_dict,
 )
 from alexnet_jax.weights.source import HoldsCode, NotRead, Source
+from alexnet_jax.weights.state_dicts import plain_names
 
 _READ = (
     "PyTorch's .pth, .safetensors, .caffemodel, bvlc_alexnet.npy or .onnx of an AlexNet"
@@ -55,7 +57,8 @@ def read_source(path: Path) -> tuple[Source, Convention]:
         except HoldsCode as error:
             raise InputError(
                 f"{path} is a pickle that asks for {str(error):.80}, which builds no "
-                "array; nothing of it was run; choose a file of weights alone"
+                "array; nothing of it was run; choose a file of weights alone, as "
+                "torch.save(model.state_dict(), FILE) writes it"
             ) from error
         except NotRead as error:
             raise InputError(f"{path} is {error}") from error
@@ -73,14 +76,11 @@ def read_source(path: Path) -> tuple[Source, Convention]:
 def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
     # Before the others, like whose files the length of its header can begin.
     if safetensors.looks_like(head):
-        source = safetensors.read(path)
-        return source, of_state_dict(source.arrays)
+        return _named(safetensors.read(path))
     if head.startswith(b"PK"):
-        source = torch_files.read_zip(file)
-        return source, of_state_dict(source.arrays)
+        return _named(torch_files.read_zip(file))
     if head.startswith(torch_files.LEGACY_MAGIC):
-        source = torch_files.read_legacy(file)
-        return source, of_state_dict(source.arrays)
+        return _named(torch_files.read_legacy(file))
     if head.startswith(b"\x93NUMPY"):
         return npy.read(file), TENSORFLOW
     if not head:
@@ -90,11 +90,30 @@ def _read(path: Path, file: BinaryIO, head: bytes) -> tuple[Source, Convention]:
             raise InputError(f"{path} is {words}; give {_READ}")
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if onnx_files.looks_like(content):
-        source = onnx_files.read(content, path)
+        source = _with_plain_names(onnx_files.read(content, path))
         return source, _convention_of_graph(source)
     if caffe.looks_like(content):
         return caffe.read(content), CAFFE
     raise InputError(f"{path} is of no format that is read; give {_READ}")
+
+
+def _named(source: Source) -> tuple[Source, Convention]:
+    """Returns a state dict and its convention."""
+    source = _with_plain_names(source)
+    return source, of_state_dict(source.arrays)
+
+
+def _with_plain_names(source: Source) -> Source:
+    """Returns a source whose names are without those of wrappers."""
+    names = plain_names(source.arrays)
+    return dataclasses.replace(
+        source,
+        arrays={names[name]: array for name, array in source.arrays.items()},
+        weighted=tuple(
+            (kind, tuple(names.get(name, name) for name in arrays))
+            for kind, arrays in source.weighted
+        ),
+    )
 
 
 def _convention_of_graph(source: Source) -> Convention:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class Source:
         (BatchNorm) or `fc`, and the names of its arrays; "" for one that it lacks.
       operations: Kinds of the network's layers in order, in capitals (`CONVOLUTION`,
         `LRN`, `POOLING`), where the file has them.
+      attributes: Those of each operation of an ONNX graph by name, in the same order.
       metadata: What the file says of itself besides, by name.
     """
 
@@ -37,4 +39,5 @@ class Source:
     arrays: dict[str, np.ndarray]
     weighted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     operations: tuple[str, ...] = ()
+    attributes: tuple[Mapping[str, Any], ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)

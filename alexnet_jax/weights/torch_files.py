@@ -14,8 +14,9 @@ from typing import IO, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from alexnet_jax.weights.pickles import DataUnpickler
-from alexnet_jax.weights.source import Damaged, Source
+from alexnet_jax.weights.pickles import DataUnpickler, check_keys, inert
+from alexnet_jax.weights.source import Damaged, NotRead, Source
+from alexnet_jax.weights.state_dicts import unwrap
 
 # What files of before PyTorch 1.6 begin with: their magic number, pickled.
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -30,6 +31,8 @@ _TYPES = {
     "Char": np.dtype("int8"),
     "Byte": np.dtype("uint8"),
     "Bool": np.dtype("bool"),
+    "ComplexFloat": np.dtype("complex64"),
+    "ComplexDouble": np.dtype("complex128"),
 }
 # Of tensors that have no type of storage of their own: read, so that they can be named.
 _UNTYPED = {
@@ -44,7 +47,11 @@ _UNTYPED = {
         )
     },
 }
-_MAX_PICKLE_BYTES = 1 << 26  # of names and shapes alone
+# Types that are named beside tensors, in settings.
+_DTYPES = ("float16", "bfloat16", "float32", "float64", "int32", "int64", "uint8")
+_MAX_PICKLE_BYTES = 1 << 22  # of names and shapes alone
+_MAX_REPEATED = 1 << 16  # numbers of a tensor that has more of them than its storage
+_REMEDY = "save its weights alone, torch.save(model.state_dict(), FILE)"
 
 
 class _Storage(NamedTuple):
@@ -65,10 +72,15 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(DataUnpickler):
-    """Builds dicts, lists and tensors, and nothing else."""
+    """Builds dicts, lists and tensors, and nothing else.
+
+    Attributes:
+      types: Of all storages by key.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         """Takes the pickle."""
+        self.types: dict[str, np.dtype] = {}
 
         def rebuild_tensor(
             storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
@@ -78,7 +90,7 @@ class _Unpickler(DataUnpickler):
         def rebuild_untyped(
             storage: Any, offset: Any, shape: Any, strides: Any, *others: Any
         ) -> _Tensor:
-            kind = _UNTYPED[others[2]]
+            kind = _UNTYPED[_text(others[2])]
             storage = storage._replace(
                 type=kind, length=storage.length // kind.itemsize
             )
@@ -95,10 +107,16 @@ class _Unpickler(DataUnpickler):
         def size(sides: Any) -> tuple[Any, ...]:
             return tuple(sides)
 
+        def ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
+            pairs = [*pairs]
+            check_keys(key for key, _ in pairs)
+            return OrderedDict(pairs)
+
         super().__init__(
             file,
             {
-                "collections.OrderedDict": OrderedDict,
+                **inert(),
+                "collections.OrderedDict": ordered,
                 "torch._utils._rebuild_tensor": rebuild_tensor,
                 "torch._utils._rebuild_tensor_v2": rebuild_tensor,
                 "torch._utils._rebuild_tensor_v3": rebuild_untyped,
@@ -110,16 +128,19 @@ class _Unpickler(DataUnpickler):
                 "torch.Size": size,
                 **{f"torch.{name}Storage": name for name in _TYPES},
                 "torch.storage.UntypedStorage": "Byte",
-                **{f"torch.{name}": name for name in _UNTYPED},
+                **{f"torch.{name}": name for name in (*_UNTYPED, *_DTYPES)},
             },
+            _MAX_PICKLE_BYTES,
         )
 
     def persistent_load(self, identity: Any) -> _Storage:
         """Returns the storage that a pickle refers to."""
         word, kind, key, _, count, *view = identity
         if word != "storage" or any(part is not None for part in view):
-            raise Damaged(f"no storage: {word!r:.40}")
-        return _Storage(_TYPES[kind], str(key), _size(count))
+            raise Damaged(f"no storage: {type(word).__name__}")
+        storage = _Storage(_TYPES[_text(kind)], _text(key), _size(count))
+        self.types[storage.key] = storage.type
+        return storage
 
 
 def read_zip(file: IO[bytes]) -> Source:
@@ -135,12 +156,26 @@ def read_zip(file: IO[bytes]) -> Source:
         if len(pickles) != 1:
             raise Damaged("a zip archive without PyTorch's data.pkl")
         root = pickles[0].removesuffix("data.pkl")
+        if f"{root}constants.pkl" in names or any(
+            name.startswith(f"{root}code/") for name in names
+        ):
+            raise NotRead(
+                f"a program of TorchScript, which is not run; load it with PyTorch and "
+                f"{_REMEDY}"
+            )
+
+        def content(name: str) -> bytes:
+            member = archive.getinfo(name)
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise Damaged(f"{name} is compressed, which PyTorch does not do")
+            return archive.read(member)
+
         if archive.getinfo(pickles[0]).file_size > _MAX_PICKLE_BYTES:
             raise Damaged("data.pkl is longer than names and shapes are")
-        found = _Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
+        found = _Unpickler(io.BytesIO(content(pickles[0]))).load()
         is_big = (
             f"{root}byteorder" in names
-            and archive.read(f"{root}byteorder").strip() == b"big"
+            and content(f"{root}byteorder").strip() == b"big"
         )
 
         def read(storage: _Storage) -> np.ndarray:
@@ -148,7 +183,7 @@ def read_zip(file: IO[bytes]) -> Source:
             kind = storage.type.newbyteorder(">" if is_big else "<")
             if member.file_size != storage.length * kind.itemsize:
                 raise Damaged(f"{member.filename} has {member.file_size:,} bytes")
-            return np.frombuffer(archive.read(member), kind)
+            return np.frombuffer(content(member.filename), kind)
 
         return Source("PyTorch state dict", _arrays(found, read))
 
@@ -161,45 +196,69 @@ def read_legacy(file: IO[bytes]) -> Source:
       Exception: Of any kind, as pickle does on damaged bytes.
     """
     file.seek(len(LEGACY_MAGIC))
-    version, system, found, keys = (_Unpickler(file).load() for _ in range(4))
+    unpicklers = [_Unpickler(file) for _ in range(4)]
+    version, system, found, keys = (one.load() for one in unpicklers)
     if version != 1001 or not isinstance(keys, list):
-        raise Damaged(f"version {version!r:.20} of PyTorch's format")
+        raise Damaged("another version of PyTorch's format")
     is_big = not system.get("little_endian", True)
-    # They follow in the order of the keys, whose types the tensors alone know.
-    types = {
-        tensor.storage.key: tensor.storage.type
-        for tensor in _state_dict(found).values()
-    }
+    wanted = {tensor.storage.key for tensor in _state_dict(found).values()}
+    start = file.tell()
+    end = file.seek(0, io.SEEK_END)
+    file.seek(start)
     storages = {}
-    for key in map(str, keys):
+    for key in map(_text, keys):  # they follow in the order of the keys
         (count,) = struct.unpack("<q", file.read(8))
-        kind = types[key].newbyteorder(">" if is_big else "<")
-        content = file.read(_size(count) * kind.itemsize)
-        if len(content) != count * kind.itemsize:
-            raise Damaged(f"it ends within storage {key}")
-        storages[key] = np.frombuffer(content, kind)
+        kind = unpicklers[2].types[key].newbyteorder(">" if is_big else "<")
+        size = _size(count) * kind.itemsize
+        if size > end - file.tell():
+            raise Damaged(f"it ends within storage {key:.40}")
+        if key in wanted:
+            storages[key] = np.frombuffer(file.read(size), kind)
+        else:  # an optimizer's
+            file.seek(size, io.SEEK_CUR)
     arrays = _arrays(found, lambda storage: storages[storage.key])
     return Source("PyTorch state dict, of before 1.6", arrays)
 
 
 def _size(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise Damaged(f"no size: {value!r:.40}")
+        raise Damaged(f"{_kind(value)} below 0 or no integer as a size")
     return value
 
 
+def _text(value: Any) -> str:
+    if type(value) not in (str, int):  # others may take long to be shown or hashed
+        raise Damaged(f"{_kind(value)} in place of a name")
+    return str(value)
+
+
 def _state_dict(found: Any) -> dict[str, _Tensor]:
-    """Returns the tensors by name; a checkpoint may hold them among other things."""
-    for key in ("state_dict", "model"):  # as PyTorch's and torchvision's scripts save
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    """Returns the tensors by name; a checkpoint may hold them among other things.
+
+    Raises:
+      NotRead: What was saved is no state dict.
+    """
+    found = unwrap(found)
     if not isinstance(found, Mapping):
-        raise Damaged("no dict of tensors")
+        kind = "nothing (None)" if found is None else _kind(found)
+        raise NotRead(f"what torch.save made of {kind}, no state dict; {_REMEDY}")
+    if not found:
+        raise NotRead(f"what torch.save made of an empty dict; {_REMEDY}")
     others = [name for name, value in found.items() if not isinstance(value, _Tensor)]
     if others:
-        raise Damaged(f"{others[0]!r:.60} is no tensor")
-    # `DataParallel` puts its own name before, or between, those of the layers.
-    return {str(name).replace("module.", ""): one for name, one in found.items()}
+        raise NotRead(
+            f"what torch.save made of a dict whose {others[0]!r:.60} is "
+            f"{_kind(found[others[0]])}, no tensor; {_REMEDY}"
+        )
+    return {str(name): one for name, one in found.items()}
+
+
+def _kind(value: Any) -> str:
+    """Returns the name of a value's type, with its article."""
+    name = type(value).__name__
+    others = {"_Tensor": "tensor", "Inert": "setting", "_Storage": "storage"}
+    name = others.get(name, name)
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _arrays(
@@ -216,6 +275,11 @@ def _arrays(
         last = sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
         if math.prod(sizes) and _size(offset) + last >= numbers.size:
             raise Damaged(f"{name} reaches beyond its storage")
+        if math.prod(sizes) > max(numbers.size, _MAX_REPEATED):
+            raise NotRead(
+                f"a state dict whose {name!r:.60} repeats a few numbers, as `expand` "
+                f"does; make it contiguous and save it again"
+            )
         arrays[name] = np.lib.stride_tricks.as_strided(
             numbers[offset:],
             sizes,

@@ -7,6 +7,8 @@ Source:
   `models/bvlc_reference_caffenet`, `train_val.prototxt`.
 """
 
+import argparse
+import contextlib
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.weights.conventions import Convention
+from alexnet_jax.weights.state_dicts import plain_names, unwrap
 
 NETWORKS = ("alexnet_torchvision", "alexnet_caffe", "caffenet")
 
@@ -106,10 +109,12 @@ def load(torch: Any, path: Path) -> Mapping[str, Any]:
     Raises:
       Exception: Of any kind, as PyTorch does.
     """
-    found = torch.load(
-        path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-    )
-    for key in ("state_dict", "model"):  # as PyTorch's and torchvision's scripts save
-        if isinstance(found.get(key), Mapping):
-            found = found[key]
-    return {name.replace("module.", ""): one for name, one in found.items()}
+    # What torchvision's script notes of its command, which is data alone.
+    allow = getattr(torch.serialization, "safe_globals", contextlib.nullcontext)
+    with allow([argparse.Namespace]):
+        found = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    found = unwrap(found)
+    names = plain_names(found)
+    return {names[str(name)]: one for name, one in found.items()}

@@ -105,9 +105,10 @@ def test_names_of_a_thousand_classes(tmp_path, capsys):
         assert re.search(r"[a-z ]+ \(n\d{8}\)", capsys.readouterr().out)
 
 
-def test_a_folder_with_a_run_in_it_is_left_alone(tmp_path, error_line):
+def test_a_folder_with_a_run_in_it_is_left_alone(tmp_path, error_line, capsys):
     write_torch(tmp_path / "w")
     converted(tmp_path)
+    capsys.readouterr()
     before = (tmp_path / "run" / "config.json").read_bytes()
     line = error_line(main, tmp_path / "w", f"--to={tmp_path / 'run'}")
     assert "holds a run already" in line
@@ -128,3 +129,32 @@ def test_a_mean_image_that_is_none(tmp_path, error_line):
     write_torch(tmp_path / "w")
     assert "leave it out" in error_line(main, *flags)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "array, words",
+    [
+        (np.full((3, 256, 256), 0.45), "0 to 255"),
+        (np.full((3, 256, 256), 300.0), "0 to 255"),
+        (np.full((3, 256, 256), -100.0), "0 to 255"),
+        (np.zeros((3, 256, 256)), "0 to 255"),
+        (np.full((256, 256, 3), 100.0), "colors first"),
+        (np.full((3, 227, 227), 100.0), "(3, 227, 227)"),
+        (np.array([104.0, 117.0, 123.0]), "(3,)"),
+        (np.full((3, 256, 256), 100, np.uint8), "uint8"),
+        (np.array({"a": 1}), "no mean image"),
+    ],
+)
+def test_a_mean_image_is_of_gray_levels(array, words, tmp_path, error_line):
+    writers.save_npy(tmp_path / "w", npy_layers(params_of("alexnet_caffe")))
+    np.save(tmp_path / "mean.npy", array)
+    flags = ["--check", tmp_path / "w", f"--mean={tmp_path / 'mean.npy'}"]
+    line = error_line(main, *flags)
+    assert "--mean: " in line and words in line and "reshape" not in line
+
+
+def test_other_classes_or_another_width_are_said_to_be_assumed(tmp_path, capsys):
+    write_torch(tmp_path / "w")
+    main(["--check", str(tmp_path / "w")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does not say what images" in line and "ImageNet's are assumed" in line
