@@ -12,9 +12,17 @@ import numpy as np
 import pytest
 
 from alexnet_jax.convert import main as convert
+from alexnet_jax.errors import InputError
 from alexnet_jax.export import main
 from alexnet_jax.exporting import formats, safetensors_file
-from alexnet_jax.exporting.folder import MARK
+from alexnet_jax.exporting.folder import (
+    BESIDE_FILES,
+    MARK,
+    MODEL_FILES,
+    OTHER_FILES,
+    check_place,
+    export_folder,
+)
 from alexnet_jax.trained import TrainedModel
 
 BESIDE = {"README.md", "config.json", "preprocessing.json"}
@@ -133,6 +141,85 @@ def test_files_of_others_are_not_replaced(name, run, tmp_path, error_line):
     line = error_line(main, run, "--format=safetensors", f"--to={tmp_path}")
     assert f"holds {name}, which no export wrote" in line
     assert (tmp_path / name).read_text() == "mine" and names(tmp_path) == {"run", name}
+
+
+WRITTEN = [
+    (form, name)
+    for form, files in MODEL_FILES.items()
+    for name in (*files, *BESIDE_FILES.get(form, ()), *OTHER_FILES)
+]
+
+
+@pytest.mark.parametrize(("form", "name"), WRITTEN)
+def test_what_is_in_the_way_of_any_file(form, name, tmp_path):
+    """Of somebody's own, and, in an export, a folder of that name."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name}, which no export wrote"):
+        check_place(tmp_path, form)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=name):
+        check_place(tmp_path, form)
+    if name != "README.md":
+        (tmp_path / "README.md").write_text(MARK)
+        with pytest.raises(InputError, match=f"holds a folder {name}"):
+            check_place(tmp_path, form)
+
+
+def test_all_that_is_written_is_known_to_be(run):
+    main([str(run), "--format=safetensors"])
+    written = names(run / "export" / "safetensors")
+    assert written <= {*MODEL_FILES["safetensors"], *OTHER_FILES}
+    TrainedModel(run).spec.save(run / "export")  # beside a state dict
+    assert names(run / "export") == {"safetensors", *BESIDE_FILES["torch"]}
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["run", "run/checkpoints", "run/checkpoints/4", "run/checkpoints/new/a", "link"],
+)
+def test_a_runs_own_folders(place, run, tmp_path, error_line):
+    (tmp_path / "link").symlink_to(run / "checkpoints")
+    before = sorted(run.rglob("*"))
+    flags = ["--format=safetensors", f"--to={tmp_path / place}"]
+    assert "is a run's own" in error_line(main, run, *flags)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_root(run, error_line):
+    assert "is the root" in error_line(main, run, "--format=onnx", "--to=/")
+
+
+def test_other_folders_that_are_called_so(run, tmp_path):
+    main([str(run), "--format=safetensors", f"--to={tmp_path / 'checkpoints' / 'a'}"])
+    assert names(tmp_path / "checkpoints" / "a") == FILES["safetensors"] | BESIDE
+
+
+def test_two_exports_to_one_new_folder(tmp_path):
+    """The second begins while the first is at work; the last one's files stay."""
+    folder = tmp_path / "out"
+    with export_folder(folder, "safetensors") as one:
+        (one / "README.md").write_text(MARK)
+        (one / "model.safetensors").write_text("1")
+        with export_folder(folder, "safetensors") as other:
+            (other / "README.md").write_text(MARK)
+            (other / "model.safetensors").write_text("2")
+            assert one.is_dir()
+        assert (folder / "model.safetensors").read_text() == "2"
+    assert (folder / "model.safetensors").read_text() == "1"
+    assert names(tmp_path) == {"out"}
+    assert names(folder) == {"README.md", "model.safetensors"}
+
+
+def test_two_formats_to_one_new_folder(tmp_path):
+    with (
+        pytest.raises(InputError, match="choose a folder for each format"),
+        export_folder(tmp_path / "out", "onnx"),
+        export_folder(tmp_path / "out", "safetensors") as part,
+    ):
+        (part / "README.md").write_text(MARK)
+        (part / "model.safetensors").write_text("2")
+    assert names(tmp_path) == {"out"}
 
 
 def test_places_where_nothing_can_be_written(run, tmp_path, error_line):
