@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from alexnet_jax.convert import main as convert
 from alexnet_jax.errors import InputError
@@ -24,6 +26,7 @@ from alexnet_jax.exporting.folder import (
     export_folder,
 )
 from alexnet_jax.trained import TrainedModel
+from alexnet_jax.weights.safetensors import read
 
 BESIDE = {"README.md", "config.json", "preprocessing.json"}
 FILES = {
@@ -232,15 +235,70 @@ def test_places_where_nothing_can_be_written(run, tmp_path, error_line):
     assert error_line(main, run, "--format=safetensors", "--to=gs://x/y")
 
 
-def test_a_full_disk(run, tmp_path, error_line, monkeypatch):
+@pytest.mark.parametrize(
+    "form",
+    [
+        "safetensors",
+        "onnx",
+        pytest.param("stablehlo", marks=pytest.mark.heavy),
+        pytest.param("torch", marks=pytest.mark.slow),
+    ],
+)
+def test_a_full_disk(form, run, tmp_path, error_line):
+    """As far as the system is concerned: a limit of the size of files."""
+    pytest.importorskip(form if form in ("onnx", "torch") else "jax")
+    to, soft = tmp_path / "a" / "b", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, soft[1]))
+    try:
+        line = error_line(main, run, f"--format={form}", f"--to={to}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert line == (
+        f"error: --to: {to} cannot be written (File too large); make room, or choose "
+        "another folder"
+    )
+    assert names(tmp_path) == {"run"}
+
+
+@pytest.mark.parametrize("words", ["I/O error: x (os error 28)", "no number"])
+def test_what_the_system_says_of_a_disk(words, run, tmp_path, error_line, monkeypatch):
     def fail(*_):
-        raise safetensors_file.SafetensorError("No space left on device (os error 28)")
+        raise safetensors_file.SafetensorError(words)
 
     monkeypatch.setattr(safetensors_file, "save_file", fail)
-    to = tmp_path / "a" / "b"
-    line = error_line(main, run, "--format=safetensors", f"--to={to}")
-    assert "No space left on device" in line and str(to) in line
-    assert names(tmp_path) == {"run"}
+    line = error_line(main, run, "--format=safetensors", f"--to={tmp_path / 'a'}")
+    wanted = "No space left on device" if "28" in words else words
+    assert f"cannot be written ({wanted})" in line
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx"])
+def test_the_same_bytes_each_time(form, run, tmp_path):
+    """And of the run that `convert` makes of them."""
+    pytest.importorskip("onnx")
+    path = tmp_path / "out" / MODEL_FILES[form][0]
+
+    def written(run):
+        main([str(run), f"--format={form}", f"--to={path.parent}"])
+        return path.read_bytes()
+
+    first = written(run)
+    assert all(written(run) == first for _ in range(3))
+    convert([str(path), f"--to={tmp_path / 'b'}"])
+    assert written(tmp_path / "b") == first
+
+
+def test_any_metadata_in_order(tmp_path):
+    """As the library writes them, whatever the letters."""
+    path = tmp_path / "w"
+    text = "".join(map(chr, [*range(0x300), 0x2028, 0x2029, 0xFFFF, 0x1F600]))
+    words = {key: text for key in "badec"}
+    found = set()
+    for _ in range(5):
+        save_file({"a": np.zeros(3, np.float32)}, path, words)
+        safetensors_file._sort_metadata(path)
+        found.add(path.read_bytes())
+        assert read(path).metadata == words
+    assert len(found) == 1
 
 
 def test_an_interrupt_leaves_nothing_half(run, tmp_path, capsys, monkeypatch):
@@ -304,9 +362,11 @@ def test_pytorch_takes_its_own(run, capsys):
     pytest.importorskip("torch")
     main([str(run), "--format=torch"])
     folder = run / "export" / "torch"
-    assert names(folder) == {"model.pth", "network.py", *BESIDE}
+    assert names(folder) == {*MODEL_FILES["torch"], *BESIDE_FILES["torch"], *BESIDE}
     assert "opened again by PyTorch" in capsys.readouterr().out
+    first = (folder / "model.pth").read_bytes()
     main([str(run), "--format=torch"])  # once more, in its place
+    assert (folder / "model.pth").read_bytes() == first
 
 
 def test_a_license_is_an_identifier(run, error_line):
