@@ -179,25 +179,84 @@ def atomic_files(folder: Path) -> Iterator[Path]:
     Args:
       folder: Made if missing; its files of the same names are replaced, others stay.
 
+    Another process may do the same at the same time: the last one's files stay.
+
     Yields:
       An empty folder, to be filled within the context.
 
     Raises:
-      OSError: The folder cannot be written.
+      OSError: The folder cannot be written, or a folder is in a file's place.
     """
     # In a folder that exists, which may be a file system of its own.
-    is_new = not folder.is_dir()
-    part = _unfinished(folder if is_new else folder / "files")
-    part.mkdir()
+    part = _unfinished(folder / "files" if folder.is_dir() else folder)
+    lock = _make_locked(part)
     try:
         yield part
-        if is_new:
-            part.rename(folder)
-        else:
-            for path in sorted(part.iterdir()):
-                path.replace(folder / path.name)
+        if not _take_name(part, folder):
+            _replace_files(part, folder)
     finally:
         _remove(part)
+        os.close(lock)
+
+
+def _make_locked(path: Path) -> int:
+    """Makes a folder that `remove_unfinished` of another process leaves alone."""
+    while True:
+        path.mkdir()
+        try:
+            lock = _lock_folder(path)
+        except FileNotFoundError:  # removed before it was locked
+            continue
+        if path.is_dir():
+            return lock
+        os.close(lock)
+
+
+def _lock_folder(path: Path, how: int = fcntl.LOCK_EX) -> int:
+    """Returns a descriptor that holds a folder's lock, where there are locks.
+
+    Raises:
+      BlockingIOError: With `LOCK_NB`, as another descriptor holds it.
+      OSError: There is no such folder.
+    """
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, how)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    except OSError:  # a file system without locks
+        pass
+    return lock
+
+
+def _take_name(part: Path, folder: Path) -> bool:
+    """Renames a folder, unless another process has made one of that name."""
+    if folder.is_dir():
+        return False
+    try:
+        part.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def _replace_files(part: Path, folder: Path) -> None:
+    """Moves all files of one folder to another, or none."""
+    lock = _lock_folder(folder.resolve())  # that no other's files come in between
+    try:
+        names = sorted(path.name for path in part.iterdir())
+        for place in (folder / name for name in names):
+            if place.is_dir() and not place.is_symlink():
+                raise IsADirectoryError(
+                    errno.EISDIR, os.strerror(errno.EISDIR), str(place)
+                )
+        for name in names:
+            (part / name).replace(folder / name)
+    finally:
+        os.close(lock)
 
 
 def remove_folder(path: Path) -> None:
@@ -211,11 +270,20 @@ def remove_unfinished(folder: Path, *, prefix: str = "") -> None:
     """Removes what killed processes left half written in a folder.
 
     Args:
-      folder: Nobody else writes to it.
+      folder: Nobody else writes to it, but by `atomic_files`.
       prefix: With which the names of the files begin.
     """
     for path in folder.iterdir():
-        if path.name.startswith(prefix) and _UNFINISHED.fullmatch(path.name):
+        if not path.name.startswith(prefix) or not _UNFINISHED.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            try:
+                lock = _lock_folder(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # in use, by `atomic_files`; or gone
+                continue
+            _remove(path)
+            os.close(lock)
+        else:
             _remove(path)
 
 

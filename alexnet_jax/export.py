@@ -91,12 +91,15 @@ def _export(net: Any, folder: Path, options: argparse.Namespace) -> dict[str, An
     from alexnet_jax.exporting.formats import Network, write_and_check
     from alexnet_jax.exporting.model_card import model_card
     from alexnet_jax.exporting.preprocessing_file import write_preprocessing
+    from alexnet_jax.exporting.usage import notes_on_results, views_of
 
     form, inside = options.format, options.with_preprocessing
     network = Network(net, with_preprocessing=inside and form == "onnx")
     with export_folder(folder, form) as part:
         notes, check = write_and_check(form, part, network)
-        write_preprocessing(part, net, network.pipeline)
+        notes += notes_on_results(net, form)
+        views = views_of(net, form)
+        write_preprocessing(part, net, network.pipeline, views=views)
         write_file(part / "config.json", read_regular(net.workdir / "config.json"))
         card = model_card(
             net,

@@ -168,3 +168,40 @@ def test_files_come_to_a_folder_together_or_not_at_all(is_new, tmp_path):
     wanted = {"one": "one", "two": "two"} | ({} if is_new else {"mine": "mine"})
     assert {path.name: path.read_text() for path in folder.iterdir()} == wanted
     assert {*tmp_path.iterdir()} == {folder}  # no link was written through
+
+
+def test_a_folder_in_a_files_place_keeps_all_others(tmp_path):
+    folder = tmp_path / "a"
+    (folder / "two").mkdir(parents=True)
+    (folder / "one").write_text("mine")
+    with pytest.raises(IsADirectoryError), atomic_files(folder) as part:
+        for name in ("one", "two"):
+            (part / name).write_text(name)
+    assert (folder / "one").read_text() == "mine"
+    assert {path.name for path in folder.iterdir()} == {"one", "two"}
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_files_at_work_are_not_removed_as_unfinished(is_new, tmp_path):
+    folder = tmp_path / "a"
+    if not is_new:
+        folder.mkdir()
+    with atomic_files(folder) as part:
+        (part / "one").write_text("one")
+        remove_unfinished(part.parent)
+        assert (part / "one").exists()
+    assert [path.name for path in folder.iterdir()] == ["one"]
+
+
+def test_files_come_together_where_there_are_no_locks(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    for text in ("1", "2"):
+        with atomic_files(tmp_path / "a") as part:
+            (part / "one").write_text(text)
+    (tmp_path / "8.0123456789abcdef.tmp").mkdir()
+    remove_unfinished(tmp_path)
+    assert (tmp_path / "a" / "one").read_text() == "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -10,12 +11,22 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from alexnet_jax.convert import main as convert
+from alexnet_jax.errors import InputError
 from alexnet_jax.export import main
 from alexnet_jax.exporting import formats, safetensors_file
-from alexnet_jax.exporting.folder import MARK
+from alexnet_jax.exporting.folder import (
+    BESIDE_FILES,
+    MARK,
+    MODEL_FILES,
+    OTHER_FILES,
+    check_place,
+    export_folder,
+)
 from alexnet_jax.trained import TrainedModel
+from alexnet_jax.weights.safetensors import read
 
 BESIDE = {"README.md", "config.json", "preprocessing.json"}
 FILES = {
@@ -135,6 +146,85 @@ def test_files_of_others_are_not_replaced(name, run, tmp_path, error_line):
     assert (tmp_path / name).read_text() == "mine" and names(tmp_path) == {"run", name}
 
 
+WRITTEN = [
+    (form, name)
+    for form, files in MODEL_FILES.items()
+    for name in (*files, *BESIDE_FILES.get(form, ()), *OTHER_FILES)
+]
+
+
+@pytest.mark.parametrize(("form", "name"), WRITTEN)
+def test_what_is_in_the_way_of_any_file(form, name, tmp_path):
+    """Of somebody's own, and, in an export, a folder of that name."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name}, which no export wrote"):
+        check_place(tmp_path, form)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=name):
+        check_place(tmp_path, form)
+    if name != "README.md":
+        (tmp_path / "README.md").write_text(MARK)
+        with pytest.raises(InputError, match=f"holds a folder {name}"):
+            check_place(tmp_path, form)
+
+
+def test_all_that_is_written_is_known_to_be(run):
+    main([str(run), "--format=safetensors"])
+    written = names(run / "export" / "safetensors")
+    assert written <= {*MODEL_FILES["safetensors"], *OTHER_FILES}
+    TrainedModel(run).spec.save(run / "export")  # beside a state dict
+    assert names(run / "export") == {"safetensors", *BESIDE_FILES["torch"]}
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["run", "run/checkpoints", "run/checkpoints/4", "run/checkpoints/new/a", "link"],
+)
+def test_a_runs_own_folders(place, run, tmp_path, error_line):
+    (tmp_path / "link").symlink_to(run / "checkpoints")
+    before = sorted(run.rglob("*"))
+    flags = ["--format=safetensors", f"--to={tmp_path / place}"]
+    assert "is a run's own" in error_line(main, run, *flags)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_root(run, error_line):
+    assert "is the root" in error_line(main, run, "--format=onnx", "--to=/")
+
+
+def test_other_folders_that_are_called_so(run, tmp_path):
+    main([str(run), "--format=safetensors", f"--to={tmp_path / 'checkpoints' / 'a'}"])
+    assert names(tmp_path / "checkpoints" / "a") == FILES["safetensors"] | BESIDE
+
+
+def test_two_exports_to_one_new_folder(tmp_path):
+    """The second begins while the first is at work; the last one's files stay."""
+    folder = tmp_path / "out"
+    with export_folder(folder, "safetensors") as one:
+        (one / "README.md").write_text(MARK)
+        (one / "model.safetensors").write_text("1")
+        with export_folder(folder, "safetensors") as other:
+            (other / "README.md").write_text(MARK)
+            (other / "model.safetensors").write_text("2")
+            assert one.is_dir()
+        assert (folder / "model.safetensors").read_text() == "2"
+    assert (folder / "model.safetensors").read_text() == "1"
+    assert names(tmp_path) == {"out"}
+    assert names(folder) == {"README.md", "model.safetensors"}
+
+
+def test_two_formats_to_one_new_folder(tmp_path):
+    with (
+        pytest.raises(InputError, match="choose a folder for each format"),
+        export_folder(tmp_path / "out", "onnx"),
+        export_folder(tmp_path / "out", "safetensors") as part,
+    ):
+        (part / "README.md").write_text(MARK)
+        (part / "model.safetensors").write_text("2")
+    assert names(tmp_path) == {"out"}
+
+
 def test_places_where_nothing_can_be_written(run, tmp_path, error_line):
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -145,15 +235,70 @@ def test_places_where_nothing_can_be_written(run, tmp_path, error_line):
     assert error_line(main, run, "--format=safetensors", "--to=gs://x/y")
 
 
-def test_a_full_disk(run, tmp_path, error_line, monkeypatch):
+@pytest.mark.parametrize(
+    "form",
+    [
+        "safetensors",
+        "onnx",
+        pytest.param("stablehlo", marks=pytest.mark.heavy),
+        pytest.param("torch", marks=pytest.mark.slow),
+    ],
+)
+def test_a_full_disk(form, run, tmp_path, error_line):
+    """As far as the system is concerned: a limit of the size of files."""
+    pytest.importorskip(form if form in ("onnx", "torch") else "jax")
+    to, soft = tmp_path / "a" / "b", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, soft[1]))
+    try:
+        line = error_line(main, run, f"--format={form}", f"--to={to}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert line == (
+        f"error: --to: {to} cannot be written (File too large); make room, or choose "
+        "another folder"
+    )
+    assert names(tmp_path) == {"run"}
+
+
+@pytest.mark.parametrize("words", ["I/O error: x (os error 28)", "no number"])
+def test_what_the_system_says_of_a_disk(words, run, tmp_path, error_line, monkeypatch):
     def fail(*_):
-        raise safetensors_file.SafetensorError("No space left on device (os error 28)")
+        raise safetensors_file.SafetensorError(words)
 
     monkeypatch.setattr(safetensors_file, "save_file", fail)
-    to = tmp_path / "a" / "b"
-    line = error_line(main, run, "--format=safetensors", f"--to={to}")
-    assert "No space left on device" in line and str(to) in line
-    assert names(tmp_path) == {"run"}
+    line = error_line(main, run, "--format=safetensors", f"--to={tmp_path / 'a'}")
+    wanted = "No space left on device" if "28" in words else words
+    assert f"cannot be written ({wanted})" in line
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx"])
+def test_the_same_bytes_each_time(form, run, tmp_path):
+    """And of the run that `convert` makes of them."""
+    pytest.importorskip("onnx")
+    path = tmp_path / "out" / MODEL_FILES[form][0]
+
+    def written(run):
+        main([str(run), f"--format={form}", f"--to={path.parent}"])
+        return path.read_bytes()
+
+    first = written(run)
+    assert all(written(run) == first for _ in range(3))
+    convert([str(path), f"--to={tmp_path / 'b'}"])
+    assert written(tmp_path / "b") == first
+
+
+def test_any_metadata_in_order(tmp_path):
+    """As the library writes them, whatever the letters."""
+    path = tmp_path / "w"
+    text = "".join(map(chr, [*range(0x300), 0x2028, 0x2029, 0xFFFF, 0x1F600]))
+    words = {key: text for key in "badec"}
+    found = set()
+    for _ in range(5):
+        save_file({"a": np.zeros(3, np.float32)}, path, words)
+        safetensors_file._sort_metadata(path)
+        found.add(path.read_bytes())
+        assert read(path).metadata == words
+    assert len(found) == 1
 
 
 def test_an_interrupt_leaves_nothing_half(run, tmp_path, capsys, monkeypatch):
@@ -217,9 +362,11 @@ def test_pytorch_takes_its_own(run, capsys):
     pytest.importorskip("torch")
     main([str(run), "--format=torch"])
     folder = run / "export" / "torch"
-    assert names(folder) == {"model.pth", "network.py", *BESIDE}
+    assert names(folder) == {*MODEL_FILES["torch"], *BESIDE_FILES["torch"], *BESIDE}
     assert "opened again by PyTorch" in capsys.readouterr().out
+    first = (folder / "model.pth").read_bytes()
     main([str(run), "--format=torch"])  # once more, in its place
+    assert (folder / "model.pth").read_bytes() == first
 
 
 def test_a_license_is_an_identifier(run, error_line):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alexnet_jax.atomic import atomic_files, read_regular, remove_unfinished
+from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError, RunError
 
 CARD = "README.md"
@@ -18,6 +19,8 @@ MODEL_FILES = {
     "onnx": ("model.onnx",),
     "stablehlo": ("model.stablehlo",),
 }
+# Of formats that have no room for them in the model's file.
+BESIDE_FILES = {"torch": (DATA_FILE, STATISTICS_FILE)}
 OTHER_FILES = (CARD, "config.json", "preprocessing.json", "mean_image.npy")
 
 
@@ -29,21 +32,29 @@ def check_place(folder: Path, form: str) -> None:
       form: A key of `MODEL_FILES`.
 
     Raises:
-      InputError: It is no folder, holds files of these names that no export wrote, or
-        another format's.
+      InputError: It is no folder, is a run's or within its checkpoints, holds files of
+        these names that no export wrote, or another format's.
     """
+    _refuse_runs(folder)
     if not folder.is_dir():
         if folder.exists() or folder.is_symlink():
             raise InputError(
                 f"--to: {folder} is no folder; choose another one, or remove it"
             )
         return
-    names = {path.name for path in folder.iterdir()}
-    ours = names & {*MODEL_FILES[form], *OTHER_FILES}
+    found = {path.name: path for path in folder.iterdir()}
+    names = {*found}
+    ours = names & {*MODEL_FILES[form], *BESIDE_FILES.get(form, ()), *OTHER_FILES}
     if ours and not _is_export(folder):
         raise InputError(
             f"--to: {folder} holds {', '.join(sorted(ours))}, which no export wrote; "
             "choose another folder"
+        )
+    folders = [name for name in sorted(ours) if found[name].is_dir()]
+    if folders:
+        raise InputError(
+            f"--to: {folder} holds a folder {folders[0]}, in place of a file of the "
+            "export; rename it, or choose another folder"
         )
     for other, files in MODEL_FILES.items():
         if other != form and names & {*files}:
@@ -51,6 +62,32 @@ def check_place(folder: Path, form: str) -> None:
                 f"--to: {folder} holds {', '.join(sorted(names & {*files}))} of an "
                 f"export as {other}; choose a folder for each format"
             )
+
+
+def _refuse_runs(folder: Path) -> None:
+    """Checks that a folder is no run's, nor one that a run keeps for itself.
+
+    Raises:
+      InputError: It is.
+    """
+    place = folder.resolve()
+    if place == Path(place.anchor):
+        raise InputError(f"--to: {folder} is the root; choose a folder in it")
+    for run in (place, *place.parents):
+        checkpoints = run / "checkpoints"
+        is_within = checkpoints in (place, *place.parents)
+        if (run == place or is_within) and _has_checkpoints(checkpoints):
+            raise InputError(
+                f"--to: {folder} is a run's own; choose another folder, such as "
+                f"{run / 'export'}"
+            )
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    is_new = (folder.parent / "config.json").exists()
+    return is_new or any(path.name.isdecimal() for path in folder.iterdir())
 
 
 def _is_export(folder: Path) -> bool:
@@ -85,6 +122,7 @@ def export_folder(folder: Path, form: str) -> Iterator[Path]:
             remove_unfinished(folder.parent, prefix=f"{folder.name}.")
             with atomic_files(folder) as part:
                 yield part
+                check_place(folder, form)  # once more, as others may have written
                 stale = {*OTHER_FILES} - {path.name for path in part.iterdir()}
             for name in stale:  # of the last export
                 (folder / name).unlink(missing_ok=True)

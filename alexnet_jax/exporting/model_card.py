@@ -17,7 +17,7 @@ from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import default_config, flatten_config, size_text
 from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.folder import MARK
-from alexnet_jax.exporting.usage import how_to_use
+from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
 from alexnet_jax.models import MODELS
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
 from alexnet_jax.trained import TrainedModel
@@ -26,7 +26,11 @@ from alexnet_jax.trained import TrainedModel
 PLACES = ("data.manual_dir", "data.data_dir", "checkpoint.init_from")
 UNKNOWN_LICENSE = "unknown"  # as the hub calls it
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
-_FOLDERS = ("image_folder",)  # names that say nothing of the images
+# What the hub calls data sets, by their names here; a card lists no others.
+_OF_HUB = {
+    **{name: name for name in ("mnist", "fashion_mnist", "cifar10", "cifar100")},
+    **dict.fromkeys(("imagenet2012", "imagenet2012_256"), "imagenet-1k"),
+}
 
 
 def check_license(text: str) -> str:
@@ -71,7 +75,7 @@ def model_card(
     blocks = [
         f"---\n{front}---\n\n{MARK}\n",
         *_about(net, license_name),
-        *_evaluation(net, rows),
+        *_evaluation(net, rows, form),
         *how_to_use(net, form, notes, checked, with_preprocessing),
         *_origin(net),
     ]
@@ -89,16 +93,24 @@ def _front_matter(
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "alexnet", "jax", name],
     }
-    if data not in _FOLDERS:
-        front["datasets"] = [data]
+    if data in _OF_HUB:
+        front["datasets"] = [_OF_HUB[data]]
     if rows:
         front["metrics"] = ["accuracy"]
     results = [
         {
             "task": {"type": "image-classification"},
-            "dataset": {"type": data, "name": net.spec.name, "split": "test"},
+            "dataset": {
+                "type": _OF_HUB.get(data, data),
+                "name": net.spec.name,
+                "split": "test",
+            },
             "metrics": [
-                {"type": "accuracy", "name": f"top-1, {what}", "value": value}
+                {
+                    "type": "accuracy",
+                    "name": f"top-1, {what}{_way(net)}",
+                    "value": value,
+                }
                 for what, value in _accuracies(net, rows)
             ],
         }
@@ -122,6 +134,12 @@ def _accuracies(net: TrainedModel, rows: Sequence[Row]) -> list[tuple[str, float
         (f"{what}, step {row['step']:,}", round(float(row["test/top1"]), 6))
         for what, row in named
     ]
+
+
+def _way(net: TrainedModel) -> str:
+    """Returns how the run evaluates, if not one view in float32."""
+    views = f", averaged over {net.views} views" if net.views > 1 else ""
+    return views + (f", in {net.config.dtype}" if net.config.dtype != "float32" else "")
 
 
 def _about(net: TrainedModel, license_name: str) -> list[str]:
@@ -152,12 +170,13 @@ def _about(net: TrainedModel, license_name: str) -> list[str]:
     ]
 
 
-def _evaluation(net: TrainedModel, rows: Sequence[Row]) -> list[str]:
+def _evaluation(net: TrainedModel, rows: Sequence[Row], form: str) -> list[str]:
     if not rows:
         return ["## Evaluation\n\nNo test result was recorded with these weights.\n"]
-    views = f", averaged over {net.views} views" if net.views > 1 else ""
-    lines = [f"Of the test images{views}:\n", "| | top-1, % |", "| --- | ---: |"]
+    lines = [f"Of the test images{_way(net)}:\n", "| | top-1, % |", "| --- | ---: |"]
     lines += [f"| {what} | {100 * top1:.2f} |" for what, top1 in _accuracies(net, rows)]
+    if views_of(net, form) != net.views or dtype_of(net, form) != net.config.dtype:
+        lines.append("\nThey are the run's, not the file's, as its notes below say.")
     return ["## Evaluation\n", "\n".join(lines) + "\n"]
 
 

@@ -16,18 +16,24 @@ from alexnet_jax.trained import TrainedModel
 FILE, MEAN_FILE = "preprocessing.json", "mean_image.npy"
 
 
-def write_preprocessing(folder: Path, net: TrainedModel, pipeline: Pipeline) -> None:
+def write_preprocessing(
+    folder: Path, net: TrainedModel, pipeline: Pipeline, *, views: int | None = None
+) -> None:
     """Writes `preprocessing.json`, and `mean_image.npy` if there is one.
 
     Args:
       folder: Where to.
       net: The network.
       pipeline: Its own.
+      views: Of an image, whose probabilities the file beside it averages; the run's, if
+        not given.
 
     Raises:
       OSError: A file cannot be written.
     """
-    text = json.dumps(describe(net, pipeline), indent=1, ensure_ascii=False)
+    text = json.dumps(
+        describe(net, pipeline, views or net.views), indent=1, ensure_ascii=False
+    )
     write_file(folder / FILE, text + "\n")
     if _has_mean_image(pipeline):
         buffer = io.BytesIO()
@@ -35,7 +41,7 @@ def write_preprocessing(folder: Path, net: TrainedModel, pipeline: Pipeline) -> 
         write_file(folder / MEAN_FILE, buffer.getvalue())
 
 
-def describe(net: TrainedModel, pipeline: Pipeline) -> dict[str, Any]:
+def describe(net: TrainedModel, pipeline: Pipeline, views: int) -> dict[str, Any]:
     """Returns what `preprocessing.json` holds."""
     *stored, channels = net.spec.image_shape
     scale, data = pipeline.scale, net.config.data
@@ -60,7 +66,12 @@ def describe(net: TrainedModel, pipeline: Pipeline) -> dict[str, Any]:
         )
     if mean is not None:
         steps.append("mean is subtracted from image / 255")
-    if pipeline.canvas != pipeline.size:
+    if views > 1:
+        steps.append(
+            "the center and the corners of image_size are cropped, each also mirrored: "
+            f"{views} views, whose probabilities are averaged"
+        )
+    elif pipeline.canvas != pipeline.size:
         steps.append("the center of image_size is cropped")
     steps.append("multiplied by factor")
     if scale.reversed:
@@ -77,7 +88,7 @@ def describe(net: TrainedModel, pipeline: Pipeline) -> dict[str, Any]:
         "mean": mean,
         "factor": np.broadcast_to(scale.factor.reshape(-1), channels).tolist(),
         "channels": "BGR" if scale.reversed else _mode(channels),
-        "views": net.views,
+        "views": views,
         "class_names": [net.class_name(k) for k in range(net.config.model.num_classes)],
     }
 

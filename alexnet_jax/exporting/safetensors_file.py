@@ -1,6 +1,9 @@
 """A run's network as safetensors, in this project's own layout; see `weights.own`."""
 
 import errno
+import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +36,32 @@ def write_safetensors(folder: Path, own: Own) -> None:
     try:
         save_file(arrays, path, metadata_of(own.config, own.spec))
     except SafetensorError as error:
-        raise OSError(errno.EIO, str(error), str(path)) from error
+        raise _as_os_error(error, path) from error
+    _sort_metadata(path)
     path.chmod(mode)
+
+
+def _as_os_error(error: Exception, path: Path) -> OSError:
+    """Returns what the system said, of the library's words around it."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number) if found else str(error), str(path))
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sorts the metadata, which the library writes in another order each time.
+
+    Source: huggingface/safetensors, README.md ("Format").
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
+        content = text.encode().ljust(length)
+        if len(content) == length:  # else the library writes JSON in other words
+            file.seek(8)
+            file.write(content)
 
 
 def check_safetensors(folder: Path, own: Own) -> None:

@@ -6,9 +6,11 @@ other networks have Caffe's, `conv1.weight` to `fc8.bias`.
 Source: pytorch/vision, torchvision/models/alexnet.py.
 """
 
+import io
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,40 @@ from alexnet_jax.exporting.torch_layers import HELPERS, constructor, notes_of, p
 WEIGHTS_FILE, SOURCE_FILE = "model.pth", "network.py"
 TORCHVISION = "alexnet_torchvision"
 _MAX_WIDTH = 88  # of a line of network.py
+
+
+class _Writer(io.FileIO):
+    """A file whose errors are raised when it is closed.
+
+    PyTorch makes a `RuntimeError` of its own of them, without the reason.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens a file for writing."""
+        super().__init__(path, "wb")
+        self._error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Writes all bytes, unless an error occurred."""
+        try:
+            rest = memoryview(content).cast("B")
+            size = len(rest)
+            while rest and self._error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def close(self) -> None:
+        """Closes the file.
+
+        Raises:
+          OSError: Of the first write that failed.
+        """
+        super().close()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
 
 def write_torch(
@@ -46,7 +82,7 @@ def write_torch(
         for name, array in state_dict_names(network, operations).items()
     )
     # To a file: of a path, its random name would stand in the archive.
-    with atomic_write(folder / WEIGHTS_FILE) as path, path.open("wb") as file:
+    with atomic_write(folder / WEIGHTS_FILE) as path, _Writer(path) as file:
         torch.save(tensors, file)
     write_file(folder / SOURCE_FILE, module_source(network, operations))
     return [note for operation in operations for note in notes_of(operation)]

@@ -38,7 +38,7 @@ session = onnxruntime.InferenceSession("model.onnx")
 ```
 """,
     "stablehlo": """\
-`model.stablehlo` takes stored bytes, (N, SHAPE) uint8, any number of them, and answers
+`model.stablehlo` takes stored bytes, (N, SHAPE) uint8, one image or more, and answers
 probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs JAX alone.
 
 ```python
@@ -50,6 +50,44 @@ probabilities = network.call(image)
 ```
 """,
 }
+
+
+# Formats that are evaluated as the run is: by this project, or with all of it inside.
+_AS_THE_RUN = ("safetensors", "stablehlo")
+
+
+def views_of(net: TrainedModel, form: str) -> int:
+    """Returns how many views of an image a format's probabilities are averaged over."""
+    return net.views if form in _AS_THE_RUN else 1
+
+
+def dtype_of(net: TrainedModel, form: str) -> str:
+    """Returns the type that a format computes in."""
+    return net.config.dtype if form in _AS_THE_RUN else "float32"
+
+
+def notes_on_results(net: TrainedModel, form: str) -> list[str]:
+    """Returns how a file answers, where not by one view in float32 as the run.
+
+    Args:
+      net: The network.
+      form: The format.
+    """
+    notes = []
+    views, dtype = net.views, net.config.dtype
+    if form == "stablehlo":
+        if views > 1:
+            notes.append(f"probabilities are averaged over {views} views")
+        if dtype != "float32":
+            notes.append(f"it computes in {dtype}, as the run did")
+    if views_of(net, form) != views:
+        notes.append(
+            f"it takes one view of an image, its center; the run's test results are "
+            f"averaged over {views} views"
+        )
+    if dtype_of(net, form) != dtype:
+        notes.append(f"it computes in float32; the run's test results are of {dtype}")
+    return notes
 
 
 def how_to_use(
@@ -80,9 +118,5 @@ def how_to_use(
         .replace("CLASSES", str(net.config.model.num_classes))
     )
     blocks = [f"## Use\n\n{text}"]
-    if form == "stablehlo" and net.views > 1:
-        notes = (*notes, f"probabilities are averaged over {net.views} views")
-    if form == "stablehlo" and net.config.dtype != "float32":
-        notes = (*notes, f"it computes in {net.config.dtype}, as the run did")
     lines = [f"- {line}\n" for line in (*notes, checked) if line]
     return [*blocks, "".join(lines)] if lines else blocks

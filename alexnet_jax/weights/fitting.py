@@ -21,9 +21,8 @@ _PARTS = {
     "norm": ("scale", "bias", "mean", "var"),
     "fc": ("kernel", "bias"),
 }
-# Arrays that are no weights: PyTorch's counts of steps beside running statistics, and
-# the matrices of preprocessing that `export` put into a graph.
-_COUNT, _BEFORE = ".num_batches_tracked", "preprocessing."
+# PyTorch's counts of steps beside running statistics, which are no weights.
+_COUNT = ".num_batches_tracked"
 _MAX_NAMED = 3
 
 
@@ -59,9 +58,7 @@ class Fit(NamedTuple):
         return [
             one
             for one in source.arrays
-            if one not in known
-            and not one.endswith(_COUNT)
-            and not one.startswith(_BEFORE)
+            if one not in known and not one.endswith(_COUNT)
         ]
 
 
@@ -183,7 +180,7 @@ def _fit(
             fields["normalization"] = "batch"
         model = _create(name, num_classes=1000, **fields)
     names = _names(path, source, convention, name, _arrays(model, image)[0])
-    if convention is TWIN:
+    if convention is TWIN or config is not None:
         image = (*image[:2], _channels(source, names))
     if config is None:
         model = _create(name, **_size(source, names, model, image), **fields)

@@ -148,9 +148,16 @@ def _layers(
     """
     found = []
     turned: set[str] = set()
+    # Maps between two constant matrices are resized or averaged, as `export` writes it.
+    multiplied = {
+        output
+        for node in nodes
+        if node.kind == "MatMul" and node.inputs[0] in arrays
+        for output in node.outputs
+    }
     for node in nodes:
         kind = _WEIGHTED.get(node.kind)
-        if kind is None:
+        if kind is None or (node.kind == "MatMul" and node.inputs[0] in multiplied):
             continue
         names = tuple(node.inputs[1:5] if kind == "norm" else node.inputs[1:3])
         if kind == "fc":

@@ -30,7 +30,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier, create_configured
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.weights import torch_networks
-from alexnet_jax.weights.conventions import TORCHVISION, Convention
+from alexnet_jax.weights.conventions import TORCHVISION, Convention, of_state_dict
 from alexnet_jax.weights.mapping import Conversion
 from alexnet_jax.weights.onnx_inputs import image_size
 from alexnet_jax.weights.own import Own
@@ -107,15 +107,18 @@ def compare(path: Path, conversion: Conversion, own: Own) -> Comparison:
     if not conversion.form.startswith("PyTorch"):
         source, convention = read_source(path)
     look = _look(network, convention, config, spec, is_published=is_published)
-    image = np.ascontiguousarray(look(size).transpose(2, 0, 1)[None], np.float32)
+    # A copy, as PyTorch warns of what cannot be written to.
+    image = np.array(look(size).transpose(2, 0, 1)[None], np.float32, order="C")
     try:
         tool: Any = importlib.import_module(module)
         if is_onnx:
             theirs = _onnx_logits(tool, path, image, _read(config, spec)[None])
         else:
-            arrays = (
-                torch_networks.load(tool, path) if source is None else source.arrays
-            )
+            if source is None:
+                arrays = torch_networks.load(tool, path)
+                convention = of_state_dict(arrays)
+            else:
+                arrays = source.arrays
             theirs = torch_networks.logits(tool, network, convention, arrays, image)
     except NotCompared:
         raise

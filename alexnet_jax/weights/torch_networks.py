@@ -100,7 +100,8 @@ def _features(
     x = reduce(convolution(x, "conv2", 1, 2))
     for layer in ("conv3", "conv4", "conv5"):
         x = convolution(x, layer, 1, 1)
-    return pool(x)
+    x = pool(x)
+    return x if of_caffe else functional.adaptive_avg_pool2d(x, 6)
 
 
 def load(torch: Any, path: Path) -> Mapping[str, Any]:

@@ -2,12 +2,17 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import yaml
 
 from alexnet_jax.export import main
+from alexnet_jax.exporting.model_card import model_card
+from alexnet_jax.exporting.preprocessing_file import write_preprocessing
+from alexnet_jax.exporting.usage import notes_on_results, views_of
+from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.trained import TrainedModel
 from tests.exporting.runs import make_run
@@ -23,7 +28,7 @@ def test_a_runs_own_results(trained, tmp_path):
     main([str(trained), "--format=safetensors", f"--to={tmp_path / 'out'}"])
     front, body = card_of(tmp_path / "out")
     assert front["license"] == "unknown" and front["library_name"] == "alexnet_jax"
-    assert front["datasets"] == ["digits"] and front["metrics"] == ["accuracy"]
+    assert front["metrics"] == ["accuracy"]
     assert {"lenet5", "image-classification"} <= {*front["tags"]}
     (model,) = front["model-index"]
     (result,) = model["results"]
@@ -109,3 +114,65 @@ def test_what_is_done_to_an_image_can_be_done_elsewhere(tmp_path):
         np.testing.assert_allclose(net._preprocess(image), seen, rtol=0, atol=1e-4)
         assert about["class_names"] == list(net.spec.class_names)
         assert about["mode"] == "RGB" and about["stored_size"] == [40, 44]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("fashion_mnist 3.0.1", ["fashion_mnist"]),
+        ("mnist 3.0.1", ["mnist"]),
+        ("imagenet2012_256 1.0.0", ["imagenet-1k"]),
+        ("image_folder 1.0.0", None),
+        ("digits 1.0.0", None),
+        ("emnist/letters 3.1.0", None),
+    ],
+)
+def test_data_sets_by_the_hubs_names(name, wanted, tmp_path):
+    make_run(tmp_path, "lenet5")
+    data = json.loads((tmp_path / "data.json").read_text())
+    (tmp_path / "data.json").write_text(json.dumps(data | {"data": name}))
+    front = model_card(TrainedModel(tmp_path), "onnx").split("---\n")[1]
+    assert yaml.safe_load(front).get("datasets") == wanted
+
+
+@pytest.mark.parametrize("form", ["safetensors", "torch", "onnx", "stablehlo"])
+def test_accuracies_that_are_not_the_files(form, trained, tmp_path):
+    """Those of ten views in bfloat16, where the file takes one in float32."""
+    changes = {"eval.views": 10, "augment.canvas": 32, "dtype": "bfloat16"}
+    make_run(tmp_path, "lenet5", **changes)
+    shutil.copy(trained / "metrics.jsonl", tmp_path)
+    net = TrainedModel(tmp_path)
+    notes = notes_on_results(net, form)
+    card = model_card(net, form, notes=notes)
+    is_other = form in ("torch", "onnx")
+    assert ("They are the run's, not the file's" in card) == is_other
+    assert "averaged over 10 views, in bfloat16" in card
+    front = yaml.safe_load(card.split("---\n")[1])
+    (metric,) = front["model-index"][0]["results"][0]["metrics"]
+    assert metric["name"].endswith(", averaged over 10 views, in bfloat16")
+    assert ("takes one view" in card and "in float32" in card) == is_other
+    assert card.count("it computes in bfloat16") == (form == "stablehlo")
+    pipeline = make_preprocessing(net.config, net.model, lambda: net.spec.statistics)
+    write_preprocessing(tmp_path, net, pipeline, views=views_of(net, form))
+    about = json.loads((tmp_path / "preprocessing.json").read_text())
+    assert about["views"] == (1 if is_other else 10)
+    assert any("10 views" in step for step in about["steps"]) != is_other
+
+
+def test_one_view_in_float32_needs_no_note(trained):
+    net = TrainedModel(trained)
+    for form in ("safetensors", "torch", "onnx", "stablehlo"):
+        assert not notes_on_results(net, form)
+        assert "not the file's" not in model_card(net, form)
+
+
+def test_notes_on_results_are_printed(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make_run(tmp_path, "lenet5", **{"eval.views": 10, "augment.canvas": 32})
+    main([str(tmp_path), "--format=onnx"])
+    assert "note      it takes one view of an image" in capsys.readouterr().out
+    card = (tmp_path / "export" / "onnx" / "README.md").read_text()
+    assert "- it takes one view of an image" in card
+    about = json.loads((tmp_path / "export/onnx/preprocessing.json").read_text())
+    assert about["views"] == 1
