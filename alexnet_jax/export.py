@@ -54,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parse(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.exporting.folder import check_place
+    from alexnet_jax.exporting.libraries import check_installed
     from alexnet_jax.exporting.model_card import check_license
     from alexnet_jax.terminal.paths import expand
     from alexnet_jax.trained import TrainedModel
 
     check_license(options.license)
+    check_installed(options.format)
     folder = options.to and expand(options.to, "--to")
     if folder:
         check_place(folder, options.format)

@@ -39,7 +39,8 @@ session = onnxruntime.InferenceSession("model.onnx")
 """,
     "stablehlo": """\
 `model.stablehlo` takes stored bytes, (N, SHAPE) uint8, any number of them, and answers
-probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs JAX alone.
+probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs jax and
+flatbuffers.
 
 ```python
 from jax import export

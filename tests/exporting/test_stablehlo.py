@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 from jax import export
 
 from alexnet_jax.data.pictures import read_picture
+from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.formats import Network, write_and_check
 from alexnet_jax.exporting.preprocessing_file import write_preprocessing
+from alexnet_jax.exporting.stablehlo import write_stablehlo
 from alexnet_jax.models import MODELS
 from alexnet_jax.trained import TrainedModel
 from tests.exporting.runs import make_run
@@ -136,3 +139,18 @@ def ask(address, content, server):
             assert server.poll() is None
             time.sleep(0.1)
     raise AssertionError("no answer")
+
+
+def test_without_flatbuffers_it_is_said(tmp_path, monkeypatch):
+    """JAX imports it late, and does not depend on it."""
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(InputError, match="flatbuffers is not installed"):
+        write_stablehlo(tmp_path, lambda image: image, (4, 4, 1))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_it_is_a_dependency():
+    listed = tomllib.loads((WEIGHTS.parents[1] / "pyproject.toml").read_text())
+    assert any(
+        one.startswith("flatbuffers") for one in listed["project"]["dependencies"]
+    )
