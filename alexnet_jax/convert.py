@@ -1,14 +1,17 @@
-"""Makes a run of published weights of an AlexNet; says, array by array, what they are.
+"""Makes a run of weights of an AlexNet; says, array by array, what they are.
 
   python -m alexnet_jax.convert alexnet-owt-7be5be79.pth --to=runs/torchvision
   python -m alexnet_jax.convert --check alexnet-owt-7be5be79.pth
 
-The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take. With
---check the report is all that is made.
+The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take.
+With --check the report is all that is made.
 
-SOURCE is a state dict of torchvision's `alexnet` (.pth or .safetensors), Caffe's
-bvlc_alexnet or bvlc_reference_caffenet (.caffemodel, .onnx), or bvlc_alexnet.npy; a
-.safetensors that `export` wrote; or a run's folder, or WORKDIR/checkpoints/STEP of it.
+SOURCE is one of
+  torchvision's `alexnet`: a state dict (.pth or .safetensors), or ONNX
+  Caffe's bvlc_alexnet or bvlc_reference_caffenet: .caffemodel, .npy, or ONNX
+  what `export` wrote: model.safetensors, model.pth or model.onnx
+  a run's folder, or WORKDIR/checkpoints/STEP of it
+
 What it is is told from what it holds. No code that is in a file is run.
 """
 

@@ -1,11 +1,11 @@
 """Writes a trained network for other tools, with a model card; opens it again.
 
   python -m alexnet_jax.export RUN --format=safetensors
-  python -m alexnet_jax.export RUN --format=onnx --with-preprocessing --to=FOLDER
+  python -m alexnet_jax.export RUN --format=onnx --with-preprocessing
 
-safetensors   this project's own layout, from which `convert` makes the run again
-torch         a state dict, and the module that it fits (needs the extra `torch`)
-onnx          a graph of plain operators (needs the extra `onnx`)
+safetensors   this project's own layout, of which `convert` makes the run again
+torch         a state dict, and the module that it fits (extra: `torch`)
+onnx          a graph of plain operators (extra: `onnx`)
 stablehlo     bytes in, probabilities out, for CPUs, GPUs and TPUs, by `jax.export`
 
 Beside it lie config.json, preprocessing.json and a model card, README.md.

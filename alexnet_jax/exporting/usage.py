@@ -25,6 +25,7 @@ from network import create_network
 network = create_network()
 network.load_state_dict(torch.load("model.pth", weights_only=True))
 network.eval()
+logits = network(images)  # IMAGE
 ```
 """,
     "onnx": """\
