@@ -6,7 +6,7 @@
 safetensors   this project's own layout, of which `convert` makes the run again
 torch         a state dict, and the module that it fits (extra: `torch`)
 onnx          a graph of plain operators (extra: `onnx`)
-stablehlo     bytes in, probabilities out, for CPUs, GPUs and TPUs, by `jax.export`
+stablehlo     bytes in, probabilities out, for CPUs, GPUs and TPUs (`jax.export`)
 
 Beside it lie config.json, preprocessing.json and a model card, README.md.
 """
