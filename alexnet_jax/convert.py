@@ -1,14 +1,17 @@
-"""Makes a run of published weights of an AlexNet; says, array by array, what they are.
+"""Makes a run of weights of an AlexNet; says, array by array, what they are.
 
   python -m alexnet_jax.convert alexnet-owt-7be5be79.pth --to=runs/torchvision
   python -m alexnet_jax.convert --check alexnet-owt-7be5be79.pth
 
-The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take. With
---check the report is all that is made.
+The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take.
+With --check the report is all that is made.
 
-SOURCE is a state dict of torchvision's `alexnet` (.pth or .safetensors), Caffe's
-bvlc_alexnet or bvlc_reference_caffenet (.caffemodel, .onnx), or bvlc_alexnet.npy; a
-.safetensors that `export` wrote; or a run's folder, or WORKDIR/checkpoints/STEP of it.
+SOURCE is one of
+  torchvision's `alexnet`: a state dict (.pth or .safetensors), or ONNX
+  Caffe's bvlc_alexnet or bvlc_reference_caffenet: .caffemodel, .npy, or ONNX
+  what `export` wrote: model.safetensors, model.pth or model.onnx
+  a run's folder, or WORKDIR/checkpoints/STEP of it
+
 What it is is told from what it holds. No code that is in a file is run.
 """
 
@@ -23,6 +26,7 @@ from alexnet_jax.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
+    from rich.table import Table
 
     from alexnet_jax.data.spec import DataSpec
     from alexnet_jax.run.imported import Imported
@@ -97,7 +101,7 @@ def _convert(options: argparse.Namespace) -> None:
     own, conversion, note = _read(path, options, mean)
     if path.is_file() and (fault := check_digest(path)):
         cli.warn(fault)
-    report = verify(conversion)
+    report = verify(conversion, own.config, own.spec)
     # Arrays are taken out where they are compared, so that the run is written before.
     with removed_on_error(workdir) if workdir else contextlib.nullcontext():
         if workdir:
@@ -323,33 +327,73 @@ def _is_run(path: Path) -> bool:
 
 
 def _print(source: Path, report: "Verification") -> None:
-    """Prints a verification report as a table."""
-    from alexnet_jax.inspection.tables import make_console, make_table, shape_text
+    """Prints a verification report as a table of no more columns than fit."""
+    from alexnet_jax.inspection.tables import make_console
+    from alexnet_jax.terminal.text import line_length
     from alexnet_jax.weights.fitting import shown
 
-    width = f" of width {report.width:g}" if report.width != 1 else ""
     print(
-        f"{source}: {report.form}, {report.network}{width}, "
-        f"{report.num_classes:,} classes, "
-        f"{report.parameters:,} parameters"
+        f"{source}: {report.form}, {report.network_text}, {report.num_classes:,} "
+        f"classes, {report.parameters:,} parameters"
     )
-    numbers = ("parameters", "mean", "deviation", "MB")
-    table = make_table("array", "in the file", "shape", "changed", *numbers,
-                       numbers=numbers)  # fmt: skip
-    for one in report.arrays:
-        table.add_row(
-            one.name,
-            f"{one.source_name} {shape_text(one.source_shape)} {one.source_type}",
-            shape_text(one.shape),
-            one.changes,
-            f"{one.parameters:,}",
-            f"{one.mean:.3g}",
-            f"{one.deviation:.3g}",
-            f"{one.bytes / 1e6:.2f}",
-        )
-    make_console().print(table)
+    console = make_console()
+    for columns in _COLUMNS:
+        table = _table(report, columns)
+        if console.measure(table).maximum <= line_length():
+            break
+    console.print(table)
+    print(report.expected_text)
     for name in report.left_over:
         print(f"left out  {shown(name)}")
+    if not report.left_over:
+        print("nothing left over")
+
+
+# Of the report, from wide to narrow; --json has all of them. A name after a slash is
+# of a shorter form.
+_COLUMNS = (
+    ("array", "in the file", "shape", "changed", "parameters", "mean", "deviation",
+     "MB"),
+    ("array", "in the file/name", "shape", "changed", "parameters", "mean", "deviation",
+     "MB"),
+    ("array", "in the file/name", "shape", "changed/short", "parameters", "MB"),
+    ("array", "in the file/name", "changed/short", "parameters", "MB"),
+    ("array", "changed/short", "parameters", "MB"),
+    ("array", "parameters", "MB"),
+)  # fmt: skip
+_NUMBERS = ("parameters", "mean", "deviation", "MB")
+
+
+def _table(report: "Verification", columns: Sequence[str]) -> "Table":
+    """Lays a verification report out, with its totals in the last row."""
+    from alexnet_jax.inspection.tables import make_table, shape_text
+
+    names = (column.partition("/")[0] for column in columns)
+    table = make_table(*names, numbers=_NUMBERS)
+    table.padding = (0, 1, 0, 0)
+    for one in report.arrays:
+        cells = {
+            "array": one.name,
+            "in the file": f"{one.source_name} {shape_text(one.source_shape)} "
+            f"{one.source_type}",
+            "in the file/name": one.source_name,
+            "shape": shape_text(one.shape),
+            "changed": one.changes,
+            "changed/short": one.changes.replace("rows C,H,W to H,W,C", "rows to HWC"),
+            "parameters": f"{one.parameters:,}",
+            "mean": f"{one.mean:.3g}",
+            "deviation": f"{one.deviation:.3g}",
+            "MB": f"{one.bytes / 1e6:.2f}",
+        }
+        table.add_row(*(cells[column] for column in columns))
+    table.add_section()
+    totals = {
+        "array": "total",
+        "parameters": f"{report.parameters:,}",
+        "MB": f"{report.bytes / 1e6:.2f}",
+    }
+    table.add_row(*(totals.get(column, "") for column in columns), style="bold")
+    return table
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Writes a trained network for other tools, with a model card; opens it again.
 
   python -m alexnet_jax.export RUN --format=safetensors
-  python -m alexnet_jax.export RUN --format=onnx --with-preprocessing --to=FOLDER
+  python -m alexnet_jax.export RUN --format=onnx --with-preprocessing
 
-safetensors   this project's own layout, from which `convert` makes the run again
-torch         a state dict, and the module that it fits (needs the extra `torch`)
-onnx          a graph of plain operators (needs the extra `onnx`)
-stablehlo     bytes in, probabilities out, for CPUs, GPUs and TPUs, by `jax.export`
+safetensors   this project's own layout, of which `convert` makes the run again
+torch         a state dict, and the module that it fits (extra: `torch`)
+onnx          a graph of plain operators (extra: `onnx`)
+stablehlo     bytes in, probabilities out, for CPUs, GPUs and TPUs (`jax.export`)
 
 Beside it lie config.json, preprocessing.json and a model card, README.md.
 """
@@ -54,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parse(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.exporting.folder import check_place
+    from alexnet_jax.exporting.libraries import check_installed
     from alexnet_jax.exporting.model_card import check_license
     from alexnet_jax.terminal.paths import expand
     from alexnet_jax.trained import TrainedModel
 
     check_license(options.license)
+    check_installed(options.format)
     folder = options.to and expand(options.to, "--to")
     if folder:
         check_place(folder, options.format)

@@ -2,8 +2,8 @@
 
   python -m alexnet_jax.predict CHECKPOINT IMAGE [IMAGE ...]
 
-Each picture is preprocessed as the network's training images were. Files that cannot be
-read are reported on stderr; the others are still classified.
+Each picture is preprocessed as the network's training images were. Files that
+cannot be read are reported on stderr; the others are still classified.
 """
 
 import argparse

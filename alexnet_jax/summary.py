@@ -2,20 +2,28 @@
 
   python -m alexnet_jax.summary alexnet_paper
   python -m alexnet_jax.summary alexnet_2012 alexnet_paper    side by side
-  python -m alexnet_jax.summary alexnet_half --input-shape=224,224,1 --num-classes=10
+  python -m alexnet_jax.summary alexnet_half --input-shape=224,224,1
   python -m alexnet_jax.summary --list                        all networks
   python -m alexnet_jax.summary alexnet_paper --parallel.model=2
-                                the collectives of a training step on two devices
+                                a training step's collectives on two devices
   python -m alexnet_jax.summary alexnet_paper --picture=towers.png
+  python -m alexnet_jax.summary runs/mine                     a run's network
 
-Multiply-adds (MACs) and memory are those of one image; biases, normalization and
-pooling do not count as multiply-adds. No weights are allocated.
+Multiply-adds (MACs) and memory are those of one image; biases, normalization
+and pooling do not count as multiply-adds. No weights are allocated.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alexnet_jax import cli
+from alexnet_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from alexnet_jax.inspection.tables import Summary
 
 _MAX_SIDE_BY_SIDE = 4
 
@@ -23,19 +31,19 @@ _MAX_SIDE_BY_SIDE = 4
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.summary", __doc__)
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help="networks to print")
+    add("names", nargs="*", metavar="NAME", help="networks, or folders of runs")
     add("--list", action="store_true", help="print one line for every network")
     add(
         "--input-shape",
         type=cli.image_shape,
         metavar="H,W,C",
-        help="shape of an image (default: the author's)",
+        help="shape of an image (default: the author's, or the run's)",
     )
     add(
         "--num-classes",
         type=cli.positive_int,
         metavar="N",
-        help="number of logits (default: the author's)",
+        help="number of logits (default: the author's, or the run's)",
     )
     add("--json", action="store_true", help="print a list of objects")
     add(
@@ -91,10 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.data or options.model:
         _print_collectives(options)
         return
-    summaries = [
-        tables.summarize(name, options.input_shape, options.num_classes)
-        for name in names
-    ]
+    summaries = [_summarize(name, options) for name in names]
     console = tables.make_console()
     if options.picture:
         from alexnet_jax.inspection.tower_diagram import draw_towers
@@ -113,12 +118,40 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(tables.side_by_side(summaries))
 
 
+def _summarize(name: str, options: argparse.Namespace) -> "Summary":
+    """Describes a registered network, or that of a run's folder or checkpoint.
+
+    Raises:
+      InputError: It is neither, or an option does not go with it.
+    """
+    from alexnet_jax.config import side_pair
+    from alexnet_jax.data.spec import DataSpec
+    from alexnet_jax.inspection import tables
+    from alexnet_jax.models import MODELS, create_configured
+    from alexnet_jax.run.read import read_config
+    from alexnet_jax.terminal.paths import expand
+
+    if name in MODELS or not (os.sep in name or os.path.isdir(name)):
+        return tables.summarize(name, options.input_shape, options.num_classes)
+    if options.picture or options.data or options.model:
+        raise InputError(
+            f"--picture and --parallel take the name of a network, not a run ({name})"
+        )
+    workdir = expand(Path(name), "NAME")
+    if workdir.parent.name == "checkpoints":
+        workdir = workdir.parent.parent
+    config = read_config(workdir)
+    channels = DataSpec.load(workdir).image_shape[-1]
+    shape = options.input_shape or (1, *side_pair(config.data.image_size), channels)
+    if options.num_classes:
+        config.model.num_classes = options.num_classes
+    return tables.describe_model(config.model.name, create_configured(config), shape)
+
+
 def _print_collectives(options: argparse.Namespace) -> None:
     from alexnet_jax.inspection import collectives, tables
 
-    summary = tables.summarize(
-        options.names[0], options.input_shape, options.num_classes
-    )
+    summary = _summarize(options.names[0], options)
     layout = options.data or 1, options.model or 1
     step = collectives.simulate_collectives(summary, *layout, options.batch_size)
     tables.make_console().print(collectives.collectives_table(step))

@@ -2,12 +2,19 @@
 
 import hashlib
 import json
+import re
 
+import jax
 import numpy as np
 import pytest
 
 from alexnet_jax.convert import main
 from alexnet_jax.weights import read
+from alexnet_jax.weights.mapping import convert
+from alexnet_jax.weights.preprocessing import create_config, create_spec
+from alexnet_jax.weights.read import read_source
+from alexnet_jax.weights.verification import verify
+from tests.exporting.runs import make_run
 from tests.weights import writers
 from tests.weights.published import npy_layers, params_of, weights_of, write_torch
 from tests.weights.runnable import save_runnable_onnx
@@ -42,6 +49,63 @@ def test_the_report_as_json(tmp_path, capsys):
     assert (first["name"], first["changes"]) == ("conv1/kernel", "BGR to RGB")
     assert found["parameters"] == sum(one["parameters"] for one in found["arrays"])
     assert found["bytes"] == 4 * found["parameters"]
+
+
+def report_of(capsys, *flags):
+    main(["--check", *map(str, flags)])
+    return capsys.readouterr().out
+
+
+def test_the_totals_and_what_they_are_set_against(tmp_path, capsys):
+    params = write_torch(tmp_path / "w.pth", extra=np.zeros(3, np.float32))
+    count = sum(leaf.size for one in params.values() for leaf in one.values())
+    text = report_of(capsys, "--ignore", tmp_path / "w.pth")
+    assert re.search(rf"^total +{count:,} +{4e-6 * count:.2f}$", text, re.M)
+    wanted = f"{count:,} parameters, as alexnet_torchvision of width 0.0625 has with 7"
+    assert f"\n{wanted} classes\n" in text
+    assert "left out  extra" in text and "nothing left over" not in text
+    write_torch(tmp_path / "w.pth")
+    assert "\nnothing left over\n" in report_of(capsys, tmp_path / "w.pth")
+    found = json.loads(report_of(capsys, "--json", tmp_path / "w.pth"))
+    assert found["total"] == {"parameters": count, "bytes": 4 * count}
+    assert found["expected"] == count
+
+
+def test_the_totals_of_a_run_with_running_statistics(tmp_path, capsys):
+    changes = {"model.normalization": "batch", "data.image_size": (67, 80)}
+    weights = make_run(tmp_path / "run", "alexnet_paper", (70, 80, 1), **changes)
+    count, states = (
+        sum(leaf.size for leaf in jax.tree.leaves(weights[name]))
+        for name in ("params", "model_state")
+    )
+    text = report_of(capsys, tmp_path / "run")
+    assert f"{count:,} parameters, as alexnet_paper of width 0.0625 has" in text
+    assert f"7 classes; {states:,} running statistics besides" in text
+
+
+def test_a_network_with_other_parameters_is_said(tmp_path):
+    write_torch(tmp_path / "w.pth")
+    source, convention = read_source(tmp_path / "w.pth")
+    conversion = convert(tmp_path / "w.pth", source, convention)
+    config = create_config(conversion)
+    config.model.num_classes = 8
+    report = verify(conversion, config, create_spec(conversion, None))
+    assert report.expected == report.parameters + 257
+    assert f"parameters, not {report.expected:,} as alexnet" in report.expected_text
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 120, 150])
+def test_the_table_fits_the_terminal(columns, tmp_path, capsys, monkeypatch):
+    params = write_torch(tmp_path / "w.pth")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, *lines = report_of(capsys, tmp_path / "w.pth").splitlines()
+    (end,) = (k for k, line in enumerate(lines) if line.startswith("total"))
+    table = [line.rstrip() for line in lines[: end + 1]]
+    assert len(table) == 20 and max(map(len, table)) <= columns
+    assert "…" not in "".join(table)
+    assert all(f"{layer}/kernel" in "".join(table) for layer in params)
+    if columns >= 80:
+        assert any("classifier.1.weight" in line for line in table)
 
 
 def test_what_is_left_out_is_named(tmp_path, capsys, error_line):

@@ -5,12 +5,15 @@ import io
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.cells import cell_len
 
 from alexnet_jax.predict import main
+from alexnet_jax.reporting.predictions import predictions_text
 from alexnet_jax.trained import TrainedModel, probabilities
 
 
@@ -64,6 +67,38 @@ def test_text_and_csv(trained, digits, tmp_path, capsys):
     assert rows[0]["class_5"] == found["predictions"][4]["class"]
     assert float(rows[0]["probability_1"]) == found["predictions"][0]["probability"]
     assert rows[0]["notes"] == rows[0]["error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "lines"),
+    [
+        (["cat", "dog"], 80, 1),  # as Fashion-MNIST's, in one line
+        (["German short-haired pointer (n02100236)", "cat"], 80, 6),
+        (["German short-haired pointer (n02100236)", "cat"], None, 1),
+        (["狗" * 12, "cat"], 80, 6),  # of two columns a letter
+    ],
+)
+def test_lines_fit_the_terminal(names, columns, lines, monkeypatch):
+    shown = [names[k % 2] for k in range(5)]
+    network = SimpleNamespace(
+        config=SimpleNamespace(model=SimpleNamespace(num_classes=5)),
+        workdir="run",
+        step=4,
+        spec=SimpleNamespace(name="some"),
+        class_name=lambda label: "longer than any that is shown" * 3,
+    )
+    predictions = [{"class": name, "probability": 0.2} for name in shown]
+    found = [{"file": "a.jpg", "notes": [], "predictions": predictions}]
+    found += [{"file": "long" * 30, "error": "it is broken"}]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    _, _, *text = predictions_text(network, found)
+    assert len(text) == lines and (lines == 1 or text[0] == "a.jpg")
+    assert max(map(cell_len, text)) <= (columns or 250)
+    assert all(name in "".join(text) for name in names)
+    if names[0] == "cat":
+        assert text[0].startswith("a.jpg   20.0 % cat   20.0 % dog   20.0 % cat")
 
 
 def test_dark_on_light_is_noticed_and_can_be_turned(

@@ -4,11 +4,17 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import pytest
 from PIL import Image
 
+from alexnet_jax.convert import main as convert
+from alexnet_jax.export import main as export
 from alexnet_jax.models import MODELS
+from alexnet_jax.predict import main as predict
 from alexnet_jax.summary import main
+from alexnet_jax.trained import TrainedModel
+from tests.exporting.runs import make_run
 from tests.models.table import TABLE
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -86,6 +92,38 @@ def test_the_collectives_of_a_step(printed):
     assert any("gradients" in row and "all-reduce" in row for row in rows)
     assert step.startswith(f"step of 4 images per device: {len(rows)} collectives; ")
     assert state == "state: 0.5 MB per device, 0.5 MB in total"
+
+
+def test_a_runs_network(printed, tmp_path, monkeypatch, error_line):
+    make_run(
+        tmp_path / "run",
+        "alexnet_half",
+        (40, 44, 1),
+        **{"data.image_size": (70, 90), "model.width": 1 / 8},
+    )
+    head, *_ = lines = printed(str(tmp_path / "run")).splitlines()
+    assert head == "alexnet_half of width 0.125: input 70×90×1, 7 classes"
+    weights = TrainedModel(tmp_path / "run").weights["params"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(weights))
+    assert lines[-1].split()[:2] == ["total", f"{count:,}"]
+    (found,) = json.loads(printed(str(tmp_path / "run/checkpoints/0"), "--json"))
+    assert (found["params"], found["width"]) == (count, 0.125)
+    monkeypatch.chdir(tmp_path)
+    assert "20 classes" in printed("run", "--num-classes=20").splitlines()[0]
+    assert "params" in printed("run", "alexnet_half")  # side by side
+    assert "not a run" in error_line(main, "run", "--parallel.data=2")
+    for name in (tmp_path, tmp_path / "none"):
+        assert "has no readable config.json" in error_line(main, name)
+
+
+@pytest.mark.parametrize(
+    "command", [convert, export, predict, main], ids=lambda one: one.__module__
+)
+def test_help_has_eighty_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="^0$"):
+        command(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_a_picture_of_the_towers(printed, tmp_path):

@@ -157,7 +157,7 @@ def _write_torch(folder: Path, network: Network) -> list[str]:
 
 
 def _check_torch(folder: Path, network: Network) -> Check:
-    torch = require("torch", "torch")
+    torch = require("torch")
     names: dict[str, Any] = {"__name__": "network"}
     exec((folder / "network.py").read_text(), names)  # what was just written
     module = names["create_network"]()
@@ -184,7 +184,7 @@ def _write_onnx(folder: Path, network: Network) -> list[str]:
 
 def _check_onnx(folder: Path, network: Network) -> Check:
     try:
-        onnxruntime = require("onnxruntime", "onnx")
+        onnxruntime = require("onnxruntime")
     except InputError as error:
         return Check(f"not compared: {error}", None)
     session = onnxruntime.InferenceSession(folder / "model.onnx")

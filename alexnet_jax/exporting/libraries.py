@@ -1,17 +1,39 @@
-"""Libraries of extras, which are imported when a format asks for them."""
+"""Libraries that formats are written with, imported when one asks for them."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from alexnet_jax.errors import InputError
 
+# Libraries by format, and what pip installs them with.
+_NEEDED = {
+    "torch": ("torch", "alexnet_jax[torch]"),
+    "onnx": ("onnx", "alexnet_jax[onnx]"),
+    "stablehlo": ("flatbuffers", "flatbuffers"),  # of `jax.export`
+}
+_PACKAGES = dict(_NEEDED.values()) | {"onnxruntime": "alexnet_jax[onnx]"}
 
-def require(library: str, extra: str) -> Any:
-    """Imports a library.
+
+def check_installed(form: str) -> None:
+    """Checks that a format's library is there, without the time of importing it.
+
+    Args:
+      form: The format's name.
+
+    Raises:
+      InputError: It is not installed.
+    """
+    library, _ = _NEEDED.get(form, (None, None))
+    if library and importlib.util.find_spec(library) is None:
+        raise _missing(library)
+
+
+def require(library: str) -> Any:
+    """Imports a library that not everybody has.
 
     Args:
       library: Its name.
-      extra: The extra of this package that brings it.
 
     Raises:
       InputError: It is not installed.
@@ -19,7 +41,11 @@ def require(library: str, extra: str) -> Any:
     try:
         return importlib.import_module(library)
     except ImportError as error:
-        raise InputError(
-            f"{library} is not installed, which this format is written with; run: "
-            f"pip install 'alexnet_jax[{extra}]'"
-        ) from error
+        raise _missing(library) from error
+
+
+def _missing(library: str) -> InputError:
+    return InputError(
+        f"{library} is not installed, which this format is written with; run: "
+        f"pip install '{_PACKAGES[library]}'"
+    )

@@ -19,6 +19,8 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.folder import MARK
 from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
 from alexnet_jax.models import MODELS
+from alexnet_jax.preprocessing.normalize import MEASURED
+from alexnet_jax.run.imported import read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
 from alexnet_jax.trained import TrainedModel
 
@@ -157,9 +159,12 @@ def _about(net: TrainedModel, license_name: str) -> list[str]:
     data = (
         f"{spec.name}, {len(spec.class_names):,} classes, images of "
         f"{shape}×{spec.image_shape[-1]}, shown at "
-        f"{size_text(config.data.image_size)}. Their statistics: "
-        f"{spec.statistics.source}. `preprocessing.json` says what is done to an image."
+        f"{size_text(config.data.image_size)}."
     )
+    scale = config.data.scale
+    if (net.model.author_scale if scale == "author" else scale) in MEASURED:
+        data += f" Their statistics: {spec.statistics.source}."
+    data += " `preprocessing.json` says what is done to an image."
     width = f" of width {config.model.width:g}" if config.model.width != 1 else ""
     return [
         f"# {config.model.name}, {config.name}\n",
@@ -198,14 +203,12 @@ def _origin(net: TrainedModel) -> list[str]:
     ]
     blocks += [f"## Versions\n\nTrained: {_listed(versions)}.\n"] if versions else []
     blocks.append(f"Exported: {_listed(exported)}.\n")
-    source = _record(net.workdir / "imported.json")
+    source = read_imported(net.workdir)
     if source:
-        known: dict[str, Any] = {
-            key: source[key] for key in ("source", "form", "sha256") if key in source
-        }
+        known = {"file": source.source, "form": source.form, "sha256": source.sha256}
         blocks.append(
             f"## Source of the weights\n\nThe run began with imported weights: "
-            f"{_listed(known)}.\n"
+            f"{_listed({key: text for key, text in known.items() if text})}.\n"
         )
     return blocks
 

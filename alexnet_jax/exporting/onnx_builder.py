@@ -27,7 +27,7 @@ class Graph:
         """Raises an `InputError` if `onnx` is not installed."""
         self.input: tuple[str, type, Sequence[int]] = ("image", np.float32, ())
         self.notes: list[str] = []
-        self._onnx = require("onnx", "onnx")
+        self._onnx = require("onnx")
         self._nodes: list[Any] = []
         self._arrays: dict[str, np.ndarray] = {}
 

@@ -50,15 +50,9 @@ def describe(net: TrainedModel, pipeline: Pipeline, views: int) -> dict[str, Any
         mean = MEAN_FILE
     elif scale.mean is not None:
         mean = scale.mean.reshape(-1).tolist()
-    streamed = net.spec.streamed
-    pads = not streamed and has_dark_background(net.spec.statistics.mean_image)
-    fit = data.fit if streamed else "pad" if pads else "crop"
-    fits = {
-        "crop": "resized to cover stored_size, its center cropped",
-        "warp": "resized to stored_size, its proportions ignored",
-        "pad": "padded to stored_size's proportions with its border's color, resized",
-    }
-    steps = [f"a picture of mode {_mode(channels)} is {fits[fit]}: (N, h, w, C) uint8"]
+    picture = _describe_picture(net)
+    steps = [*picture.pop("steps"), f"that is (N, {', '.join(map(str, stored))}, "
+             f"{channels}) uint8"]  # fmt: skip
     if tuple(stored) != pipeline.canvas:
         steps.append(
             "divided by 255 and resized to canvas, bilinearly at half-pixel centers, "
@@ -78,10 +72,8 @@ def describe(net: TrainedModel, pipeline: Pipeline, views: int) -> dict[str, Any
         steps.append("channels reversed: blue, green, red")
     return {
         "steps": steps,
-        "mode": _mode(channels),
         "stored_size": stored,
-        "fit": fit,
-        "filter": data.resize,
+        **picture,
         "canvas": list(pipeline.canvas),
         "image_size": list(pipeline.size),
         "scale": net.model.author_scale if data.scale == "author" else data.scale,
@@ -90,6 +82,62 @@ def describe(net: TrainedModel, pipeline: Pipeline, views: int) -> dict[str, Any
         "channels": "BGR" if scale.reversed else _mode(channels),
         "views": views,
         "class_names": [net.class_name(k) for k in range(net.config.model.num_classes)],
+    }
+
+
+def _describe_picture(net: TrainedModel) -> dict[str, Any]:
+    """Returns how a file becomes an image of `stored_size`, as `read_picture` does it.
+
+    `steps` say so in words, to be redone elsewhere; the others, for programs.
+    """
+    (height, width, channels), data = net.spec.image_shape, net.config.data
+    streamed, way = net.spec.streamed, data.resize
+    dark = not streamed and has_dark_background(net.spec.statistics.mean_image)
+    if not streamed:  # whatever the config says, which is of images on disk
+        way = "bicubic"
+    fit = data.fit if streamed else "pad" if dark else "box"
+    factor = (2 if streamed else 4) if way == "bicubic" else 0
+    least = [factor * height, factor * width]
+    background = "black" if dark else "white"
+    sides, corner = {
+        "bicubic": ("rounded, half to even", "rounded down"),
+        "bilinear": ("rounded down", "rounded, half to even"),
+        "opencv": ("rounded, half to even", "rounded down"),
+    }[way]
+    by = f"the {way} filter" + (
+        " of bytes, by cv2.INTER_LINEAR" if way == "opencv" else " of Pillow"
+    )
+    fits = {
+        "crop": f"resized by {by} to cover stored_size in its own proportions, its "
+        f"longer side {sides}; the center cropped, its corner half of what is too "
+        f"much, {corner}",
+        "warp": f"resized by {by} to stored_size, its proportions ignored",
+        "box": "its largest central box of stored_size's proportions resized by "
+        f"{by}, as ImageOps.fit does",
+        "pad": "padded on both sides to stored_size's proportions with the median of "
+        "the pixels of its border, truncated to an integer, by channel; resized by "
+        f"{by}, as ImageOps.pad and ImageOps.fit do",
+    }
+    steps = [
+        "a file is decoded and turned upright by its EXIF orientation",
+        "16 bits are divided by 257 and rounded, floats multiplied by 255",
+        f"transparent parts are laid over {background}",
+        f"it is converted to mode {_mode(channels)}",
+        fits[fit],
+    ]
+    if factor:
+        steps[0] += (
+            f"; an RGB or gray JPEG is decoded at 1/2, 1/4 or 1/8 (libjpeg's draft) "
+            f"while it is at least {least[0]} high and {least[1]} wide"
+        )
+    return {
+        "steps": steps,
+        "mode": _mode(channels),
+        "fit": fit,
+        "filter": way,
+        "draft": least if factor else None,
+        "background": background,
+        "rounding": {"side": sides, "corner": corner},
     }
 
 

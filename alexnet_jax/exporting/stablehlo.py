@@ -9,6 +9,7 @@ import numpy as np
 from jax import export
 
 from alexnet_jax.atomic import read_regular, write_file
+from alexnet_jax.exporting.libraries import require
 
 FILE = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -31,8 +32,10 @@ def write_stablehlo(
       Notes: what reads the file.
 
     Raises:
+      InputError: `flatbuffers`, which JAX does not bring, is not installed.
       OSError: The file cannot be written.
     """
+    require("flatbuffers")
     (count,) = export.symbolic_shape("n")
     image = jax.ShapeDtypeStruct((count, *image_shape), jnp.uint8)
     exported = export.export(jax.jit(function), platforms=PLATFORMS)(image)

@@ -76,7 +76,7 @@ def write_torch(
       InputError: PyTorch is not installed.
       OSError: A file cannot be written.
     """
-    torch = require("torch", "torch")
+    torch = require("torch")
     tensors = OrderedDict(
         (name, torch.from_numpy(np.require(array, np.float32, ["C", "W"])))
         for name, array in state_dict_names(network, operations).items()

@@ -25,6 +25,7 @@ from network import create_network
 network = create_network()
 network.load_state_dict(torch.load("model.pth", weights_only=True))
 network.eval()
+logits = network(images)  # IMAGE
 ```
 """,
     "onnx": """\
@@ -39,7 +40,8 @@ session = onnxruntime.InferenceSession("model.onnx")
 """,
     "stablehlo": """\
 `model.stablehlo` takes stored bytes, (N, SHAPE) uint8, one image or more, and answers
-probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs JAX alone.
+probabilities, (N, CLASSES) float32, on CPUs, NVIDIA GPUs and TPUs. It needs jax and
+flatbuffers.
 
 ```python
 from jax import export

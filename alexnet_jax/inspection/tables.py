@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alexnet_jax.inspection.layers import LayerRow, describe
-from alexnet_jax.models import MODELS, check_name, create_model
+from alexnet_jax.models import MODELS, Classifier, check_name, create_model
 
 # Numbers are never cut or wrapped, however narrow the terminal or the pipe.
 _MIN_WIDTH = 250
@@ -26,12 +26,14 @@ class Summary(NamedTuple):
       input_shape: `(B, H, W, C)`.
       num_classes: Number of logits.
       layers: From `describe`.
+      width: What the numbers of maps and hidden units are multiplied by.
     """
 
     name: str
     input_shape: tuple[int, ...]
     num_classes: int
     layers: list[LayerRow]
+    width: float = 1.0
 
     @property
     def params(self) -> int:
@@ -52,7 +54,8 @@ class Summary(NamedTuple):
     def title(self) -> str:
         """The line above the table: name, input and number of classes."""
         image = shape_text(self.input_shape[1:])
-        return f"{self.name}: input {image}, {self.num_classes} classes"
+        width = f" of width {self.width:g}" if self.width != 1 else ""
+        return f"{self.name}{width}: input {image}, {self.num_classes} classes"
 
     def __str__(self) -> str:
         file = io.StringIO()
@@ -64,6 +67,7 @@ class Summary(NamedTuple):
         """Returns what `--json` prints."""
         return {
             "name": self.name,
+            "width": self.width,
             "input_shape": self.input_shape,
             "num_classes": self.num_classes,
             "params": self.params,
@@ -101,8 +105,25 @@ def summarize(
     assert reference is not None  # every registered network has one
     shape = input_shape or (1, *reference.input_shape)
     classes = reference.num_classes if num_classes is None else num_classes
-    model = create_model(name, num_classes=classes)
-    return Summary(name, shape, classes, describe(model, shape))
+    return describe_model(name, create_model(name, num_classes=classes), shape)
+
+
+def describe_model(
+    name: str, model: Classifier, input_shape: tuple[int, ...]
+) -> Summary:
+    """Describes a network of any width layer by layer; allocates no weights.
+
+    Args:
+      name: Its registered name.
+      model: The network.
+      input_shape: `(B, H, W, C)`.
+
+    Raises:
+      InputError: The images are too small.
+    """
+    layers = describe(model, input_shape)
+    width = getattr(model, "width", 1.0)
+    return Summary(name, input_shape, model.num_classes, layers, width)
 
 
 class _Console(Console):

@@ -19,6 +19,8 @@ SCALES = {
     "caffe": "as pixels, the mean image moving with the crop; blue, green, red",
     "torchvision": "ImageNet's published mean and deviation by channel",
 }
+# Those that need the statistics of the training images.
+MEASURED = ("pixels", "standard", "caffe")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len
 
 from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.text import printable
+from alexnet_jax.terminal.text import line_length, printable
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _TOP = 5
@@ -63,23 +64,37 @@ def _most_probable(network: TrainedModel, row: np.ndarray) -> list[dict[str, Any
 def predictions_text(
     network: TrainedModel, found: Sequence[dict[str, Any]]
 ) -> Iterator[str]:
-    """Yields a line per readable file, and its notes."""
+    """Yields a line per readable file, or one per class if it is too long; its notes.
+
+    Names are padded to the longest that is shown.
+    """
     classes = network.config.model.num_classes
-    names = [printable(network.class_name(label)) for label in range(classes)]
-    width = max(map(len, names))
-    name_width = max((len(printable(one["file"])) for one in found), default=0)
+    shown = [one for one in found if "error" not in one]
+    names = [printable(each["class"]) for one in shown for each in one["predictions"]]
+    width = max(map(cell_len, names), default=0)
+    name_width = max((cell_len(printable(one["file"])) for one in shown), default=0)
+    # "  5.0 % NAME" for each, two spaces before it.
+    most = max((len(one["predictions"]) for one in shown), default=0)
+    in_one_line = name_width + most * (len("  100.0 % ") + width) <= line_length()
     yield f"checkpoint  {printable(network.workdir)}, step {network.step:,}"
     yield f"data        {printable(network.spec.name)}, {classes} classes"
-    for one in found:
-        if "error" in one:
-            continue
-        predictions = "  ".join(
-            f"{100 * prediction['probability']:5.1f} % "
-            f"{printable(prediction['class']):<{width}}"
+    for one in shown:
+        file = printable(one["file"])
+        predictions = [
+            f"{100 * prediction['probability']:5.1f} % {printable(prediction['class'])}"
             for prediction in one["predictions"]
-        )
-        yield f"{printable(one['file']):<{name_width}}  {predictions}".rstrip()
+        ]
+        if in_one_line:
+            padded = [_pad(each, len("100.0 % ") + width) for each in predictions]
+            yield "  ".join([_pad(file, name_width), *padded]).rstrip()
+        else:
+            yield file
+            yield from (f"  {each}" for each in predictions)
         yield from (f"  note: {note}" for note in one["notes"])
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - cell_len(text))
 
 
 def predictions_csv(found: Sequence[dict[str, Any]]) -> str:

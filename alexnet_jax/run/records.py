@@ -88,14 +88,11 @@ class Records:
         self.rows = restore_rows(self._path, step, stored)
         self._lines = [to_text([row]) for row in self.rows]
         self._file, self._length = open_append(self._path), len(self.text)
-        self._board: Board | None = None
+        self._board = None
         with contextlib.ExitStack() as opened:
             opened.callback(self._file.close)
             if config.log.tensorboard:
-                # It imports PyTorch where that is: 0.7 GB that nothing else needs.
-                from alexnet_jax.run.board import Board
-
-                self._board = Board(workdir / "tensorboard", step + 1)
+                self._board = _open_board(workdir / "tensorboard", step + 1)
             opened.pop_all()
 
     @property
@@ -141,6 +138,13 @@ class Records:
         content = self.text
         write_file(self._path, content)
         self._file, self._length = open_append(self._path), len(content)
+
+
+def _open_board(folder: Path, step: int) -> "Board":
+    # Its library imports PyTorch where that is: 0.7 GB that nothing else needs.
+    from alexnet_jax.run.board import Board
+
+    return Board(folder, step)
 
 
 def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:

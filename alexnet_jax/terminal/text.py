@@ -1,9 +1,12 @@
 """Text for a terminal: without control characters, and of letters that it has."""
 
 import codecs
+import shutil
 import unicodedata
 
 LOOKALIKES = "lookalikes"  # the name of the error handler, as `open(errors=...)` has it
+
+_LONG = 250  # columns, where nothing is wrapped
 
 # Control, format (among them those that turn the direction of a line), surrogates (of
 # bytes that are no UTF-8), line and paragraph separators.
@@ -16,6 +19,14 @@ _ASCII = {
     **{"≠": "!=", "→": "->", "²": "^2", "√": "sqrt", "§": "section ", "─": "-"},
     **{"α": "alpha", "β": "beta", "η": "eta", "λ": "lambda", "Σ": "sum"},
 }
+
+
+def line_length() -> int:
+    """Returns how many columns a line has: `COLUMNS`, or those of the terminal.
+
+    Where there is neither, as in a file or a pipe, lines may be long.
+    """
+    return shutil.get_terminal_size((_LONG, 1)).columns
 
 
 def printable(text: object, keep: str = "") -> str:

@@ -214,7 +214,7 @@ def read_own(
     }
     spec = read_spec(path, source.metadata["data"], statistics)
     try:
-        shapes = _shapes(config, spec)
+        shapes = variable_shapes(config, spec)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     wanted = flatten(shapes)
@@ -253,7 +253,7 @@ def read_own(
     return Own(config, spec, weights), left_over
 
 
-def _shapes(config: ConfigDict, spec: DataSpec) -> dict[str, Any]:
+def variable_shapes(config: ConfigDict, spec: DataSpec) -> dict[str, Any]:
     """Returns shapes and types of a network's variables."""
     model = create_configured(config).clone(training=False)
     shape = (1, *side_pair(config.data.image_size), spec.image_shape[-1])

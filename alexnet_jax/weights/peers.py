@@ -106,6 +106,8 @@ def compare(path: Path, conversion: Conversion, own: Own) -> Comparison:
     source, convention = None, TORCHVISION
     if not conversion.form.startswith("PyTorch"):
         source, convention = read_source(path)
+        if is_onnx:  # which is read by the tool itself
+            source.arrays.clear()
     look = _look(network, convention, config, spec, is_published=is_published)
     # A copy, as PyTorch warns of what cannot be written to.
     image = np.array(look(size).transpose(2, 0, 1)[None], np.float32, order="C")
@@ -162,17 +164,17 @@ def _our_logits(own: Own, size: tuple[int, int]) -> np.ndarray:
 
 
 def _take(variables: dict[str, Any]) -> dict[str, Any]:
-    """Copies arrays to the device, and takes each out of the dicts that held it.
+    """Takes arrays out of the dicts that hold them, to the device.
 
-    Small ones first: biases can be views that keep all of a file in memory.
+    By `device_put`: what `jnp.array` copies would lie beside its copy for a while.
     """
     taken = {}
     leaves = traverse_util.flatten_dict(variables)
-    for path in sorted(leaves, key=lambda path: leaves[path].size):
+    for path in [*leaves]:
         *inner, last = path
         holder = functools.reduce(operator.getitem, inner, variables)
         del holder[last]
-        taken[path] = jnp.array(leaves.pop(path)).block_until_ready()
+        taken[path] = jax.device_put(leaves.pop(path))
     return traverse_util.unflatten_dict(taken)
 
 

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import open_regular
+from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.weights.mapping import Conversion
+from alexnet_jax.weights.own import variable_shapes
 
 _PUBLISHED = "alexnet-owt-"  # how the names of torchvision's files begin
 _PART = 1 << 20  # numbers that are held as float64 at a time
@@ -56,6 +60,7 @@ class Verification(NamedTuple):
       width: What the network's maps and units are multiplied by.
       arrays: In the network's order.
       left_over: The file's arrays that were left out.
+      expected: Parameters that such a network has.
     """
 
     network: str
@@ -64,23 +69,56 @@ class Verification(NamedTuple):
     width: float
     arrays: list[Verified]
     left_over: list[str]
+    expected: int
 
     @property
     def parameters(self) -> int:
         """How many they are in all."""
         return sum(one.parameters for one in self.arrays if not one.is_state)
 
+    @property
+    def bytes(self) -> int:
+        """What all arrays take, as float32."""
+        return sum(one.bytes for one in self.arrays)
+
+    @property
+    def network_text(self) -> str:
+        """Names the network, and its width if that is not the author's."""
+        return self.network + (f" of width {self.width:g}" if self.width != 1 else "")
+
+    @property
+    def expected_text(self) -> str:
+        """Sets the parameters against those of such a network, in a line."""
+        count, wanted = f"{self.parameters:,}", f"{self.expected:,}"
+        as_many = self.parameters == self.expected
+        has = "as" if as_many else f"not {wanted} as"
+        others = sum(one.parameters for one in self.arrays if one.is_state)
+        states = f"; {others:,} running statistics besides" if others else ""
+        return (
+            f"{count} parameters, {has} {self.network_text} has with "
+            f"{self.num_classes:,} classes{states}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON has it."""
         return self._asdict() | {
             "arrays": [one._asdict() for one in self.arrays],
             "parameters": self.parameters,
-            "bytes": sum(one.bytes for one in self.arrays),
+            "bytes": self.bytes,
+            "total": {"parameters": self.parameters, "bytes": self.bytes},
         }
 
 
-def verify(conversion: Conversion) -> Verification:
-    """Returns the verification report of a conversion."""
+def verify(conversion: Conversion, config: ConfigDict, spec: DataSpec) -> Verification:
+    """Returns the verification report of a conversion.
+
+    Args:
+      conversion: What became of a file.
+      config: Of the run that is made of it, whose network says what to expect.
+      spec: Of its data.
+    """
+    params = variable_shapes(config, spec)["params"]
+    expected = sum(leaf.size for leaf in jax.tree.leaves(params))
     arrays = []
     for one in conversion.arrays:
         mean, deviation = _moments(one.array)
@@ -106,6 +144,7 @@ def verify(conversion: Conversion) -> Verification:
         conversion.width,
         arrays,
         conversion.left_over,
+        expected,
     )
 
 

@@ -13,6 +13,7 @@ from alexnet_jax.exporting.model_card import model_card
 from alexnet_jax.exporting.preprocessing_file import write_preprocessing
 from alexnet_jax.exporting.usage import notes_on_results, views_of
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
+from alexnet_jax.run.imported import Imported
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.trained import TrainedModel
 from tests.exporting.runs import make_run
@@ -53,11 +54,7 @@ def test_a_runs_own_results(trained, tmp_path):
 
 def test_no_rows_no_numbers(tmp_path):
     make_run(tmp_path / "run", "lenet5", **{"eval.views": 10, "augment.canvas": 32})
-    (tmp_path / "run" / "imported.json").write_text(
-        json.dumps(
-            {"source": "a.pth", "form": "PyTorch state dict", "sha256": "ab" * 32}
-        )
-    )
+    Imported("a.pth", "PyTorch state dict", 9, "ab" * 32).save(tmp_path / "run")
     flags = ["--format=stablehlo", "--license=cc-by-4.0", f"--to={tmp_path / 'out'}"]
     main([str(tmp_path / "run"), *flags])
     front, body = card_of(tmp_path / "out")
@@ -66,6 +63,27 @@ def test_no_rows_no_numbers(tmp_path):
     assert "No test result was recorded" in body
     assert "averaged over 10 views" in body and "jax" in body
     assert "a.pth" in body and "ab" * 32 in body
+
+
+@pytest.mark.parametrize(
+    ("scale", "are_used"),
+    [("pixels", True), ("standard", True), ("author", False), ("torchvision", False)],
+)
+def test_statistics_are_named_where_they_are_used(scale, are_used, tmp_path):
+    make_run(tmp_path / "run", "lenet5", **{"data.scale": scale})
+    net = TrainedModel(tmp_path / "run")
+    assert (net.spec.statistics.source in model_card(net, "onnx")) == are_used
+
+
+def test_what_is_no_record_of_a_source_is_none(tmp_path):
+    make_run(tmp_path / "run", "lenet5")
+    net = TrainedModel(tmp_path / "run")
+    (tmp_path / "run" / "imported.json").write_text('{"source": "a.pth", "form": []}')
+    assert "a.pth" not in model_card(net, "onnx")
+    Imported("a", "run of this project", None, None).save(tmp_path / "run")
+    text = model_card(net, "torch")
+    assert "file a, form run of this project." in text
+    assert "logits = network(images)  # (N, 3, 28, 28) float32" in text
 
 
 @pytest.mark.parametrize("has_rows", [True, False])

@@ -1,11 +1,14 @@
 """The StableHLO file answers as the network does, alone."""
 
+import dataclasses
 import json
+import math
 import re
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -13,14 +16,19 @@ import jax
 import numpy as np
 import pytest
 from jax import export
+from PIL import ExifTags, Image, ImageOps
 
 from alexnet_jax.data.pictures import read_picture
+from alexnet_jax.data.statistics import measure
+from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.formats import Network, write_and_check
-from alexnet_jax.exporting.preprocessing_file import write_preprocessing
+from alexnet_jax.exporting.preprocessing_file import describe, write_preprocessing
+from alexnet_jax.exporting.stablehlo import write_stablehlo
 from alexnet_jax.models import MODELS
+from alexnet_jax.run.imported import write_run
 from alexnet_jax.trained import TrainedModel
-from tests.exporting.runs import make_run
-from tests.pictures import picture
+from alexnet_jax.weights.peers import PICTURE
+from tests.exporting.runs import config_of, make_run, spec_of, weights_of
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -99,14 +107,88 @@ exec(open(sys.argv[0]).read())
 
 def lines_of_docs():
     (code,) = re.findall(r"```python\n(# serve\.py.*?)```", WEIGHTS.read_text(), re.S)
-    assert len([line for line in code.splitlines() if line]) <= 24
+    assert len([line for line in code.splitlines() if line]) <= 55
     return code
 
 
+# By the kind of run: changes of its config, its images' shape, whether they are files.
+_RUNS = {
+    "bicubic": ({"data.resize": "bicubic"}, (40, 44, 3), True),
+    "bilinear": ({"data.resize": "bilinear"}, (256, 256, 3), True),
+    "gray": ({"data.resize": "bilinear"}, (51, 33, 1), True),
+    "warp": ({"data.fit": "warp", "data.resize": "bilinear"}, (40, 44, 3), True),
+    "light": ({}, (32, 32, 3), False),
+    "dark": ({}, (28, 28, 1), False),
+    "dark colors": ({}, (28, 20, 3), False),
+}
+
+
+def pictures_of(folder):
+    """The picture that ships, and odd files of all kinds."""
+    yield PICTURE
+    with Image.open(PICTURE) as image:
+        colors = image.resize((123, 181))
+    exif = Image.Exif()
+    for turn in (3, 6):
+        exif[ExifTags.Base.Orientation] = turn
+        image = Image.open(PICTURE)
+        image.save(folder / f"turned{turn}.jpg", exif=exif)
+        yield folder / f"turned{turn}.jpg"
+    clear = colors.copy()
+    clear.putalpha(Image.radial_gradient("L").resize(clear.size))
+    wide = np.asarray(colors.convert("L")).astype(np.uint16) * 250 + 7
+    odd = {
+        "clear.png": clear,
+        "palette.gif": colors.quantize(32),
+        "wide.png": Image.fromarray(wide),
+        "floats.tiff": Image.fromarray((wide / 65535).astype(np.float32)),
+        "inks.jpg": colors.convert("CMYK"),
+        "gray.png": colors.convert("L"),
+        "gray and clear.png": clear.convert("LA"),
+        "bits.png": colors.convert("1"),
+        "odd.png": colors.crop((0, 0, 61, 180)),
+    }
+    for name, image in odd.items():
+        image.save(folder / name)
+        yield folder / name
+
+
+@pytest.mark.parametrize("kind", _RUNS)
+def test_the_lines_of_the_docs_read_pictures_as_predict_does(kind, tmp_path):
+    """Byte for byte: what follows is the file's, which is compared elsewhere."""
+    changes, shape, streamed = _RUNS[kind]
+    config = config_of("lenet5", **changes)
+    spec = spec_of(config, shape, streamed)
+    if not streamed:
+        spec = dataclasses.replace(spec, name="digits 1.0.0")
+    if kind.startswith("dark"):
+        bright = np.zeros((1, *shape), np.uint8)
+        bright[:, 8:-8, 6:-6] = 255
+        spec = dataclasses.replace(spec, measure=lambda: measure([bright]))
+    write_run(tmp_path / "run", config, spec, **weights_of(config, shape[-1]))
+    net = TrainedModel(tmp_path / "run")
+    about = describe(net, Network(net).pipeline)
+    assert about["fit"] == {"light": "box", "warp": "warp"}.get(
+        kind, "pad" if "dark" in kind else "crop"
+    )
+    _, found, rest = lines_of_docs().partition("h, w = about")
+    (code, found_too, _) = (found + rest).partition("class Handler")
+    assert found and found_too
+    names = {"about": json.loads(json.dumps(about)), "math": math, "np": np}
+    names |= {"Image": Image, "ImageOps": ImageOps}
+    exec(code, names)
+    data = net.config.data
+    for path in pictures_of(tmp_path):
+        wanted = read_picture(path, net.spec, fit=data.fit, way=data.resize).image
+        with path.open("rb") as file:
+            image = np.asarray(names["read"](file)).reshape(shape)
+        np.testing.assert_array_equal(image, wanted, err_msg=path.name)
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("fit", ["crop", "warp"])
-def test_the_lines_of_the_docs_serve_it_without_this_package(fit, tmp_path):
-    net, _ = exported(tmp_path, "lenet5", **{"data.fit": fit})
+@pytest.mark.parametrize("way", ["bicubic", "bilinear"])
+def test_the_lines_of_the_docs_serve_it_without_this_package(way, tmp_path):
+    net, _ = exported(tmp_path, "lenet5", **{"data.resize": way})
     write_preprocessing(tmp_path / "out", net, Network(net).pipeline)
     (tmp_path / "serve.py").write_text(lines_of_docs())
     with socket.socket() as found:
@@ -115,16 +197,14 @@ def test_the_lines_of_the_docs_serve_it_without_this_package(fit, tmp_path):
     words = [tmp_path / "serve.py", tmp_path / "out", str(port)]
     server = subprocess.Popen([sys.executable, "-c", _BLOCKED, *words])
     try:
-        path = tmp_path / "a.png"
-        path.write_bytes(picture(0, (90, 70), kind="PNG"))
-        answer = ask(f"http://127.0.0.1:{port}", path.read_bytes(), server)
+        answer = ask(f"http://127.0.0.1:{port}", PICTURE.read_bytes(), server)
     finally:
         server.kill()
         server.wait()
-    image = read_picture(path, net.spec, fit=fit).image
+    image = read_picture(PICTURE, net.spec, way=way).image
     wanted = net.predict(image[None]).probabilities[0]
     assert [*answer] == list(net.spec.class_names)
-    np.testing.assert_allclose([*answer.values()], wanted, atol=1e-3)
+    np.testing.assert_allclose([*answer.values()], wanted, rtol=0, atol=1e-4)
 
 
 def ask(address, content, server):
@@ -136,3 +216,18 @@ def ask(address, content, server):
             assert server.poll() is None
             time.sleep(0.1)
     raise AssertionError("no answer")
+
+
+def test_without_flatbuffers_it_is_said(tmp_path, monkeypatch):
+    """JAX imports it late, and does not depend on it."""
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(InputError, match="flatbuffers is not installed"):
+        write_stablehlo(tmp_path, lambda image: image, (4, 4, 1))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_it_is_a_dependency():
+    listed = tomllib.loads((WEIGHTS.parents[1] / "pyproject.toml").read_text())
+    assert any(
+        one.startswith("flatbuffers") for one in listed["project"]["dependencies"]
+    )
