@@ -81,7 +81,7 @@ IMPORTERS = {
     | {"weights"},
     "inspection": {"reporting", "train", "loop", "trained", "exporting"},
     "reporting": {"train"},
-    "weights": {"exporting"},
+    "weights": {"exporting", "reporting"},
     "exporting": set(),
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
