@@ -6,7 +6,7 @@
 safetensors   this project's own layout, of which `convert` makes the run again
 torch         a state dict, and the module that it fits (extra: `torch`)
 onnx          a graph of plain operators (extra: `onnx`)
-stablehlo     bytes in, probabilities out, for CPUs, GPUs and TPUs (`jax.export`)
+stablehlo     bytes in, probabilities out, for CPUs, GPUs, TPUs (`jax.export`)
 
 Beside it lie config.json, preprocessing.json and a model card, README.md.
 """
@@ -25,7 +25,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.export", __doc__)
     add = parser.add_argument
     add("run", type=cli.path, metavar="RUN", help=cli.CHECKPOINT_HELP)
-    add("--format", required=True, choices=_FORMATS, help="what is written")
+    add(
+        "--format",
+        required=True,
+        choices=_FORMATS,
+        metavar="FORMAT",
+        help=f"one of {', '.join(_FORMATS)}",
+    )
     add(
         "--to",
         type=cli.path,

@@ -20,7 +20,8 @@ from tests.weights.published import npy_layers, params_of, weights_of, write_tor
 from tests.weights.runnable import save_runnable_onnx
 
 
-def test_the_report_of_a_file(tmp_path, capsys):
+def test_the_report_of_a_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     path = tmp_path / "w.pth"
     params = write_torch(path)
     main(["--check", str(path)])

@@ -53,7 +53,8 @@ def test_stored_images_are_answered_as_in_evaluation(
         assert one["predictions"][0]["class"] == str(chances.argmax())
 
 
-def test_text_and_csv(trained, digits, tmp_path, capsys):
+def test_text_and_csv(trained, digits, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # whatever pytest calls its folders
     path = save(tmp_path / "a.png", digits[0, ..., 0])
     other = save(tmp_path / "longer.png", 255 - digits[0, ..., 0])
     main([str(word) for word in (trained / "checkpoints/4", path, other)])

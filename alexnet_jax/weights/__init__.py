@@ -4,6 +4,6 @@ Files are told apart by what they hold, not by their names, and nothing in them 
 run. A module reads each format; `mapping` brings the layers into this project's layout;
 `verification` says what was done, `preprocessing` how the networks see images, and
 `peers` what the tools that files are for make of a picture. Commands, `exporting/` and
-`reporting/` import `weights/`, which itself imports `models/`, `preprocessing/`, `data/`
-for specifications, `config`, `atomic` and `errors`.
+`reporting/` import `weights/`, which itself imports `models/`, `preprocessing/`,
+`data/` for specifications, `config`, `atomic` and `errors`.
 """

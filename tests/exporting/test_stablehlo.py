@@ -64,8 +64,17 @@ def test_it_answers_for_any_number_of_images(tmp_path):
     np.testing.assert_allclose(network.call(image), wanted, rtol=0, atol=1e-5)
 
 
+_QUICK = ("alexnet_2012", "lenet5")
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("network", MODELS)
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+        for name in MODELS
+    ],
+)
 def test_every_network_answers_as_it_does(network, tmp_path):
     changes = {} if network == "lenet5" else {"data.image_size": 80}
     changes["data.scale"] = "unit"
@@ -167,7 +176,7 @@ def test_the_lines_of_the_docs_read_pictures_as_predict_does(kind, tmp_path):
         spec = dataclasses.replace(spec, measure=lambda: measure([bright]))
     write_run(tmp_path / "run", config, spec, **weights_of(config, shape[-1]))
     net = TrainedModel(tmp_path / "run")
-    about = describe(net, Network(net).pipeline)
+    about = describe(net, Network(net).pipeline, 1)
     assert about["fit"] == {"light": "box", "warp": "warp"}.get(
         kind, "pad" if "dark" in kind else "crop"
     )

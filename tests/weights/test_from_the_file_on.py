@@ -21,7 +21,7 @@ from tests.weights.published import caffe_layers, torch_arrays, weights_of
 
 NETWORKS = [
     *("alexnet_torchvision", "alexnet_caffe"),
-    pytest.param("caffenet", marks=pytest.mark.heavy),
+    pytest.param("caffenet", marks=pytest.mark.slow),
 ]
 PICTURES = {
     "ships.jpg": peers.PICTURE.read_bytes(),

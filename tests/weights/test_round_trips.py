@@ -39,7 +39,7 @@ def assert_same_run(one, other):
 
 
 GRAPHS = [
-    pytest.param(case, inside, marks=() if quick else pytest.mark.heavy)
+    pytest.param(case, inside, marks=() if quick else pytest.mark.slow)
     for case in CASES
     for inside in (False, True)
     for quick in [inside and case in ("rectangle", "gray")]

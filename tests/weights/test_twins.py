@@ -23,7 +23,7 @@ BATCH_NORM = [name for name, (_, fields, _) in CASES.items()
               if fields == {"normalization": "batch"}]  # fmt: skip
 _QUICK = ("alexnet_2012_conv6", "alexnet_torchvision", "lenet5", BATCH_NORM[0])
 NAMES = [
-    pytest.param(name, marks=() if name in _QUICK else pytest.mark.heavy)
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
     for name in (*MODELS, *BATCH_NORM)
 ]
 
