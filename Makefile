@@ -47,7 +47,7 @@ test-all: install ## Run all tests but the slow ones, in 18 minutes
 
 test-slow: install ## Run the tests that take minutes (installs PyTorch, which some compare with)
 	$(BIN)/python -m pip install --quiet --editable ".[torch]"
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: install ## Check style and format
 	$(BIN)/ruff check .
