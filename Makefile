@@ -42,7 +42,7 @@ test: install ## Run the quick tests, two at a time, in 5 minutes
 test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
 	JAX_ENABLE_X64=1 $(PYTEST) -m "not e2e and not heavy and not slow"
 
-test-all: install ## Run all tests but the slow ones, in 18 minutes
+test-all: install ## Run all tests but the slow ones, in 20 minutes
 	$(PYTEST)
 
 test-slow: install ## Run the tests that take minutes (installs PyTorch, which some compare with)

@@ -270,6 +270,7 @@ def values(lines, word):
     return [float(line.split()[1]) for line in lines if line.startswith(word + " ")]
 
 
+@pytest.mark.slow
 def test_the_chapters_on_regression(tmp_path, data_dir):
     lines = run_script(LINEAR, tmp_path, data_dir)
     assert len(values(lines, "error")) == 5 and max(values(lines, "error")) < 0.05

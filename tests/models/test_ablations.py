@@ -150,8 +150,10 @@ CUT = {"normalization": "batch", "pooling": "2x2", "links": False}
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("fields", "layouts"),
-    [(PLAIN, [(1, 2)]), (CUT, [(2, 2)])],
-    ids=["plain", "cut"],
+    [
+        pytest.param(PLAIN, [(1, 2)], id="plain", marks=pytest.mark.slow),
+        pytest.param(CUT, [(2, 2)], id="cut"),
+    ],
 )
 def test_any_devices_make_the_same_step(fields, layouts):
     """And every kernel has a gradient, in both towers."""

@@ -173,7 +173,7 @@ def test_another_configs_run_is_refused(run, data_dir, tmp_path):
         train_and_evaluate(config, folder)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_caffes_mean_image_is_trained_with(data_dir, tmp_path):
     params = params_of("alexnet_caffe", np.float16, num_classes=1000)
     writers.save_npy(tmp_path / "w", npy_layers(params))
