@@ -201,9 +201,10 @@ def _origin(net: TrainedModel) -> list[str]:
         "`config.json` has all of it.\n",
         "\n".join(["```", *lines, "```\n"]),
     ]
-    blocks += [f"## Versions\n\nTrained: {_listed(versions)}.\n"] if versions else []
-    blocks.append(f"Exported: {_listed(exported)}.\n")
     source = read_imported(net.workdir)
+    word = "Imported" if source and not net.step else "Trained"
+    blocks += [f"## Versions\n\n{word}: {_listed(versions)}.\n"] if versions else []
+    blocks.append(f"Exported: {_listed(exported)}.\n")
     if source:
         known = {"file": source.source, "form": source.form, "sha256": source.sha256}
         blocks.append(

@@ -47,7 +47,7 @@ def test_a_runs_own_results(trained, tmp_path):
     assert "61,706 parameters" in body and "digits 1.0.0, 10 classes" in body
     assert "not known" in body and "Apache" not in body
     versions = json.loads((trained / "config.json").read_text())["versions"]
-    assert f"flax {versions['flax']}" in body
+    assert f"flax {versions['flax']}" in body and "Trained: alexnet_jax" in body
     assert re.search(r'data\.scale +"standard"', body)
     assert "data_dir" not in body  # a folder of this machine
 
@@ -63,6 +63,7 @@ def test_no_rows_no_numbers(tmp_path):
     assert "No test result was recorded" in body
     assert "averaged over 10 views" in body and "jax" in body
     assert "a.pth" in body and "ab" * 32 in body
+    assert "Imported: alexnet_jax" in body and "Trained:" not in body
 
 
 @pytest.mark.parametrize(
