@@ -7,7 +7,7 @@ up besides; each is read back once, before there are checksums.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from alexnet_jax.atomic import open_regular, read_regular, write_file
 CHECKSUMS = "seal.json"  # the name that runs have had from the first version on
 ARRAYS = "default"  # Orbax's folder of them
 _METADATA = f"{ARRAYS}/_METADATA"
+_PART_BYTES = 1 << 25  # that are compared at a time
+_CACHE_BYTES = 1 << 28  # more than any array of an AlexNet
 
 
 def step_folders(folder: Path) -> dict[int, Path]:
@@ -146,15 +148,33 @@ def find_difference(folder: Path, state: Mapping[str, Any]) -> str | None:
         name = ".".join(path)
         try:  # one at a time, so that no second state is in memory
             kvstore = _store(folder) | {"path": f"{name}/"}
-            stored = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
-            found = stored.read().result()
+            spec = {"driver": "zarr", "kvstore": kvstore}
+            # What is decoded is kept while its parts are read.
+            context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+            stored = ts.open(spec, open=True, context=context).result()
+            same = (stored.shape, stored.dtype.numpy_dtype) == (
+                array.shape,
+                array.dtype,
+            )
+            if not same or not all(
+                np.array_equal(_bits(stored[part].read().result()), _bits(array[part]))
+                for part in _parts(array)
+            ):
+                return f"{name} is not as it was saved"
         except (OSError, ValueError) as error:
             text = " ".join(str(error).split())
             return f"{name} cannot be read ({text[:100]})"
-        same = (found.shape, found.dtype) == (array.shape, array.dtype)
-        if not same or not np.array_equal(_bits(found), _bits(array)):
-            return f"{name} is not as it was saved"
     return None
+
+
+def _parts(array: np.ndarray) -> Iterator[Any]:
+    """Yields what selects parts of an array that take little memory each."""
+    if not array.ndim:
+        yield ()
+        return
+    rows = max(1, _PART_BYTES * len(array) // max(1, array.nbytes))
+    for start in range(0, max(1, len(array)), rows):
+        yield slice(start, min(start + rows, len(array)))
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
