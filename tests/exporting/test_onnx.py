@@ -53,7 +53,7 @@ def run(folder, image):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in _QUICK else pytest.param(name, marks=pytest.mark.heavy)
+        name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
         for name in (*CASES, *USERS)
     ],
 )
