@@ -12,6 +12,7 @@ import numpy as np
 from alexnet_jax.exporting import kinds
 from alexnet_jax.exporting.kinds import Operation
 from alexnet_jax.exporting.onnx_builder import Graph
+from alexnet_jax.layers.pooling import cell_shares
 
 _NAMES = {
     "relu": "Relu",
@@ -180,18 +181,10 @@ def _adaptive_pool(graph: Graph, value: str, pool: kinds.AdaptivePool) -> str:
     graph.note(pool, "written as two products with the cells' shares of the pixels")
     _, height, width = pool.input_shape
     _, rows, columns = pool.output_shape
-    down = graph.array(f"{pool.name}.rows", _shares(height, rows))
-    across = graph.array(f"{pool.name}.columns", _shares(width, columns).T)
+    down = graph.array(f"{pool.name}.rows", cell_shares(height, rows))
+    across = graph.array(f"{pool.name}.columns", cell_shares(width, columns).T)
     value = graph.node("MatMul", [down, value], f"{pool.name}.height")
     return graph.node("MatMul", [value, across], pool.name)
-
-
-def _shares(size: int, cells: int) -> np.ndarray:
-    """Returns `(cells, size) float32`: PyTorch's cells, the mean of pixels each."""
-    shares = np.zeros((cells, size), np.float32)
-    for cell, row in enumerate(shares):
-        row[cell * size // cells : -(-(cell + 1) * size // cells)] = 1
-    return shares / shares.sum(1, keepdims=True)
 
 
 def _activation(graph: Graph, value: str, activation: kinds.Activation) -> str:

@@ -114,10 +114,23 @@ def adaptive_avg_pool(x: jax.Array) -> jax.Array:
         size = x.shape[axis]
         if size in (0, 6):  # no pixels: `layer_shapes` raises the error
             continue
-        cells = np.zeros((6, size), np.float32)
-        for cell, row in enumerate(cells):
-            row[cell * size // 6 : -(-(cell + 1) * size // 6)] = 1.0
-        shares = jnp.asarray(cells / cells.sum(1, keepdims=True), y.dtype)
+        shares = jnp.asarray(cell_shares(size, 6), y.dtype)
         mean = jnp.tensordot(shares, y, (1, axis), precision=lax.Precision.HIGHEST)
         y = jnp.moveaxis(mean, 0, axis)
     return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def cell_shares(size: int, cells: int) -> np.ndarray:
+    """Returns what each pixel adds to the average of each cell, PyTorch's.
+
+    Args:
+      size: Pixels of an axis.
+      cells: Those that it is averaged into.
+
+    Returns:
+      `(cells, size) float32`, rows sum to 1.
+    """
+    shares = np.zeros((cells, size), np.float32)
+    for cell, row in enumerate(shares):
+        row[cell * size // cells : -(-(cell + 1) * size // cells)] = 1.0
+    return shares / shares.sum(1, keepdims=True)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import side_pair
@@ -331,6 +332,32 @@ def check_shapes(
                 f"{path}: {name} is of type {kind}; weights must be float16, bfloat16, "
                 "float32 or float64; choose a file that is not quantized"
             )
+
+
+def check_left_over(path: Path, names: list[str], network: str, ignore: bool) -> None:
+    """Checks that a network has a place for all arrays of a file.
+
+    Raises:
+      InputError: It has not, and that is not to be ignored.
+    """
+    if names and not ignore:
+        raise InputError(
+            f"{path}: {listed(names)} would be left over, as {network} has no place "
+            "for it; give --ignore to leave it out, or another file"
+        )
+
+
+def check_finite(path: Path, name: str, array: np.ndarray) -> None:
+    """Checks the numbers of an array.
+
+    Raises:
+      InputError: One is not finite.
+    """
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{path}: {name} holds NaN or infinity; choose a file whose training "
+            "did not diverge"
+        )
 
 
 def _source_shape(shape: Shape, convention: Convention) -> Shape:

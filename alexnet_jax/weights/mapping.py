@@ -11,9 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.errors import InputError
 from alexnet_jax.weights.conventions import Convention
-from alexnet_jax.weights.fitting import Fit, find_network, listed, trimmed
+from alexnet_jax.weights.fitting import (
+    Fit,
+    check_finite,
+    check_left_over,
+    find_network,
+    trimmed,
+)
 from alexnet_jax.weights.source import Source
 
 
@@ -109,11 +114,7 @@ def convert(
     """
     found = find_network(path, source, convention, network, config)
     left_over = found.left_over(source)
-    if left_over and not ignore:
-        raise InputError(
-            f"{path}: {listed(left_over)} would be left over, as {found.name} has no "
-            "place for it; give --ignore to leave it out, or another file"
-        )
+    check_left_over(path, left_over, found.name, ignore)
     arrays = [_bring_over(path, ours, source, found, convention)
               for ours in found.shapes]  # fmt: skip
     model = found.model
@@ -161,11 +162,7 @@ def _bring_over(
     with np.errstate(over="ignore"):  # a float64 beyond float32, found below
         # A copy of every one, as a view of a single bias would keep the file mapped.
         array = np.array(array, np.float32, order="C")
-    if not np.isfinite(array).all():
-        raise InputError(
-            f"{path}: {theirs} holds NaN or infinity; choose a file whose training "
-            "did not diverge"
-        )
+    check_finite(path, theirs, array)
     return Mapped(
         ours,
         theirs,

@@ -25,7 +25,7 @@ from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
-from alexnet_jax.weights.fitting import listed
+from alexnet_jax.weights.fitting import check_finite, check_left_over, listed
 from alexnet_jax.weights.mapping import Conversion, Mapped
 from alexnet_jax.weights.source import Source
 
@@ -225,11 +225,7 @@ def read_own(
             f"{len(wanted)} arrays missing; export the run again"
         )
     left_over = [name for name in arrays if name not in wanted]
-    if left_over and not ignore:
-        raise InputError(
-            f"{path}: {listed(left_over)} would be left over, as {config.model.name} "
-            "has no place for it; give --ignore to leave it out, or another file"
-        )
+    check_left_over(path, left_over, config.model.name, ignore)
     differing = [
         f"{name} is {arrays[name].shape} {arrays[name].dtype}, not {one.shape} "
         f"{one.dtype}"
@@ -242,11 +238,7 @@ def read_own(
             "run again"
         )
     for name in wanted:
-        if not np.isfinite(arrays[name]).all():
-            raise InputError(
-                f"{path}: {name} holds NaN or infinity; choose a file whose training "
-                "did not diverge"
-            )
+        check_finite(path, name, arrays[name])
     leaves = traverse_util.flatten_dict(shapes)
     found = traverse_util.unflatten_dict({one: arrays[_name(one)] for one in leaves})
     weights = {"params": found.pop("params"), "model_state": found}
