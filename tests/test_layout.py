@@ -80,6 +80,7 @@ IMPORTERS = {
     "inspection": {"reporting", "train", "loop", "trained"},
     "reporting": {"train"},
     "weights": set(),
+    "transfer": {"config", "optim", "step", "loop", "train", "inspection"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }

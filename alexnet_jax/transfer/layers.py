@@ -1,0 +1,121 @@
+"""The layers of a network by their names, and the patterns that name them."""
+
+import difflib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+
+from alexnet_jax.errors import InputError
+
+_MOST_SHOWN = 12
+
+
+def layer_of(path: Sequence[Any]) -> str:
+    """Returns the name of the layer that an array belongs to, such as `conv1`.
+
+    Args:
+      path: Its keys in the parameters, as `jax.tree_util` or `flatten_dict` gives them.
+        A module within another has both names, `block/conv1`; an array of the network's
+        own is a layer of its own.
+    """
+    names = [str(getattr(key, "key", key)) for key in path]
+    return "/".join(names[:-1] or names)
+
+
+def layers_of(*trees: Any) -> list[str]:
+    """Returns the names of the layers that have arrays, sorted.
+
+    Args:
+      *trees: Parameters, or one of a network's other collections.
+    """
+    paths = (path for tree in trees for path, _ in jax.tree.leaves_with_path(tree))
+    return sorted({layer_of(path) for path in paths})
+
+
+def matches(layer: str, pattern: str) -> bool:
+    """Whether a pattern names a layer, a module that it is in, or its last name.
+
+    Example:
+      >>> [matches("block/conv1", pattern) for pattern in ("block", "conv*", "fc*")]
+      [True, True, False]
+    """
+    parts = layer.split("/")
+    wholes = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return any(fnmatchcase(name, pattern) for name in {*parts, *wholes})
+
+
+def select(layers: Sequence[str], patterns: Iterable[str], key: str) -> set[str]:
+    """Returns the layers that patterns name.
+
+    Args:
+      layers: All that there are.
+      patterns: As in `fnmatch`: `*`, `?` and `[12]`.
+      key: The config's, for errors.
+
+    Raises:
+      InputError: A pattern names none; with the nearest names.
+    """
+    found = set()
+    for pattern in patterns:
+        named = {layer for layer in layers if matches(layer, pattern)}
+        if not named:
+            raise InputError(
+                f"{key}: no layer is named {pattern!r}; {_near(pattern, layers)}"
+            )
+        found |= named
+    return found
+
+
+def _near(pattern: str, layers: Sequence[str]) -> str:
+    """Says which names there are, or those that are like a pattern."""
+    lower = {layer.lower().rpartition("/")[2]: layer for layer in layers}
+    lower |= {layer.lower(): layer for layer in layers}
+    plain = pattern.lower().strip("*?")
+    close = difflib.get_close_matches(plain, lower, n=4, cutoff=0.5)
+    if close:
+        return f"the nearest: {', '.join(dict.fromkeys(lower[one] for one in close))}"
+    more = f", ... ({len(layers)} in all)" if len(layers) > _MOST_SHOWN else ""
+    return f"there are {', '.join(layers[:_MOST_SHOWN])}{more}"
+
+
+def factor_of(layer: str, rates: Mapping[str, float]) -> float:
+    """Returns the factor of a layer's learning rate: 1 where no pattern names it.
+
+    Of several patterns the narrowest holds: the one with most letters, and before all
+    a name in full.
+
+    Example:
+      >>> rates = {"*": 0.1, "conv*": 0.01, "conv5": 1.0}
+      >>> [factor_of(layer, rates) for layer in ("fc8", "conv1", "conv5")]
+      [0.1, 0.01, 1.0]
+    """
+    narrowest = max(_narrow(layer, rates), default=None)
+    return 1.0 if narrowest is None else rates[narrowest[-1]]
+
+
+def _narrow(layer: str, rates: Mapping[str, float]) -> list[tuple[bool, int, str]]:
+    return [
+        (not {*"*?["} & {*pattern}, sum(map(str.isalnum, pattern)), pattern)
+        for pattern in rates
+        if matches(layer, pattern)
+    ]
+
+
+def check_rates(layers: Sequence[str], rates: Mapping[str, float]) -> None:
+    """Checks that each rate is for a layer, and each layer's rate is plain.
+
+    Raises:
+      InputError: It is not.
+    """
+    select(layers, rates, "optim.rates")
+    for layer in layers:
+        found = sorted(_narrow(layer, rates), reverse=True)
+        for (*one, first), (*other, second) in list(itertools.pairwise(found))[:1]:
+            if one == other and rates[first] != rates[second]:
+                raise InputError(
+                    f"optim.rates: {second!r} and {first!r} both name {layer}; give it "
+                    f"a rate under its full name, such as '{layer}={rates[first]:g}'"
+                )

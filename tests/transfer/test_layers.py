@@ -1,0 +1,76 @@
+import re
+
+import pytest
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.transfer.layers import (
+    check_rates,
+    factor_of,
+    layers_of,
+    matches,
+    select,
+)
+
+LAYERS = ["conv1", "conv2", "fc6", "net/conv1", "norm1"]
+
+
+def test_layers_of_a_network():
+    params = {"conv1": {"kernel": 0, "bias": 0}, "net": {"a": {"b": {"kernel": 0}}}}
+    state = {"norm": {"mean": 0}, "count": 0}
+    assert layers_of(params, state) == ["conv1", "count", "net/a/b", "norm"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("conv1", {"conv1", "net/conv1"}),
+        ("net/conv1", {"net/conv1"}),
+        ("net", {"net/conv1"}),
+        ("net/*", {"net/conv1"}),
+        ("conv[12]", {"conv1", "conv2", "net/conv1"}),
+        ("?c6", {"fc6"}),
+        ("*", {*LAYERS}),
+    ],
+)
+def test_patterns(pattern, found):
+    assert select(LAYERS, [pattern], "optim.freeze") == found
+    assert {layer for layer in LAYERS if matches(layer, pattern)} == found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("Conv1", "the nearest: conv1, "),
+        ("cnv*", "the nearest: conv2, conv1"),
+        ("xyz", "there are conv1, conv2, fc6, net/conv1, norm1"),
+        ("kernel", "there are conv1, "),
+        ("conv1/kernel", "the nearest: "),
+    ],
+)
+def test_a_pattern_that_names_nothing(pattern, hint):
+    text = re.escape(f"optim.freeze: no layer is named {pattern!r}; {hint}")
+    with pytest.raises(InputError, match=text) as error:
+        select(LAYERS, ["fc6", pattern], "optim.freeze")
+    assert "\n" not in str(error.value)
+
+
+def test_many_layers_are_not_all_listed():
+    with pytest.raises(InputError, match=r"l11, \.\.\. \(99 in all\)$"):
+        select([f"l{n:02}" for n in range(99)], ["??"], "optim.freeze")
+
+
+def test_the_narrowest_rate_holds_in_any_order():
+    rates = {"conv1": 3.0, "*": 0.1, "conv*": 0.5, "conv[12]": 2.0}
+    for one in (rates, dict(reversed(rates.items()))):
+        found = [factor_of(layer, one) for layer in ("conv1", "conv2", "conv3", "fc6")]
+        assert found == [3.0, 2.0, 0.5, 0.1]
+    assert factor_of("conv1", {}) == factor_of("conv1", {"fc*": 2.0}) == 1.0
+
+
+def test_two_rates_of_one_layer():
+    check_rates(["conv1"], {"conv*": 2.0, "*onv1": 2.0})
+    check_rates(["conv1"], {"conv*": 2.0, "*onv1": 3.0, "conv1": 4.0})
+    with pytest.raises(InputError, match="both name conv1; give it a rate under its f"):
+        check_rates(["conv1"], {"conv*": 2.0, "*onv1": 3.0})
+    with pytest.raises(InputError, match="optim.rates: no layer is named 'fc9'; the n"):
+        check_rates(["conv1", "fc8"], {"fc9": 10.0})
