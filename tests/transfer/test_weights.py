@@ -12,11 +12,16 @@ NAME, SIDE = "alexnet_2012", 67  # two towers
 
 
 def weights_of(seed=0, channels=3, name=NAME, **fields):
-    model = create_model(name, **{"width": 1 / 8, "initializer": "lecun"} | fields)
-    keys = {name: jax.random.fold_in(key, seed) for name, key in init_keys().items()}
-    image = jnp.zeros((1, SIDE, SIDE, channels))
-    state = dict(jax.jit(model.init)(keys, image))
-    return model, jax.device_get({"params": state.pop("params"), "model_state": state})
+    model = create_model(name, **{"width": 1 / 8} | fields)
+    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, channels), jnp.float32)
+    state = dict(jax.eval_shape(lambda x: model.init(init_keys(), x), image))
+    generator = np.random.default_rng(seed)
+
+    def draw(leaf):
+        return generator.normal(0.0, 0.1, leaf.shape).astype(leaf.dtype)
+
+    weights = {"params": state.pop("params"), "model_state": state}
+    return model, jax.tree.map(draw, weights)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +104,7 @@ def test_a_layer_is_taken_whole_or_not_at_all(old):
     [(3, 1, "summed over 3"), (1, 3, "divided among 3")],
 )
 @pytest.mark.parametrize("name", [NAME, "alexnet_torchvision"])
+@pytest.mark.usefixtures("compiled_in_a_hurry")
 def test_gray_and_color(there, here, words, name):
     """A gray image gives what it gave, also with padding and two towers."""
     one, old = weights_of(0, there, name, num_classes=7)
@@ -111,7 +117,7 @@ def test_gray_and_color(there, here, words, name):
     assert (found.fresh, len(found.lines)) == ([], 2)
     gray = np.random.default_rng(0).random((2, SIDE, SIDE, 1), np.float32)
     made = [
-        model.clone(training=False).apply(
+        jax.jit(model.clone(training=False).apply)(
             {"params": weights["params"]}, np.repeat(gray, channels, axis=3)
         )
         for model, weights, channels in (

@@ -1,0 +1,50 @@
+"""From the digits to Fashion-MNIST: does what digits taught help with few images?
+
+  python -m alexnet_jax.main --config=experiments/digits.py
+  python -m alexnet_jax.main --config=experiments/finetune.py[:VARIANT] --seeds=0,1,2
+
+The first trains the half-width AlexNet on 1,500 digits, in `runs/digits`. The second
+sees 4,800 images of Fashion-MNIST, each once, in 300 steps of 16, and is tested on all
+10,000. Both sets are gray and have ten classes, so all layers would fit; fc8, which
+knows digits, is drawn fresh.
+
+`whole` (the default): conv1 to fc7 start from the digits and learn at a tenth of the
+  rate of fc8, Caffe's recipe for fine-tuning. Not yet run.
+`head`: the convolutions stay as the digits left them. Not yet run.
+`scratch`: all layers drawn fresh, all at the rate of fc8. Not yet run.
+
+About three minutes each on two CPU cores (estimated from results/fashion-half).
+"""
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.config import default_config
+from alexnet_jax.errors import InputError
+
+VARIANTS = ("whole", "head", "scratch")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the config of a variant; "" is `whole`."""
+    variant = variant or VARIANTS[0]
+    if variant not in VARIANTS:
+        raise InputError(
+            f"finetune.py: variant must be one of {VARIANTS}; got {variant!r}"
+        )
+    config = default_config()
+    config.name = f"finetune-{variant}"
+    config.batch_size = 16
+    config.num_train_steps = 300
+    config.model.name = "alexnet_half"
+    config.model.init = "lecun"  # as digits.py
+    config.optim.learning_rate = 0.01
+    config.optim.momentum = 0.9
+    if variant != "scratch":
+        config.checkpoint.init_from = "runs/digits"
+        config.checkpoint.init_layers = ("conv*", "fc6", "fc7")
+        config.optim.learning_rate = 0.001
+        config.optim.rates = {"fc8": 10.0}
+    if variant == "head":
+        config.optim.freeze = "conv*"
+    config.log.every_steps = 10
+    return config
