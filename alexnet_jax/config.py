@@ -461,6 +461,11 @@ def validate(config: ConfigDict) -> None:
             "debug.nans works in one process only; got it with "
             "parallel.distributed=True"
         )
+    if config.checkpoint.init_layers and not config.checkpoint.init_from:
+        raise InputError(
+            "checkpoint.init_layers is read with checkpoint.init_from only; set both "
+            f"or none; got {config.checkpoint.init_layers!r}"
+        )
     _validate_optimizer(config.optim)
     _validate_schedule(config.optim, config.eval.every_epochs)
 

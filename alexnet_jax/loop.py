@@ -156,6 +156,7 @@ class Trainer:
             train.image_shape,
             data=parallel.round_up(1),
             eval_batch_size=test.batch_size,
+            frozen=self.frozen,
         )
         self._evaluation: Any = parallel.compile_eval(eval_step)
         self._eval_step: Callable = self._evaluation  # until it is compiled ahead

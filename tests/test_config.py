@@ -151,6 +151,10 @@ def test_keys_that_go_together():
     with pytest.raises(InputError, match="debug.nans works in one process only"):
         validate(config)
     config.debug.nans = False
+    config.checkpoint.init_layers = "conv*"
+    with pytest.raises(InputError, match="init_layers is read with .*init_from only"):
+        validate(config)
+    config.checkpoint.init_from = "runs/digits"
     config.optim.schedule, config.optim.decay_epochs = "cosine", (3,)
     with pytest.raises(InputError, match="decay_epochs is read by .* 'cosine'"):
         validate(config)

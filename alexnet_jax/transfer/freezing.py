@@ -42,14 +42,8 @@ def frozen_layers(
     freeze, rates = patterns_of(optim.freeze), rates_of(optim.rates)
     learnable = layers_of(params)
     layers = layers_of(params, *model_state.values())
-    frozen = by_name = select_layers(layers, freeze, "optim.freeze")
+    by_name = select_layers(layers, freeze, "optim.freeze")
     check_rates(learnable, rates)
-    for pattern, rate in rates.items():
-        if rate and select_layers(learnable, [pattern], "optim.rates") <= frozen:
-            raise InputError(
-                f"optim.rates: all layers named {pattern!r} are frozen by optim.freeze "
-                f"{optim.freeze!r}; leave one of the two out"
-            )
     frozen = by_name | {layer for layer in learnable if factor_of(layer, rates) == 0}
     if frozen.issuperset(learnable):
         key = "freeze" if by_name.issuperset(learnable) else "rates"
@@ -57,6 +51,12 @@ def frozen_layers(
             f"optim.{key}: {optim[key]!r} leaves no layer to learn; one of "
             f"{', '.join(learnable)} must not be frozen"
         )
+    for pattern, rate in rates.items():
+        if rate and select_layers(learnable, [pattern], "optim.rates") <= by_name:
+            raise InputError(
+                f"optim.rates: all layers named {pattern!r} are frozen by optim.freeze "
+                f"{optim.freeze!r}; leave one of the two out"
+            )
     return frozenset(frozen)
 
 

@@ -74,9 +74,8 @@ def _near(pattern: str, layers: Sequence[str]) -> str:
     lower = {layer.lower().rpartition("/")[2]: layer for layer in layers}
     lower |= {layer.lower(): layer for layer in layers}
     plain = pattern.lower().strip("*?")
-    close = difflib.get_close_matches(plain, lower, n=4, cutoff=0.5)
-    if close:
-        return f"the nearest: {', '.join(dict.fromkeys(lower[one] for one in close))}"
+    if close := difflib.get_close_matches(plain, lower, n=8, cutoff=0.5):
+        return f"the nearest: {', '.join(sorted({lower[one] for one in close}))}"
     more = f", ... ({len(layers)} in all)" if len(layers) > _MOST_SHOWN else ""
     return f"there are {', '.join(layers[:_MOST_SHOWN])}{more}"
 

@@ -265,6 +265,7 @@ class TestSettings:
             ({"freeze": "cov*"}, "optim.freeze: no layer is named 'cov*'; the near"),
             ({"freeze": "*"}, "optim.freeze: '*' leaves no layer to learn; one of con"),
             ({"freeze": ("conv*", "fc8")}, "('conv*', 'fc8') leaves no layer to learn"),
+            ({"freeze": "*", "rates": {"fc8": 2.0}}, "optim.freeze: '*' leaves no la"),
             ({"rates": {"*": 0.0}}, "optim.rates: ('*=0.0',) leaves no layer to learn"),
             (
                 {"freeze": "conv*", "rates": {"fc8": 0.0}},

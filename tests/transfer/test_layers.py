@@ -41,7 +41,7 @@ def test_patterns(pattern, found):
     ("pattern", "hint"),
     [
         ("Conv1", "the nearest: conv1, "),
-        ("cnv*", "the nearest: conv2, conv1"),
+        ("cnv*", "the nearest: conv1, conv2, net/conv1"),
         ("xyz", "there are conv1, conv2, fc6, net/conv1, norm1"),
         ("kernel", "there are conv1, "),
         ("conv1/kernel", "the nearest: "),
