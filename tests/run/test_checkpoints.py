@@ -167,6 +167,13 @@ class TestInitFrom:
         ):
             train_and_evaluate(config, tmp_path / "new")
 
+    def test_a_folder_of_several_seeds(self, config, tmp_path):
+        for seed in (0, 1):
+            (tmp_path / "old" / f"seed-{seed}" / "checkpoints").mkdir(parents=True)
+        config.checkpoint.init_from = str(tmp_path / "old")
+        with pytest.raises(InputError, match="several seeds; .* such as .*/old/seed-0"):
+            train_and_evaluate(config, tmp_path / "new")
+
     def test_other_classes(self, run, config, tmp_path, capsys):
         """The last layer is drawn as a new run of this seed draws it."""
         config.checkpoint.init_from = str(run)
