@@ -47,6 +47,15 @@ def compare(one, other, rtol=1e-5):
     jax.tree_util.tree_map_with_path(leaf, jax.device_get(one), jax.device_get(other))
 
 
+def assert_same_bits(one, other):
+    """Leaf by leaf; -0.0 is not 0.0."""
+
+    def same(a, b):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+    jax.tree.map(same, one, other)
+
+
 def count_convolutions(layer, *inputs, platform="cpu"):
     """Counts XLA's convolutions in what a layer compiles to."""
     traced = jax.jit(layer.apply).trace(*inputs)

@@ -8,13 +8,11 @@ import optax
 import pytest
 
 from alexnet_jax.config import default_config
-from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.step import create_state, make_train_step
-from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.transfer.freezing import frozen_layers, hold_state, join, split
-from tests.helpers import UserNet, checkpoint_of, compare, metrics_of, setup_towers
+from tests.helpers import UserNet, assert_same_bits, compare, setup_towers
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -65,13 +63,6 @@ def bytes_of(tree):
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
-def assert_equal(one, other):
-    def equal(a, b):
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-    jax.tree.map(equal, one, other)  # bit for bit: -0.0 is not 0.0
-
-
 CONV, NORM, DENSE = "net/layers_0", "net/layers_1", "net/layers_5"
 
 
@@ -81,9 +72,9 @@ def test_frozen_arrays_stay_and_have_no_memory(name):
     before, after = trained(UserNet(), tx, frozen)
     old, new = before.params["net"], after.params["net"]
     for layer in ("layers_0", "layers_1"):
-        assert_equal(old[layer], new[layer])
+        assert_same_bits(old[layer], new[layer])
     assert not np.array_equal(old["layers_5"]["kernel"], new["layers_5"]["kernel"])
-    assert_equal(before.model_state, after.model_state)
+    assert_same_bits(before.model_state, after.model_state)
     whole = create_state(UserNet(), tx, SHAPE, jax.random.key(0))
     copies = 2 if name == "adamw" else 1
     held = old["layers_0"], old["layers_1"]
@@ -100,7 +91,7 @@ def test_zero_of_either_sign_stays():
     params["net"]["layers_0"]["bias"] = np.float32([0.0, -0.0, -0.0, 0.0])
     state = state.replace(params=params)
     new, _ = jax.jit(step_of(UserNet(), tx, {CONV}))(state, batch(), jax.random.key(1))
-    assert_equal(
+    assert_same_bits(
         jax.device_get(new.params["net"]["layers_0"]), params["net"]["layers_0"]
     )
 
@@ -152,7 +143,7 @@ def test_batch_norm_is_that_of_an_evaluation_and_dropout_is_not(kind):
     )
     before, after = trained(model, tx, {norm}, steps=1)
     free = trained(model, tx, (), steps=1)[1]
-    assert_equal(before.model_state, after.model_state)
+    assert_same_bits(before.model_state, after.model_state)
     assert not np.array_equal(
         *(np.concatenate(jax.tree.leaves(s.model_state)) for s in (free, after))
     )
@@ -223,9 +214,9 @@ def test_layouts_of_devices_agree(layout):
     compare(one, many)
     end = jax.device_get(many)
     for layer in frozen - {"norm1"}:
-        assert_equal(start.params[layer], end.params[layer])
+        assert_same_bits(start.params[layer], end.params[layer])
     stats = [state.model_state["batch_stats"] for state in (start, end)]
-    assert_equal(stats[0]["norm1"], stats[1]["norm1"])
+    assert_same_bits(stats[0]["norm1"], stats[1]["norm1"])
     assert not np.array_equal(stats[0]["norm2"]["mean"], stats[1]["norm2"]["mean"])
 
 
@@ -242,94 +233,7 @@ def test_the_state_of_frozen_layers_is_kept_in_all_collections():
     }
 
 
-class TestSettings:
-    PARAMS = {"conv1": {"kernel": 0}, "conv2": {"kernel": 0}, "fc8": {"kernel": 0}}
-    STATE = {"batch_stats": {"norm1": {"mean": 0}}}
-
-    def frozen(self, **changes):
-        optim = _set(default_config().optim, **changes)
-        return frozen_layers(optim, self.PARAMS, self.STATE)
-
-    def test_layers(self):
-        assert self.frozen() == frozenset()
-        assert self.frozen(freeze="conv*,norm1") == {"conv1", "conv2", "norm1"}
-        assert self.frozen(freeze=("conv1",), rates={"conv*": 2.0}) == {"conv1"}
-
-    def test_a_rate_of_zero_freezes(self):
-        assert self.frozen(rates={"conv*": 0.0, "fc8": 2.0}) == {"conv1", "conv2"}
-        assert self.frozen(rates={"*": 0.0, "fc8": 1.0}) == {"conv1", "conv2"}
-
-    @pytest.mark.parametrize(
-        ("changes", "expected"),
-        [
-            ({"freeze": "cov*"}, "optim.freeze: no layer is named 'cov*'; the near"),
-            ({"freeze": "*"}, "optim.freeze: '*' leaves no layer to learn; one of con"),
-            ({"freeze": ("conv*", "fc8")}, "('conv*', 'fc8') leaves no layer to learn"),
-            ({"freeze": "*", "rates": {"fc8": 2.0}}, "optim.freeze: '*' leaves no la"),
-            ({"rates": {"*": 0.0}}, "optim.rates: ('*=0.0',) leaves no layer to learn"),
-            (
-                {"freeze": "conv*", "rates": {"fc8": 0.0}},
-                "optim.rates: ('fc8=0.0',) leaves no layer to learn",
-            ),
-            ({"rates": {"fc9": 2.0}}, "optim.rates: no layer is named 'fc9'; the nea"),
-            ({"rates": {"norm1": 2.0}}, "optim.rates: no layer is named 'norm1'"),
-            (
-                {"freeze": "conv*", "rates": {"conv1": 2.0}},
-                "all layers named 'conv1' are frozen by optim.freeze 'conv*'; leave",
-            ),
-        ],
-    )
-    def test_errors(self, changes, expected):
-        with pytest.raises(InputError) as error:
-            self.frozen(**changes)
-        assert expected in str(error.value) and "\n" not in str(error.value)
-
-
 def test_parts_are_put_together_again():
     params = {"b": {"k": 1, "n": {"k": 2}}, "a": {"k": 3}}
     assert join(*split(params, frozenset({"b/n", "a"}))) == params
     assert split(params, frozenset()) == (params, {})
-
-
-class TestRun:
-    @pytest.fixture
-    def tuned(self, config, trained):
-        config.checkpoint.init_from, config.model.num_classes = str(trained), 12
-        config.optim.freeze, config.optim.rates = "conv*", {"fc5": 2.0}
-        config.optim.learning_rate, config.num_epochs = 0.01, 1
-        config.data.scale = "standard"
-        return config
-
-    def test_it_says_what_it_does(self, tuned, trained, tmp_path, capsys):
-        tuned.num_train_steps = 1
-        train_and_evaluate(tuned, tmp_path)
-        out = capsys.readouterr().out
-        assert "\nfrozen    conv1, conv2: 2,572 parameters\nrates     fc5 × 2\n" in out
-        old, new = checkpoint_of(trained, 8), checkpoint_of(tmp_path, 1)
-        for layer in ("conv1", "conv2"):
-            assert_equal(old["params"][layer], new["params"][layer])
-        memory = jax.tree.leaves_with_path(new["opt_state"])
-        assert not [path for path, _ in memory if "conv" in jax.tree_util.keystr(path)]
-
-    @pytest.mark.heavy
-    def test_a_resumed_run_is_the_uninterrupted_one(self, tuned, tmp_path):
-        train_and_evaluate(tuned, tmp_path / "whole")
-        for tuned.num_train_steps in (2, 4):
-            train_and_evaluate(tuned, tmp_path / "parts")
-        whole, parts = (
-            checkpoint_of(tmp_path / name, 4) for name in ("whole", "parts")
-        )
-        assert_equal(whole, parts)
-        names = ("step", "train/loss", "test/loss")
-        assert (
-            metrics_of(tmp_path / "whole", *names)[-1:]
-            == metrics_of(tmp_path / "parts", *names)[-1:]
-        )
-        tuned.num_epochs, tuned.optim.freeze = 2, "conv1"
-        with pytest.raises(InputError, match="optim.freeze was .*conv.*, is .*conv1"):
-            train_and_evaluate(tuned, tmp_path / "whole")
-
-    def test_a_fresh_layer_that_is_frozen_is_named(self, tuned, tmp_path, capsys):
-        tuned.checkpoint.init_layers, tuned.num_train_steps = "conv1", 1
-        train_and_evaluate(tuned, tmp_path)
-        assert "warning   conv2: drawn fresh and frozen\n" in capsys.readouterr().out
