@@ -154,7 +154,7 @@ def test_other_numbers_of_channels_do_not_fit():
             ("conv*", "fc8"),
             "checkpoint.init_layers 'fc8': none of them fits: fc8 (bias (10,) there",
         ),
-        ({}, ("fc9",), "init_layers: no layer is named 'fc9'; the nearest: fc8"),
+        ({}, ("fc9",), "init_layers: no layer is named 'fc9'; the nearest: fc6, fc7"),
         ({}, ("net",), "init_layers: no layer is named 'net'; there are conv1, conv2"),
     ],
 )
