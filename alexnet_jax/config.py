@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FieldReference, config_dict
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.transfer import settings
+from alexnet_jax.transfer.settings import Names, Rates, RatesReference
 
 # What only changes a run's length, place or reports: it may change on resuming.
 MAY_CHANGE = (
@@ -142,6 +144,8 @@ def default_config() -> ConfigDict:
     config.optim.patience = 5  # 'plateau': after so many epochs in a row ...
     config.optim.min_delta = 0.001  # ... whose test error fell by no more than this,
     config.optim.max_drops = 3  # maximum number of drops
+    config.optim.freeze = _names()  # layers that do not learn, such as 'conv*'
+    config.optim.rates = RatesReference()  # factors of layers' rates: {'fc8': 10.0}
 
     config.eval = ConfigDict()
     config.eval.batch_size = 125
@@ -154,6 +158,7 @@ def default_config() -> ConfigDict:
     config.checkpoint.every_steps = config_dict.placeholder(int)  # besides
     config.checkpoint.keep = 2  # newest ones; the best is kept besides
     config.checkpoint.init_from = config_dict.placeholder(str)  # another run's workdir
+    config.checkpoint.init_layers = _names()  # taken from it; not set: all that fit
 
     config.parallel = ConfigDict()
     config.parallel.data = -1  # devices that share a batch; -1: all there are
@@ -177,6 +182,11 @@ def _size(default: int | None) -> FieldReference:
     return FieldReference(default, field_type=Size)
 
 
+def _names() -> FieldReference:
+    return FieldReference(None, field_type=Names)
+
+
+_SEVERAL = (Size, Names, Rates)  # names for several types
 _STORED = 256
 # Steps and sizes are 32-bit integers on devices.
 _LIMIT = 2**31
@@ -234,6 +244,10 @@ _RATE: Rule = (
     "a finite number of at least 0",
 )
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
+_LAYERS: Rule = (
+    lambda value: value is None or settings.are_names(value),
+    settings.NAMES_ALLOWED,
+)
 
 # Names of networks, data sets, initializations, scales and metrics are checked where
 # they are registered; what depends on the devices, where these are known.
@@ -292,6 +306,11 @@ _RULES: dict[str, Rule] = {
     "optim.patience": _COUNT,
     "optim.min_delta": _SHARE,
     "optim.max_drops": _COUNT,
+    "optim.freeze": _LAYERS,
+    "optim.rates": (
+        lambda value: value is None or settings.are_rates(value),
+        settings.RATES_ALLOWED,
+    ),
     "optim.decay_rate": (
         lambda value: _real(value, 0.0) and 0 < value <= 1,
         "in (0, 1]",
@@ -306,6 +325,7 @@ _RULES: dict[str, Rule] = {
     "checkpoint.every_epochs": _COUNT,
     "checkpoint.every_steps": _OPTIONAL_COUNT,
     "checkpoint.keep": _COUNT,
+    "checkpoint.init_layers": _LAYERS,
     "parallel.data": (
         lambda value: value == -1 or _integer(value, 1),
         "-1 (all devices) or an integer of at least 1",
@@ -328,7 +348,9 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     """Returns `{"optim.momentum": 0.9, ...}`, every leaf under its dotted key."""
     leaves: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping | ConfigDict):
+        if prefix + key == "optim.rates":
+            leaves[prefix + key] = settings.as_tuple(value)
+        elif isinstance(value, Mapping | ConfigDict):
             leaves |= flatten_config(value, f"{prefix}{key}.")
         else:
             leaves[prefix + key] = value
@@ -419,7 +441,7 @@ def restore_types(config: ConfigDict) -> None:
     """Gives fields their types again where a config holds values alone.
 
     One that was read from JSON, or copied without its references, knows no type of a
-    key that is not set, and takes a size for an integer.
+    key that is not set, and takes a size for an integer, a pattern for a string.
 
     Args:
       config: With the keys of `default_config`; changed in place.
@@ -428,10 +450,13 @@ def restore_types(config: ConfigDict) -> None:
         group, _, name = key.rpartition(".")
         holder = config[group] if group else config
         value = dict(holder.items(preserve_field_references=True))[name]
-        lost = value is None or (kind.type is Size and kind.fits(value))
+        if kind.type is Rates:
+            value = settings.as_tuple(value)
+        lost = value is None or (kind.type in _SEVERAL and kind.fits(value))
         if lost and not isinstance(value, FieldReference):
+            make = RatesReference if kind.type is Rates else FieldReference
             with holder.ignore_type():
-                holder[name] = FieldReference(value, field_type=kind.type)
+                holder[name] = make(value, field_type=kind.type)
 
 
 def _shown(value: Any) -> str:
@@ -462,6 +487,11 @@ def validate(config: ConfigDict) -> None:
         raise InputError(
             "debug.nans works in one process only; got it with "
             "parallel.distributed=True"
+        )
+    if config.checkpoint.init_layers and not config.checkpoint.init_from:
+        raise InputError(
+            "checkpoint.init_layers is read with checkpoint.init_from only; set both "
+            f"or none; got {config.checkpoint.init_layers!r}"
         )
     _validate_optimizer(config.optim)
     _validate_schedule(config.optim, config.eval.every_epochs)
@@ -529,6 +559,9 @@ def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:
     if size := values.get("data.image_size"):
         data = {"image_size": size, "stored_size": values.get("data.stored_size")}
         values["data.stored_size"] = list(stored_pair(data))
+    for key, kind in _types().items():
+        if key in values:
+            values[key] = settings.in_one_form(values[key], kind.type)
     for key in SIZES & values.keys():
         value = values[key]
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:

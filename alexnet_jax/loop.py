@@ -35,7 +35,6 @@ from alexnet_jax.run.memory import release_freed_memory
 from alexnet_jax.run.progress import Meter, Progress, epoch_line
 from alexnet_jax.run.records import Row
 from alexnet_jax.run.signals import Stopped, StopSignal
-from alexnet_jax.run.weights import check_same_arrays
 from alexnet_jax.step import (
     Norms,
     TrainState,
@@ -44,6 +43,9 @@ from alexnet_jax.step import (
     make_eval_step,
     make_train_step,
 )
+from alexnet_jax.transfer import freezing
+from alexnet_jax.transfer.settings import patterns_of
+from alexnet_jax.transfer.weights import take_layers
 
 # To ask the other processes takes a moment, in which the devices wait.
 _AGREE_EVERY_STEPS = 10
@@ -66,6 +68,7 @@ class Trainer:
       steps_per_epoch: Steps in an epoch, the padded last one included.
       num_steps: The step that the run ends at.
       tx: The optimizer.
+      frozen: Names of the layers that do not learn.
     """
 
     def __init__(
@@ -95,7 +98,8 @@ class Trainer:
         Raises:
           InputError: The model is no `Classifier` with a `net`, the images are too
             small for it or too few for a batch, it returns something else than
-            `num_classes` logits, or a metric or the channels of the images do not fit.
+            `num_classes` logits, a metric or the channels of the images do not fit, or
+            `optim.freeze` or `optim.rates` do not fit its layers.
         """
         self.steps_per_epoch = len(train)
         self.num_steps = config.num_epochs * self.steps_per_epoch
@@ -116,6 +120,12 @@ class Trainer:
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
         self._init_key, step_key = jax.random.split(key)
+        self.frozen = freezing.NONE
+        if config.optim.freeze or config.optim.rates:
+            shapes = jax.eval_shape(self.draw)
+            self.frozen = freezing.frozen_layers(
+                config.optim, shapes.params, shapes.model_state
+            )
         self._step_key = parallel.replicate(step_key)
         self._train_slice = parallel.local_slice(config.batch_size)
         self._test_slice = parallel.local_slice(test.batch_size)
@@ -133,6 +143,7 @@ class Trainer:
             steps_per_epoch=self.steps_per_epoch,
             log_every_steps=config.log.every_steps,
             gradient_norms=config.log.gradients,
+            frozen=self.frozen,
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
@@ -150,13 +161,16 @@ class Trainer:
             train.image_shape,
             data=parallel.round_up(1),
             eval_batch_size=test.batch_size,
+            frozen=self.frozen,
         )
         self._evaluation: Any = parallel.compile_eval(eval_step)
         self._eval_step: Callable = self._evaluation  # until it is compiled ahead
 
     def draw(self) -> TrainState:
         """Draws a fresh state, by the run's seed."""
-        return create_state(self._model, self.tx, self._input_shape, self._init_key)
+        return create_state(
+            self._model, self.tx, self._input_shape, self._init_key, self.frozen
+        )
 
     def put(self, state: TrainState) -> TrainState:
         """Puts a state, the same in every process, on the run's devices."""
@@ -166,25 +180,29 @@ class Trainer:
         """Loads a checkpoint, whichever devices wrote it."""
         return checkpoints.restore(step, jax.eval_shape(self.draw))
 
-    def start_from(self, weights: dict[str, Any], remedy: str) -> TrainState:
-        """Draws a fresh state and puts another run's weights in.
+    def start_from(
+        self, weights: dict[str, Any], remedy: str, say: Callable[[str], None]
+    ) -> TrainState:
+        """Draws a fresh state and puts another run's weights in, where they fit.
 
         Args:
           weights: From `weights.load_weights`.
           remedy: What an error says to do.
+          say: Takes the lines that name what is taken and what is not.
 
         Raises:
-          InputError: They are another network's.
+          InputError: Nothing fits, or `checkpoint.init_layers` names what does not.
         """
         state = self.draw()
-        fresh = {"params": state.params, "model_state": state.model_state}
-        check_same_arrays(
-            weights,
-            fresh,
-            "checkpoint.init_from",
-            remedy,
-        )
-        return state.replace(**weights)
+        drawn = {"params": state.params, "model_state": state.model_state}
+        patterns = patterns_of(self._config.checkpoint.init_layers)
+        channels = self._input_shape[-1]
+        taken = take_layers(weights, drawn, patterns, channels, remedy)
+        for line in taken.lines:
+            say(f"weights   {line}")
+        if stuck := [layer for layer in taken.fresh if layer in self.frozen]:
+            say(f"warning   {', '.join(stuck)}: drawn fresh and frozen")
+        return state.replace(**taken.weights)
 
     def evaluate(self, state: TrainState) -> Row:
         """Returns `test/NAME` for each of `eval.metrics`, and `eval_s`."""

@@ -44,7 +44,10 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.optim.schedule=2012     constant, step, cosine, plateau, 2012, ...
   --config.seed=1
   --config.checkpoint.every_steps=500      save this often, besides after every epoch
-  --config.checkpoint.init_from=WORKDIR    start from the weights of another run
+  --config.checkpoint.init_from=WORKDIR    start from the weights of another run, in
+                                   the layers that fit, or in checkpoint.init_layers
+  --config.optim.freeze='conv*'    layers that do not learn
+  --config.optim.rates='fc8=10'    factors of the learning rates of layers
   --config.debug.nans=True                 name the layer where NaN or inf began; slow
 
 The same command continues an interrupted run from its last checkpoint.
@@ -60,7 +63,7 @@ import shlex
 import statistics
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.output import output_may_be_lost
 from alexnet_jax.terminal.paths import expand, refuse_address
 from alexnet_jax.terminal.user_code import check_readable, load_module, named_errors
+from alexnet_jax.transfer.settings import Names, Rates, parse_names, parse_rates
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
 _SEEDS = flags.DEFINE_list("seeds", None, "See --help.")
@@ -114,6 +118,16 @@ class _SizeParser(flags.ArgumentParser):
         return size
 
 
+class _TextParser(flags.ArgumentParser):
+    """Parses what is written on the command line, and takes the config's own."""
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def parse(self, argument: Any) -> Any:
+        return self._parse(argument) if isinstance(argument, str) else argument
+
+
 class _OrNone(flags.ArgumentParser):
     """Parses `None` as a key that is not set, and all else as another parser does."""
 
@@ -131,6 +145,8 @@ class _OrNone(flags.ArgumentParser):
 def _define_config(config: ConfigDict | None) -> None:
     """Defines `--config`, which defines a flag for each key on the command line."""
     config_flags.register_flag_parser_for_type(Size, _SizeParser())
+    config_flags.register_flag_parser_for_type(Names, _TextParser(parse_names))
+    config_flags.register_flag_parser_for_type(Rates, _TextParser(parse_rates))
     # Not before: it reads the command line.
     config_flags.DEFINE_config_file("config", None, "See --help.", flags.FLAGS)
     if config is None:

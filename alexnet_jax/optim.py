@@ -16,7 +16,10 @@ from flax import traverse_util
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
+from alexnet_jax.models.layer_names import layer_of
 from alexnet_jax.parallel.sharding import is_sharded
+from alexnet_jax.transfer.rates import factor_of
+from alexnet_jax.transfer.settings import rates_of
 
 Schedule = Mapping[str, optax.Schedule]
 
@@ -186,7 +189,9 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """Returns one of `OPTIMIZERS`, with what all share.
 
-    All clip first, if `optim.clip_norm` is set. A named group whose rate is 0 is
+    All clip first, if `optim.clip_norm` is set. What `optim.rates` multiplies is the
+    rate, wherever the optimizer has it: weight decay with it, and for biases of
+    `sgd_2012` besides their 2. A named group whose rate is 0 is
     frozen: neither it nor what the optimizer keeps for it changes, since cuda-convnet
     skips the whole update of weights with `epsW=0`.
 
@@ -201,15 +206,22 @@ def create_optimizer(
         clip = [_clip_over(optim.clip_norm, tower_axis)]
     elif optim.clip_norm:
         clip = [optax.clip_by_global_norm(optim.clip_norm)]
-    rate = _scale_by_rate(schedule)
+    rate = _scale_by_rate(schedule, rates_of(optim.rates))
     if optim.schedule == "plateau":
         rate = optax.chain(rate, divide_on_plateau(optim.decay_rate))
     tx = optax.chain(*clip, *OPTIMIZERS[optim.name](optim, rate))
     return _freeze(tx, schedule) if len(schedule) > 1 else tx
 
 
-def _scale_by_rate(schedule: Schedule) -> optax.GradientTransformation:
-    """Returns `optax.scale_by_learning_rate` with a rate for each group."""
+def _scale_by_rate(
+    schedule: Schedule, factors: Mapping[str, float]
+) -> optax.GradientTransformation:
+    """Returns `optax.scale_by_learning_rate` with a rate for each group.
+
+    Args:
+      schedule: The rates.
+      factors: What they are multiplied by in some layers, by patterns over their names.
+    """
 
     def init(params: Any) -> optax.ScaleByScheduleState:
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
@@ -218,7 +230,9 @@ def _scale_by_rate(schedule: Schedule) -> optax.GradientTransformation:
         rates = {group: -rate(state.count) for group, rate in schedule.items()}
 
         def scale(path: Any, leaf: jax.Array) -> jax.Array:
-            return jnp.asarray(rates[group_of(path, rates)], leaf.dtype) * leaf
+            rate = jnp.asarray(rates[group_of(path, rates)], leaf.dtype)
+            factor = factor_of(layer_of(path), factors)
+            return (rate if factor == 1 else rate * factor) * leaf
 
         scaled = jax.tree_util.tree_map_with_path(scale, updates)
         return scaled, optax.ScaleByScheduleState(count=state.count + 1)

@@ -24,6 +24,8 @@ from alexnet_jax.models import Classifier
 from alexnet_jax.parallel.sharding import is_sharded
 from alexnet_jax.preprocessing.crops import NUM_VIEWS
 from alexnet_jax.preprocessing.pipeline import Augment, Preprocess, Views
+from alexnet_jax.transfer import freezing
+from alexnet_jax.transfer.freezing import Frozen
 
 Batch = dict[str, jax.Array]
 Norms = dict[str, jax.Array]
@@ -37,7 +39,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: Steps done, `() int32`.
       params: The network's parameters, float32.
-      opt_state: The optimizer's state.
+      opt_state: The optimizer's state, of the parameters that are not frozen.
       model_state: The network's mutable collections, such as `batch_stats`.
       epoch_sums: Sums over the epoch's examples so far.
       window_sums: Sums over the examples since the last logged row.
@@ -64,6 +66,7 @@ def create_state(
     tx: optax.GradientTransformation,
     input_shape: tuple[int, ...],
     key: jax.Array,
+    frozen: Frozen = freezing.NONE,
 ) -> TrainState:
     """Draws a fresh state.
 
@@ -72,6 +75,7 @@ def create_state(
       tx: The optimizer.
       input_shape: `(B, H, W, C)` as the network will see it.
       key: Typed PRNG key, `()`.
+      frozen: Names of the layers that do not learn.
     """
 
     @jax.jit  # so that nothing of the traced forward pass is computed
@@ -84,7 +88,7 @@ def create_state(
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=tx.init(params),
+        opt_state=tx.init(freezing.split(params, frozen)[0]),
         model_state=model_state,
         epoch_sums=zero_sums(),
         window_sums=zero_sums(),
@@ -112,6 +116,7 @@ def make_train_step(
     steps_per_epoch: int,
     log_every_steps: int,
     gradient_norms: bool = False,
+    frozen: Frozen = freezing.NONE,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Norms]]:
     """Returns `train_step(state, batch, key) -> (state, norms)`.
@@ -132,6 +137,8 @@ def make_train_step(
       gradient_norms: Whether the step returns, as `norms`, the norm of each kernel's
         gradient by its layer's name, `() float32`, before decay and clipping; else
         `norms` is empty.
+      frozen: Names of the layers that do not learn, and whose BatchNorm is that of an
+        evaluation.
       axis_name: The devices' axis; None on one device.
     """
     compute_dtype = jnp.dtype(dtype)
@@ -162,33 +169,39 @@ def make_train_step(
         image = image.astype(compute_dtype)
         count = all_sum(batch["mask"].sum().astype(jnp.float32))
 
-        def loss_fn(params: Any) -> tuple[Any, tuple[Sums, Any]]:
-            logits, model_state = model.apply(
-                {"params": _cast(params, compute_dtype), **state.model_state},
-                image,
-                rngs={"dropout": dropout_key},
-                mutable=list(state.model_state),
-            )
+        learning, held = freezing.split(state.params, frozen)
+
+        def loss_fn(learning: Any) -> tuple[Any, tuple[Sums, Any]]:
+            params = _cast(freezing.join(learning, held), compute_dtype)
+            with freezing.evaluated(frozen):
+                logits, model_state = model.apply(
+                    {"params": params, **state.model_state},
+                    image,
+                    rngs={"dropout": dropout_key},
+                    mutable=list(state.model_state),
+                )
             sums = training_sums(
                 loss, logits.astype(jnp.float32), batch["label"], batch["mask"]
             )
             # Of no example, all of which may be broken, the gradient is zero.
             return sums["loss"] / jnp.maximum(count, 1.0), (sums, model_state)
 
-        grads, (sums, model_state) = jax.grad(loss_fn, has_aux=True)(state.params)
+        grads, (sums, model_state) = jax.grad(loss_fn, has_aux=True)(learning)
         grads, sums = all_sum((grads, sums))
         norms = _kernel_norms(grads, tower_axis) if gradient_norms else {}
         if axis_name:
             model_state = jax.tree.map(_mean_over(axis_name), model_state)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        if frozen:
+            model_state = freezing.hold_state(model_state, state.model_state, frozen)
+        updates, opt_state = tx.update(grads, state.opt_state, learning)
         position = state.step % steps_per_epoch  # in the epoch
-        params = optax.apply_updates(state.params, updates)
-        is_bad = ~(jnp.isfinite(sums["loss"]) & _all_finite(params))
+        learning = optax.apply_updates(learning, updates)
+        is_bad = ~(jnp.isfinite(sums["loss"]) & _all_finite(learning))
         if tower_axis:  # each knows of its own parameters
             is_bad = jax.lax.pmax(is_bad.astype(jnp.int32), tower_axis) > 0
         state = state.replace(
             step=state.step + 1,
-            params=params,
+            params=freezing.join(learning, held),
             opt_state=opt_state,
             model_state=model_state,
             epoch_sums=_add(state.epoch_sums, sums, restart=position == 0),

@@ -28,6 +28,8 @@ from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
 from alexnet_jax.terminal.paths import expand, local_path
+from alexnet_jax.transfer.freezing import Frozen, split
+from alexnet_jax.transfer.settings import rates_of
 
 # The keys that the parameters' shapes depend on.
 _SHAPING = {"data.image_size"} | {
@@ -118,7 +120,7 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
             folder.draw_curves(lambda: _curves(config.name, rows), missing=True)
         return _report_finished(config, workdir, step, rows)
     state = trainer.put(multihost.from_primary(state))
-    _announce(config, parallel, state, data, workdir)
+    _announce(config, parallel, state, data, workdir, trainer.frozen)
     with closing(folder):  # a run has finished when its last checkpoint is on disk
         _fit(trainer, state, folder, stop)
     return _report(config, workdir, folder.rows)
@@ -176,21 +178,15 @@ def _start(
         checkpoint, skipped = find_checkpoint(source, "checkpoint.init_from")
         for line in skipped:
             print(f"warning   {line}; skipped")
-        remedy = _remedy(checkpoint, folder.config, data.spec.image_shape[-1])
-        return trainer.start_from(load_weights(checkpoint), remedy)
+        remedy = _remedy(checkpoint, folder.config)
+        return trainer.start_from(load_weights(checkpoint), remedy, print)
     return trainer.draw()
 
 
-def _remedy(checkpoint: Path, config: ConfigDict, channels: int) -> str:
-    """Returns what makes a network for so many channels fit a checkpoint of another."""
+def _remedy(checkpoint: Path, config: ConfigDict) -> str:
+    """Returns what makes a network fit a checkpoint of another."""
     with contextlib.suppress(InputError):  # it may have no readable config
         theirs = read_config(checkpoint.parent.parent)
-        seen = DataSpec.load(checkpoint.parent.parent).image_shape[-1]
-        if seen != channels:
-            return (
-                f"that run saw images of {seen} channels, and {config.data.name} has "
-                f"{channels}: choose a run on such images"
-            )
         keys = [
             shlex.quote(f"--config.{key}={one}")
             for key, old, _ in differences(theirs, config)
@@ -199,7 +195,7 @@ def _remedy(checkpoint: Path, config: ConfigDict, channels: int) -> str:
         ]
         if keys:
             return f"set {' '.join(keys)}, as that run did, or choose another run"
-    return "choose a run of the same network, classes and channels"
+    return "choose a run of the same network"
 
 
 def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) -> None:
@@ -236,6 +232,7 @@ def _announce(
     state: TrainState,
     data: Data,
     workdir: Path,
+    frozen: Frozen,
 ) -> None:
     """Prints what is about to run: device, model, data and folder, a line each."""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -244,6 +241,14 @@ def _announce(
     shown = size_text(size) + (f" of {size_text(canvas)}" if canvas else "")
     print(f"device    {parallel.describe()}")
     print(f"model     {config.model.name}, {parameters:,} parameters, {config.dtype}")
+    if frozen:
+        held = sum(
+            leaf.size for leaf in jax.tree.leaves(split(state.params, frozen)[1])
+        )
+        print(f"frozen    {', '.join(sorted(frozen))}: {held:,} parameters")
+    if rates := rates_of(config.optim.rates):
+        listed = ", ".join(f"{layer} × {rate:g}" for layer, rate in rates.items())
+        print(f"rates     {listed}")
     print(
         f"data      {data.spec.name}, {data.train.num_examples:,} train and "
         f"{data.test.num_examples:,} test images, {height}×{width}×{channels} shown at "

@@ -47,6 +47,15 @@ def compare(one, other, rtol=1e-5):
     jax.tree_util.tree_map_with_path(leaf, jax.device_get(one), jax.device_get(other))
 
 
+def assert_same_bits(one, other):
+    """Leaf by leaf; -0.0 is not 0.0."""
+
+    def same(a, b):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+    jax.tree.map(same, one, other)
+
+
 def count_convolutions(layer, *inputs, platform="cpu"):
     """Counts XLA's convolutions in what a layer compiles to."""
     traced = jax.jit(layer.apply).trace(*inputs)
@@ -72,7 +81,9 @@ def activations(model, variables, image):
     return dict(zip(names, outputs, strict=True))
 
 
-def setup_towers(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
+def setup_towers(
+    name, data, model_axis, batch, tx=None, *, rate=0.0, frozen=frozenset(), **fields
+):
     """Returns the state and steps of a layout; plain SGD at rate 1 unless given.
 
     At rate 1 the change of the parameters is the negative gradient.
@@ -94,10 +105,12 @@ def setup_towers(name, data, model_axis, batch, tx=None, *, rate=0.0, **fields):
         augment=prepare.augmented,  # every layout draws the same
         steps_per_epoch=9,
         log_every_steps=9,
+        frozen=frozen,
         axis_name=parallel.axis_name,
     )
     evaluate = make_eval_step(local, prepare, axis_name=parallel.axis_name)
-    state = create_state(model, tx, (1, TOWERS_SIZE, TOWERS_SIZE, 3), jax.random.key(0))
+    shape = (1, TOWERS_SIZE, TOWERS_SIZE, 3)
+    state = create_state(model, tx, shape, jax.random.key(0), frozen)
     train_step = parallel.compile_train(step)
     eval_step = parallel.compile_eval(evaluate)
     key = jax.random.key(1)

@@ -55,6 +55,19 @@ BAD = {
     "optim.min_delta": [-0.1, 1.0, math.nan],
     "optim.max_drops": [0],
     "optim.decay_rate": [0.0, 1.5, math.nan],
+    "optim.freeze": ["", " ,", (), ("conv1", ""), ("conv1", 5)],
+    "optim.rates": [
+        (),
+        ("fc8",),
+        ("=1",),
+        ("fc8=",),
+        ("fc8=x",),
+        ("fc8=-1",),
+        ("fc8=nan",),
+        ("fc8=inf",),
+        ("fc8=1", "fc8=2"),
+        (5,),
+    ],
     "eval.batch_size": [0, 10**11],
     "eval.every_epochs": [0],
     "eval.metrics": [(), ("loss",), ("top1",), ("loss", "top1", "top1")],
@@ -62,6 +75,7 @@ BAD = {
     "checkpoint.every_epochs": [0],
     "checkpoint.every_steps": [0],
     "checkpoint.keep": [0],
+    "checkpoint.init_layers": ["", (), ("conv1", "")],
     "parallel.data": [0, -2],
     "parallel.model": [0, -1],
     "parallel.coordinator": ["localhost", ":80", "a b:80"],
@@ -138,6 +152,10 @@ def test_keys_that_go_together():
     with pytest.raises(InputError, match="debug.nans works in one process only"):
         validate(config)
     config.debug.nans = False
+    config.checkpoint.init_layers = "conv*"
+    with pytest.raises(InputError, match="init_layers is read with .*init_from only"):
+        validate(config)
+    config.checkpoint.init_from = "runs/digits"
     config.optim.schedule, config.optim.decay_epochs = "cosine", (3,)
     with pytest.raises(InputError, match="decay_epochs is read by .* 'cosine'"):
         validate(config)

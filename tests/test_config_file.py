@@ -19,6 +19,7 @@ from alexnet_jax.config import (
 )
 from alexnet_jax.errors import InputError
 from alexnet_jax.main import load_config
+from alexnet_jax.transfer.settings import patterns_of, rates_of
 
 HEAD = "from alexnet_jax.config import default_config\n\ndef get_config(variant=''):\n"
 
@@ -304,6 +305,9 @@ SET = {
     "augment.color_epochs": 3,
     "checkpoint.every_steps": 3,
     "checkpoint.init_from": "a",
+    "checkpoint.init_layers": ("conv*", "fc6"),
+    "optim.freeze": "conv*",
+    "optim.rates": ("fc8=10", "conv*=0.1"),
     "parallel.coordinator": "a:1",
     "parallel.num_processes": 2,
     "parallel.process_id": 1,
@@ -330,6 +334,38 @@ def test_none_is_not_set(maker, parse, tmp_path):
     nones = [f"--config.{key}=None" for key in SET]
     flat = flatten_config(parse(f"--config={path}", *nones, *words))
     assert {key: flat[key] for key in SET} == SET
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_layers_and_rates(maker, parse, tmp_path, monkeypatch):
+    """From a file, whatever it made of the config, and by flags, as often as meant."""
+    monkeypatch.setattr(module, "_SEEDS", SimpleNamespace(value=None))
+    path = tmp_path / "config.py"
+    path.write_text(
+        "import json\nfrom ml_collections import ConfigDict, FrozenConfigDict\n"
+        f"{HEAD}  SET = {SET}\n  {MAKERS[maker]}\n"
+    )
+    words = ["--config.optim.rates={'fc8': 10}", "--config.optim.freeze=conv*,norm1"]
+    config = parse(f"--config={path}", *words)
+    longer = shlex.split(module._longer_command(config, tmp_path / "run"))
+    again = parse(*longer[longer.index("alexnet_jax.main") + 1 :])
+    for one in (config, again):
+        assert rates_of(one.optim.rates) == {"fc8": 10.0}
+        assert patterns_of(one.optim.freeze) == ("conv*", "norm1")
+    if maker == "frozen":  # which takes no value
+        return
+    text = path.read_text().replace("return ", "c = ")
+    path.write_text(
+        f"{text}  with c.unlocked():\n"
+        "    c.optim.rates, c.optim.freeze = {'fc8': 10.0}, ['conv*', 'norm1']\n"
+        "  return c"
+    )
+    config = parse(f"--config={path}")
+    assert rates_of(config.optim.rates) == {"fc8": 10.0}
+    assert patterns_of(config.optim.freeze) == ("conv*", "norm1")
+    assert flatten_config(config)["optim.rates"] == ("fc8=10.0",)
+    with pytest.raises(InputError, match="rates=fc8=x: must be a factor for each of"):
+        parse(DIGITS, "--config.optim.rates=fc8=x")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,12 @@ RUNS = [
 ]
 # The variants that are trained here, where it is not the default; each network and each
 # switch has tests of its own.
-TRAINED = {"fashion": "augmented", "imagenet": "2012", "ablations": "batch_norm"}
+TRAINED = {
+    "fashion": "augmented",
+    "imagenet": "2012",
+    "ablations": "batch_norm",
+    "finetune": "scratch",  # the others begin with a run of digits.py, below
+}
 
 
 @pytest.mark.parametrize(("name", "variant"), RUNS)
@@ -54,6 +59,26 @@ def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
     config.batch_size, config.num_train_steps = 8, 2
     config.parallel.data = 1
     assert train_and_evaluate(config, tmp_path)["step"] == 2
+
+
+@pytest.mark.heavy
+def test_fine_tuning_begins_with_the_digits(data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, variant in (
+        ("digits", ""),
+        ("finetune", "caffe"),
+        ("finetune", "frozen"),
+    ):
+        config = EXPERIMENTS[name].get_config(variant)
+        config.model.width, config.data.image_size = 1 / 8, 67
+        config.data.name, config.data.data_dir = "digits", str(data_dir)
+        config.batch_size, config.num_train_steps, config.parallel.data = 8, 1, 1
+        train_and_evaluate(config, f"runs/{config.name}")
+    out = capsys.readouterr().out
+    taken = "weights   taken: conv1, conv2, conv3, conv4, conv5, fc6, fc7\n"
+    fresh = "weights   drawn fresh: fc8 (not in checkpoint.init_layers)\n"
+    assert out.count(taken + fresh) == 2 and out.count("rates     fc8 × 10\n") == 1
+    assert out.count("frozen    conv1, conv2, conv3, conv4, conv5: ") == 1
 
 
 @pytest.mark.slow

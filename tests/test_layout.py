@@ -83,6 +83,7 @@ IMPORTERS = {
     "reporting": {"train"},
     "weights": {"exporting", "reporting"},
     "exporting": set(),
+    "transfer": {"config", "optim", "step", "loop", "train", "inspection"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }
@@ -107,7 +108,7 @@ def test_a_room_says_what_it_is_for_and_the_top_stays_small():
     for path in PACKAGE.rglob("__init__.py"):
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
         assert path.parent == PACKAGE or "import" in text, path
-    assert len(list(PACKAGE.glob("*.py"))) <= 19
+    assert len(list(PACKAGE.glob("*.py"))) <= 21
 
 
 def test_train_is_the_top():

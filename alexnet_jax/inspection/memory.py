@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.errors import InputError
+from alexnet_jax.transfer.freezing import NONE, Frozen, split
 
 # Where Linux says how much a container may use.
 _LIMITS = (
@@ -44,6 +45,7 @@ def check_memory(
     *,
     data: int,
     eval_batch_size: int,
+    frozen: Frozen = NONE,
 ) -> None:
     """Checks that a run is not out of all proportion to a device's memory.
 
@@ -57,12 +59,13 @@ def check_memory(
       image_shape: `(h, w, C)` of the images in a batch.
       data: Devices that share a batch.
       eval_batch_size: Test images per step, over all devices.
+      frozen: Names of the layers without a gradient.
 
     Raises:
       InputError: It would not fit; with the key to lower.
     """
     there = device_memory()
-    gradient = _bytes(state.params)
+    gradient = _bytes(split(state.params, frozen)[0])
     of_state = (_bytes(state) + gradient) // config.parallel.model
     size, canvas = config.data.image_size, config.augment.canvas
     seen = math.prod(side_pair(size if canvas is None else canvas))

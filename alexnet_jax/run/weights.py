@@ -86,6 +86,11 @@ def find_checkpoint(
             return folder, faults
         faults.append(f"checkpoint of step {folder.name}: {fault}")
     listed = f" ({'; '.join(faults)})" if faults else ""
+    if seeds := sorted(path.glob("seed-*/checkpoints")):
+        raise InputError(
+            f"{what}: {path} holds runs of several seeds; give one of them, such as "
+            f"{seeds[0].parent}"
+        )
     raise InputError(
         f"{what}: {path} holds no intact checkpoint{listed}; give a run's workdir, "
         "or WORKDIR/checkpoints/STEP"

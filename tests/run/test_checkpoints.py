@@ -1,6 +1,5 @@
 """Checkpoints on bad days: damage, full disks, other models, two runs at once."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -18,8 +17,6 @@ import orbax.checkpoint as ocp
 import pytest
 
 from alexnet_jax import models
-from alexnet_jax.data import DataSpec
-from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.reporting.text import checkpoints_text
 from alexnet_jax.run.checkpoints import Checkpoints
@@ -170,36 +167,66 @@ class TestInitFrom:
         ):
             train_and_evaluate(config, tmp_path / "new")
 
-    def test_another_networks_weights(self, run, config, tmp_path):
+    def test_a_folder_of_several_seeds(self, config, tmp_path):
+        for seed in (0, 1):
+            (tmp_path / "old" / f"seed-{seed}" / "checkpoints").mkdir(parents=True)
+        config.checkpoint.init_from = str(tmp_path / "old")
+        with pytest.raises(InputError, match="several seeds; .* such as .*/old/seed-0"):
+            train_and_evaluate(config, tmp_path / "new")
+
+    def test_other_classes(self, run, config, tmp_path, capsys):
+        """The last layer is drawn as a new run of this seed draws it."""
         config.checkpoint.init_from = str(run)
-        config.model.num_classes = 11
+        config.model.num_classes, config.seed = 11, 5
+        config.optim.learning_rate, config.num_train_steps = 0.0, 1
+        train_and_evaluate(config, tmp_path / "new")
+        out = capsys.readouterr().out
+        config.checkpoint.init_from = None
+        train_and_evaluate(config, tmp_path / "scratch")
+        old, new, scratch = (
+            checkpoint_of(*where)["params"]
+            for where in (
+                (run, 8),
+                (tmp_path / "new", 1),
+                (tmp_path / "scratch", 1),
+            )
+        )
+        for layer in new:
+            source = scratch if layer == "fc5" else old
+            jax.tree.map(np.testing.assert_array_equal, new[layer], source[layer])
+        assert "weights   taken: conv1, conv2, fc3, fc4\n" in out
+        assert (
+            "weights   drawn fresh: fc5 (bias (10,) there, (11,) here, "
+            "kernel (84, 10) there, (84, 11) here)\n"
+        ) in out
+
+    def test_nothing_fits(self, run, config, tmp_path):
+        config.checkpoint.init_from = str(run)
+        config.model.name, config.model.width = "alexnet_half", 1 / 4
+        config.data.image_size = 67
         with pytest.raises(
-            InputError, match="init_from is of another .*fc5/b"
+            InputError, match="init_from: no layer fits: conv1 "
         ) as error:
             train_and_evaluate(config, tmp_path / "new")
-        remedy = "set --config.model.num_classes=10, as that run did, or choose another"
-        assert remedy in str(error.value) and "workdir" not in str(error.value)
-
-    def test_of_other_images(self, run, config, tmp_path):
-        """Which no setting of the network mends."""
-        only = tmp_path / "old" / "checkpoints" / "8"
-        shutil.copytree(run / "checkpoints" / "8", only)
-        shutil.copy(run / "config.json", tmp_path / "old")
-        spec = DataSpec.load(run)
-        color = Statistics(np.ones((2, 2, 3)), *np.ones((3, 3)), np.eye(3))
-        spec = dataclasses.replace(spec, image_shape=(8, 8, 3), measure=lambda: color)
-        spec.save(tmp_path / "old")
-        config.checkpoint.init_from, config.model.num_classes = str(only), 11
-        with pytest.raises(InputError, match="saw images of 3 channels, and digits "):
-            train_and_evaluate(config, tmp_path / "new")
+        assert "--config.model.name=lenet5" in str(error.value)
+        assert "as that run did, or choose another" in str(error.value)
+        assert "workdir" not in str(error.value)
 
     def test_without_its_config_the_remedy_is_general(self, run, config, tmp_path):
         copy = shutil.copytree(
             run / "checkpoints" / "8", tmp_path / "checkpoints" / "8"
         )
         config.checkpoint.init_from = str(copy)
-        config.data.image_size = 36
-        with pytest.raises(InputError, match="; choose a run of the same network, cl"):
+        config.data.image_size, config.checkpoint.init_layers = 36, "fc3"
+        with pytest.raises(InputError, match="'fc3': .*; choose a run of the same net"):
+            train_and_evaluate(config, tmp_path / "new")
+
+    def test_no_such_layer(self, run, config, tmp_path):
+        config.checkpoint.init_from = str(run)
+        config.checkpoint.init_layers = ("conv*", "fc6")
+        with pytest.raises(
+            InputError, match="no layer is named 'fc6'; the nearest: fc"
+        ):
             train_and_evaluate(config, tmp_path / "new")
 
 

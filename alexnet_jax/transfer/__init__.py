@@ -1,0 +1,7 @@
+"""Fine-tuning: which layers start from another run, stand still, or learn faster.
+
+`settings` reads the three keys of the config, `freezing` keeps layers still in a step,
+`rates` finds their factors, `weights` takes layers over.
+
+`config`, `optim`, `step`, `loop`, `inspection` and commands import this room.
+"""
