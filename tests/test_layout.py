@@ -83,7 +83,7 @@ IMPORTERS = {
     "reporting": {"train"},
     "weights": {"exporting", "reporting"},
     "exporting": set(),
-    "transfer": {"config", "optim", "step", "loop", "train", "inspection"},
+    "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }
