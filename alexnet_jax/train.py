@@ -20,6 +20,7 @@ from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
+from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.imported import imported_statistics
 from alexnet_jax.run.read import read_config
@@ -31,10 +32,9 @@ from alexnet_jax.terminal.paths import expand, local_path
 from alexnet_jax.transfer.freezing import Frozen, split
 from alexnet_jax.transfer.settings import rates_of
 
-# The keys that the parameters' shapes depend on.
+# The keys that the shapes of all or many parameters depend on.
 _SHAPING = {"data.image_size"} | {
-    f"model.{name}"
-    for name in ("name", "num_classes", "width", "normalization", "pooling", "links")
+    f"model.{name}" for name in ("name", "width", "normalization", "pooling", "links")
 }
 
 
@@ -89,6 +89,7 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
         config.model.name,
     )
 
+    multihost.agree(lambda: _check_source(config, workdir))
     folder = multihost.agree(lambda: stack.enter_context(open_folder(workdir, config)))
     data = multihost.agree(lambda: _open_data(config, parallel))
     stack.enter_context(closing(data))
@@ -124,6 +125,14 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     with closing(folder):  # a run has finished when its last checkpoint is on disk
         _fit(trainer, state, folder, stop)
     return _report(config, workdir, folder.rows)
+
+
+def _check_source(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a source of weights that is not there, before anything is made."""
+    source = config.checkpoint.init_from
+    is_new = multihost.is_primary() and not step_folders(workdir / "checkpoints")
+    if source and is_new:
+        find_checkpoint(source, "checkpoint.init_from")
 
 
 def _open_data(config: ConfigDict, parallel: Parallel) -> Data:
@@ -164,23 +173,36 @@ def _start(
 
     In processes other than the primary it is a fresh one, whose arrays are replaced.
     """
+    checkpoints = folder.checkpoints
+    is_new = (
+        not isinstance(checkpoints, RemoteCheckpoints)
+        and checkpoints.latest_step() is None
+    )
     ended = step >= trainer.num_steps
+    # Weights that do not fit are refused before anything is kept.
+    state = _first_state(trainer, folder.config) if is_new else None
     folder.keep_spec(data, step, ended=ended)
     if ended:
         return None
-    if isinstance(folder.checkpoints, RemoteCheckpoints):
+    if isinstance(checkpoints, RemoteCheckpoints):
         return trainer.draw()
-    if folder.checkpoints.latest_step() is not None:  # 0, if weights were brought in
+    if not is_new:  # of step 0, if weights were brought in
         print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
-        return trainer.restore(folder.checkpoints, step)
-    if source := folder.config.checkpoint.init_from:
-        print(f"weights   from {source}")
-        checkpoint, skipped = find_checkpoint(source, "checkpoint.init_from")
-        for line in skipped:
-            print(f"warning   {line}; skipped")
-        remedy = _remedy(checkpoint, folder.config)
-        return trainer.start_from(load_weights(checkpoint), remedy, print)
-    return trainer.draw()
+        return trainer.restore(checkpoints, step)
+    return state
+
+
+def _first_state(trainer: Trainer, config: ConfigDict) -> TrainState:
+    """Returns the state of a new run, whose weights may be another run's."""
+    source = config.checkpoint.init_from
+    if not source:
+        return trainer.draw()
+    print(f"weights   from {source}")
+    checkpoint, skipped = find_checkpoint(source, "checkpoint.init_from")
+    for line in skipped:
+        print(f"warning   {line}; skipped")
+    remedy = _remedy(checkpoint, config)
+    return trainer.start_from(load_weights(checkpoint), remedy, print)
 
 
 def _remedy(checkpoint: Path, config: ConfigDict) -> str:

@@ -46,6 +46,11 @@ def matches(layer: str, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in {*parts, *wholes})
 
 
+def names_itself(layer: str, pattern: str) -> bool:
+    """Whether a pattern names a layer by its whole or its last name."""
+    return any(fnmatchcase(one, pattern) for one in (layer, layer.rpartition("/")[2]))
+
+
 def select(layers: Sequence[str], patterns: Iterable[str], key: str) -> set[str]:
     """Returns the layers that patterns name.
 

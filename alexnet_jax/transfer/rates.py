@@ -2,16 +2,18 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models.layer_names import matches, select
+from alexnet_jax.models.layer_names import matches, names_itself, select
 
 
 def factor_of(layer: str, rates: Mapping[str, float]) -> float:
     """Returns the factor of a layer's learning rate: 1 where no pattern names it.
 
-    Of several patterns the narrowest holds: the one with most letters, and before all
-    a name in full.
+    Of several patterns the narrowest holds: a name in full before all, then one that
+    names the layer itself before one of a module that it is in, then one without
+    wildcards, then the one with most letters.
 
     Example:
       >>> rates = {"*": 0.1, "conv*": 0.01, "conv5": 1.0}
@@ -22,12 +24,15 @@ def factor_of(layer: str, rates: Mapping[str, float]) -> float:
     return 1.0 if narrowest is None else rates[narrowest[-1]]
 
 
-def _narrow(layer: str, rates: Mapping[str, float]) -> list[tuple[bool, int, str]]:
-    return [
-        (not {*"*?["} & {*pattern}, sum(map(str.isalnum, pattern)), pattern)
-        for pattern in rates
-        if matches(layer, pattern)
-    ]
+def _narrow(layer: str, rates: Mapping[str, float]) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    for pattern in rates:
+        if matches(layer, pattern):
+            letters = sum(map(str.isalnum, pattern))
+            itself = names_itself(layer, pattern) and letters > 0
+            plain = not {*"*?["} & {*pattern}
+            found.append((pattern == layer, itself, plain, letters, pattern))
+    return found
 
 
 def check_rates(layers: Sequence[str], rates: Mapping[str, float]) -> None:

@@ -6,6 +6,7 @@ Layers: `'conv*'`, `'conv*,fc6'` or `('conv*', 'fc6')`. Rates: `{'fc8': 10.0}`,
 
 import abc
 import ast
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,9 @@ def as_tuple(value: Any) -> Any:
 
 
 def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    # A comma within brackets is one of the letters that these name.
+    parts = re.split(r",(?![^\[\]]*\])", text)
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def patterns_of(names: Any) -> tuple[str, ...]:
@@ -56,8 +59,8 @@ def patterns_of(names: Any) -> tuple[str, ...]:
       >>> patterns_of("conv*,fc6"), patterns_of(["fc8", "fc8"]), patterns_of(None)
       (('conv*', 'fc6'), ('fc8',), ())
     """
-    parts = _split(names) if isinstance(names, str) else tuple(names or ())
-    return tuple(dict.fromkeys(parts))
+    texts = [names] if isinstance(names, str) else names or ()
+    return tuple(dict.fromkeys(part for text in texts for part in _split(text)))
 
 
 def rates_of(rates: Any) -> dict[str, float]:
@@ -67,26 +70,35 @@ def rates_of(rates: Any) -> dict[str, float]:
       >>> rates_of(("fc8=10", "conv*=0.1"))
       {'fc8': 10.0, 'conv*': 0.1}
     """
-    pairs = (part.rpartition("=") for part in as_tuple(rates) or ())
-    return {pattern.strip(): float(rate) for pattern, _, rate in pairs}
+    return dict(_pairs(rates))
+
+
+def _pairs(rates: Any) -> list[tuple[str, float]]:
+    parts = (part.rpartition("=") for part in as_tuple(rates) or ())
+    return [
+        (pattern, float(rate))
+        for patterns, _, rate in parts
+        for pattern in _split(patterns) or ("",)
+    ]
 
 
 def are_names(value: Any) -> bool:
-    """Whether a value of type `Names` holds patterns, none of them empty."""
-    parts = _split(value) if isinstance(value, str) else value
-    return len(parts) > 0 and all(
-        isinstance(part, str) and part.strip() for part in parts
-    )
+    """Whether a value of type `Names` holds patterns, none of them empty.
+
+    An empty tuple is as not set.
+    """
+    parts = [value] if isinstance(value, str) else value
+    return all(isinstance(part, str) and _split(part) for part in parts)
 
 
 def are_rates(value: Any) -> bool:
     """Whether a value of type `Rates` holds patterns, each once, with finite rates."""
     try:
-        rates = rates_of(value)
+        pairs = _pairs(value)
     except (AttributeError, ValueError):  # no strings; no numbers
         return False
-    return len(rates) == len(value) > 0 and all(
-        pattern and 0 <= rate < _FLOAT32_MAX for pattern, rate in rates.items()
+    return len(dict(pairs)) == len(pairs) and all(
+        pattern and 0 <= rate < _FLOAT32_MAX for pattern, rate in pairs
     )
 
 
@@ -98,10 +110,10 @@ def in_one_form(value: Any, kind: type) -> Any:
       kind: `Names` or `Rates`.
     """
     if kind is Names and isinstance(value, Names) and are_names(value):
-        return sorted(patterns_of(value))
+        return sorted(patterns_of(value)) or None
     if kind is Rates and isinstance(value, Rates) and are_rates(value):
         rates = rates_of(value)
-        return [f"{pattern}={rates[pattern]:g}" for pattern in sorted(rates)]
+        return [f"{one}={rates[one]!r}" for one in sorted(rates)] or None
     return value
 
 
@@ -119,7 +131,7 @@ def parse_rates(text: str) -> Any:
     """
     value = _literal(text)
     value = as_tuple(text if value is None else value)
-    if not (isinstance(value, Rates) and are_rates(value)):
+    if not (text.strip() and isinstance(value, Rates) and are_rates(value)):
         raise ValueError(f"must be {RATES_ALLOWED}")
     return value
 

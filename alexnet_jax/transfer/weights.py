@@ -35,8 +35,8 @@ def take_layers(
     A layer is taken whole, with its BatchNorm statistics, if the names and shapes of
     all its arrays are the same. A convolution of gray images is taken for color ones,
     and the other way round, so that a gray image, shown as three equal channels, gives
-    the same outputs: each channel has a third of the gray kernel, and the gray kernel
-    is the sum over the channels.
+    the same outputs if it is scaled in the same way: each channel has a third of the
+    gray kernel, and the gray kernel is the sum over the channels.
 
     Args:
       stored: The other run's `params` and `model_state`, NumPy arrays.
@@ -47,7 +47,8 @@ def take_layers(
       remedy: What an error says to do where nothing fits.
 
     Raises:
-      InputError: A pattern names no layer or none that fits, or no layer fits.
+      InputError: A pattern names no layer or none that fits, no layer fits, or what is
+        taken holds NaN or inf.
     """
     there, here = _by_layer(stored), _by_layer(drawn)
     wanted = select([*here], patterns, "checkpoint.init_layers") or {*here}
@@ -72,20 +73,32 @@ def take_layers(
     for pattern in patterns or ["*"]:
         named = [layer for layer in here if matches(layer, pattern)]
         if named and all(layer in reasons for layer in named):
-            what = f"checkpoint.init_layers {pattern!r}: none of them"
-            start = what if patterns else "checkpoint.init_from: no layer"
+            start = "checkpoint.init_from: no layer fits"
+            if patterns:
+                start = f"checkpoint.init_layers: no layer named {pattern!r} fits"
+                remedy = "leave it out, and it is drawn fresh"
             raise InputError(
-                f"{start} fits: {_grouped(named[:3], reasons)}{_more(named)}; {remedy}"
+                f"{start}: {_grouped(named[:3], reasons)}{_more(named)}; {remedy}"
             )
+    _check_finite(taken)
     lines = [f"taken: {', '.join(layer for layer in here if layer not in reasons)}"]
     if converted:
-        same = "a gray image gives the outputs that it gave"
-        lines.append(f"converted: {', '.join(converted)}, so that {same}")
+        same = "the same outputs for a gray image, where inputs are scaled as there"
+        lines.append(f"converted: {', '.join(converted)}: {same}")
     if reasons:
         lines.append(f"drawn fresh: {_grouped(reasons, reasons)}")
     if left := [layer for layer in there if layer not in here]:
         lines.append(f"left there: {', '.join(left)}")
     return Taken(_replaced(drawn, taken), [*reasons], lines)
+
+
+def _check_finite(taken: Arrays) -> None:
+    for path, array in taken.items():
+        if not np.isfinite(array).all():
+            raise InputError(
+                f"checkpoint.init_from: {'/'.join(path)} holds NaN or inf there; take "
+                "an earlier checkpoint, WORKDIR/checkpoints/STEP, or another run"
+            )
 
 
 def _by_layer(weights: Tree) -> dict[str, Arrays]:

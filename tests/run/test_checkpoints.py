@@ -166,6 +166,7 @@ class TestInitFrom:
             InputError, match="checkpoint.init_from: .* holds no intact"
         ):
             train_and_evaluate(config, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
 
     def test_a_folder_of_several_seeds(self, config, tmp_path):
         for seed in (0, 1):
@@ -211,6 +212,7 @@ class TestInitFrom:
         assert "--config.model.name=lenet5" in str(error.value)
         assert "as that run did, or choose another" in str(error.value)
         assert "workdir" not in str(error.value)
+        assert not (tmp_path / "new" / "data.json").exists()
 
     def test_without_its_config_the_remedy_is_general(self, run, config, tmp_path):
         copy = shutil.copytree(

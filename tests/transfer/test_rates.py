@@ -171,6 +171,23 @@ def test_the_narrowest_rate_holds_in_any_order():
     assert factor_of("conv1", {}) == factor_of("conv1", {"fc*": 2.0}) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("layer", "rates", "wanted"),
+    [
+        ("net/layers_0", {"net": 0.1, "net/layers_*": 10.0}, 10.0),
+        ("block/conv1", {"block": 0.1, "*/conv1": 10.0}, 10.0),
+        ("block/conv1", {"block": 0.1, "conv*": 10.0}, 10.0),
+        ("block/conv1", {"block": 0.1, "conv1": 10.0}, 10.0),
+        ("block/conv1", {"block/conv1": 10.0, "conv1": 0.1}, 10.0),
+        ("block/conv1", {"block": 10.0, "*": 0.1}, 10.0),
+        ("a/b/conv1", {"a": 0.1, "a/b": 10.0}, 10.0),
+    ],
+)
+def test_the_narrowest_rate_of_nested_layers(layer, rates, wanted):
+    check_rates([layer], rates)
+    assert factor_of(layer, rates) == wanted
+
+
 def test_two_rates_of_one_layer():
     check_rates(["conv1"], {"conv*": 2.0, "*onv1": 2.0})
     check_rates(["conv1"], {"conv*": 2.0, "*onv1": 3.0, "conv1": 4.0})

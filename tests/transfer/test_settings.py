@@ -27,6 +27,9 @@ RATES = {"fc8": 10.0, "conv*": 0.1}
         ("'conv*'", ("conv*",)),
         ("conv*,conv*", ("conv*",)),
         ("5", ("5",)),
+        ("('conv1, fc6', ' fc7 ')", ("conv1", "fc6", "fc7")),
+        ("conv[1,2],fc6", ("conv[1,2]", "fc6")),
+        ("()", ()),
     ],
 )
 def test_layers_on_the_command_line(text, patterns):
@@ -45,6 +48,7 @@ def test_layers_on_the_command_line(text, patterns):
         "['fc8=10', 'conv* = 0.1']",
         "fc8=10,conv*=0.1",
         "'fc8=10, conv*=0.1'",
+        "{' fc8 ': 10, 'conv*,': 0.1}",
     ],
 )
 def test_rates_on_the_command_line(text):
@@ -64,8 +68,8 @@ def test_rates_on_the_command_line(text):
         "{'fc8': 1e999}",
         "{",
         "5",
-        "{}",
         "fc8=",
+        "{'fc8,fc7': 1, 'fc7': 2}",
     ],
 )
 def test_rates_that_do_not_parse(text):
@@ -108,6 +112,21 @@ def test_layers_in_one_form():
     one.optim.freeze = None
     one.checkpoint.init_layers = "conv*"  # of the start only
     assert not list(differences(one, other))
+
+
+@pytest.mark.parametrize("value", [(), {}, []])
+def test_what_is_empty_is_not_set(value):
+    one, other = default_config(), default_config()
+    one.optim.rates = value
+    one.optim.freeze = tuple(value)
+    validate(one)
+    assert not list(differences(one, other)) and not rates_of(one.optim.rates)
+
+
+def test_rates_that_differ_a_little_are_others():
+    one, other = default_config(), default_config()
+    one.optim.rates, other.optim.rates = {"fc8": 0.1234561}, {"fc8": 0.1234564}
+    assert [key for key, *_ in differences(one, other)] == ["optim.rates"]
 
 
 def test_rates_of_another_type():

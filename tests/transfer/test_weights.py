@@ -111,8 +111,8 @@ def test_gray_and_color(there, here, words, name):
     other, new = weights_of(1, here, name, num_classes=7)
     found = take_layers(old, new, (), here, "")
     assert found.lines[1] == (
-        f"converted: conv1/kernel {words} channels, so that a gray image gives the "
-        "outputs that it gave"
+        f"converted: conv1/kernel {words} channels: the same outputs for a gray image, "
+        "where inputs are scaled as there"
     )
     assert (found.fresh, len(found.lines)) == ([], 2)
     gray = np.random.default_rng(0).random((2, SIDE, SIDE, 1), np.float32)
@@ -152,7 +152,7 @@ def test_other_numbers_of_channels_do_not_fit():
         (
             {"num_classes": 12},
             ("conv*", "fc8"),
-            "checkpoint.init_layers 'fc8': none of them fits: fc8 (bias (10,) there",
+            "checkpoint.init_layers: no layer named 'fc8' fits: fc8 (bias (10,) there",
         ),
         ({}, ("fc9",), "init_layers: no layer is named 'fc9'; the nearest: fc6, fc7"),
         ({}, ("net",), "init_layers: no layer is named 'net'; there are conv1, conv2"),
@@ -165,4 +165,14 @@ def test_errors(old, fields, patterns, expected):
         taken(old, patterns=patterns, **fields)
     assert expected in str(error.value) and "\n" not in str(error.value)
     if "fits" in expected:
-        assert str(error.value).endswith("; choose another run")
+        end = "; leave it out, and it is drawn fresh" if patterns else "; choose ano"
+        assert end in str(error.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_taken(old, value):
+    layer = {**old["params"]["conv1"], "bias": np.full(12, value, np.float32)}
+    bad = {**old, "params": {**old["params"], "conv1": layer}}
+    with pytest.raises(InputError, match="params/conv1/bias holds NaN or inf there; t"):
+        taken(bad)
+    taken(bad, patterns=("fc6",))  # the others may be
