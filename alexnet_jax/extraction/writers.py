@@ -7,6 +7,7 @@ float32`. None keeps more than a few batches in memory.
 import contextlib
 import csv
 import importlib
+import io
 import json
 import shutil
 import tempfile
@@ -19,7 +20,8 @@ import numpy as np
 
 PATH, METADATA = "path", "metadata"
 _BUFFER_BYTES = 2**24
-_CHUNK_BYTES = 2**20  # of HDF5, which reads and writes whole chunks
+# Of HDF5, which reads and writes whole chunks: at most, and where a batch is smaller.
+_CHUNK_BYTES, _CHUNK_ROWS = 2**20, 64
 _CSV_VALUES = 2**18  # that are text at a time
 
 
@@ -179,33 +181,73 @@ class Parquet:
             _drop(self._writer)
 
 
+class _Lenient(io.FileIO):
+    """A file that keeps its errors to itself.
+
+    On a full disk HDF5 1.14 ends the process as it closes a file.
+
+    Attributes:
+      error: The first.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Writes all bytes, or seems to."""
+        rest = memoryview(content).cast("B")
+        size = len(rest)
+        try:
+            while rest and not self.error:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the length, or seems to."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
 class Hdf5:
     """A file of HDF5: a data set for each layer."""
 
     def __init__(self, file: Path) -> None:
         self._h5: Any = importlib.import_module("h5py")
-        self._file: Any = self._h5.File(file, "w")
+        self._bytes = _Lenient(file, "w+")
+        self._file: Any = self._h5.File(self._bytes, "w")
 
     def write(self, paths: Sequence[str], layers: Mapping[str, np.ndarray]) -> None:
         for name, rows in {PATH: np.array(paths, object), **layers}.items():
             if name not in self._file:
                 is_text = name == PATH
-                row = rows[0].nbytes if not is_text else 64
+                row_bytes = 16 if is_text else rows[0].nbytes
+                chunk = min(_CHUNK_BYTES // row_bytes, max(_CHUNK_ROWS, len(rows)))
                 self._file.create_dataset(
                     name,
                     shape=(0, *rows.shape[1:]),
                     maxshape=(None, *rows.shape[1:]),
                     dtype=self._h5.string_dtype() if is_text else np.float32,
-                    chunks=(max(1, _CHUNK_BYTES // row), *rows.shape[1:]),
+                    chunks=(max(1, chunk), *rows.shape[1:]),
                 )
             data = self._file[name]
             start = len(data)
             data.resize(start + len(rows), axis=0)
             data[start:] = rows
+        self._check()
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
         self._file.attrs[METADATA] = json.dumps(metadata)
         self._file.close()
+        self._check()
+
+    def _check(self) -> None:
+        if self._bytes.error:
+            raise self._bytes.error
 
     def close(self) -> None:
         _drop(self._file)
+        _drop(self._bytes)
