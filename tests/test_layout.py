@@ -84,7 +84,7 @@ IMPORTERS = {
     "weights": {"exporting", "reporting"},
     "exporting": set(),
     "extraction": {"trained"},
-    "transfer": {"config", "optim", "step", "loop", "train", "inspection"},
+    "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
 }

@@ -189,6 +189,23 @@ class Classifier(nn.Module):
         )
         return rows
 
+    @nn.nowrap
+    def variable_shapes(self, input_shape: tuple[int, ...]) -> dict[str, Any]:
+        """Returns shapes and dtypes of the variables; allocates no array.
+
+        Args:
+          input_shape: `(B, H, W, C)`.
+
+        Returns:
+          By collection (`params`, `batch_stats`), as `init` has them.
+
+        Raises:
+          InputError: As for `__call__`.
+        """
+        keys = {name: jax.random.key(0) for name in ("params", "dropout")}
+        image = jax.ShapeDtypeStruct(input_shape, jnp.float32)
+        return dict(jax.eval_shape(self.init, keys, image))
+
     def _set_up(self) -> None:
         """Lets linen run `setup` before this, so that a mistake in it is shown."""
 

@@ -22,6 +22,7 @@ from alexnet_jax.models import create_configured
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.run.folder import open_folder
 from alexnet_jax.step import TrainState, create_state
+from alexnet_jax.transfer.freezing import frozen_layers
 
 IMPORTED_FILE = "imported.json"
 _STEP = 0  # that none was taken is what a resumed run goes on from
@@ -196,8 +197,10 @@ def _state(config: ConfigDict, spec: DataSpec, params: Mapping[str, Any]) -> Tra
     model = create_configured(config)
     tx = create_optimizer(config.optim, create_schedule(config.optim, model.lr, 1, 1))
     shape = (1, *side_pair(config.data.image_size), spec.image_shape[-1])
+    variables = model.variable_shapes(shape)
+    frozen = frozen_layers(config.optim, variables.pop("params"), variables)
     shapes = jax.eval_shape(
-        lambda: create_state(model, tx, shape, jax.random.key(config.seed))
+        lambda: create_state(model, tx, shape, jax.random.key(config.seed), frozen)
     )
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     return state.replace(step=np.array(_STEP, np.int32), params=dict(params))

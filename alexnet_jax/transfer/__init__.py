@@ -3,5 +3,5 @@
 `settings` reads the three keys of the config, `freezing` keeps layers still in a step,
 `rates` finds their factors, `weights` takes layers over.
 
-`config`, `optim`, `step`, `loop`, `inspection` and commands import this room.
+`config`, `optim`, `step`, `loop`, `inspection`, `run` and commands import this room.
 """

@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -205,9 +204,7 @@ def _arrays(
     model: Classifier, image: tuple[int, int, int]
 ) -> tuple[dict[str, Shape], frozenset[str], Shape]:
     """Returns `shapes`, `states` and `maps` of a `Fit`."""
-    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    shaped = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-    variables = jax.eval_shape(model.init, keys, shaped)
+    variables = model.variable_shapes((1, *image))
     params, state = variables["params"], variables.get("batch_stats", {})
     shapes = {
         f"{layer}/{part}": tree[layer][part].shape

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
@@ -249,9 +247,7 @@ def variable_shapes(config: ConfigDict, spec: DataSpec) -> dict[str, Any]:
     """Returns shapes and types of a network's variables."""
     model = create_configured(config).clone(training=False)
     shape = (1, *side_pair(config.data.image_size), spec.image_shape[-1])
-    keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return dict(jax.eval_shape(model.init, keys, image))
+    return model.variable_shapes(shape)
 
 
 def conversion_of(own: Own, form: str, left_over: list[str]) -> Conversion:

@@ -156,9 +156,9 @@ def _our_logits(own: Own, size: tuple[int, int]) -> np.ndarray:
       NotCompared: At that size the network has other shapes.
     """
     model, image = _as_ours(own.config, own.spec, size)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    shapes = model.variable_shapes(image.shape)
     variables: dict[str, Any] = dict(own.variables)
-    if jax.tree.map(np.shape, dict(shapes)) != jax.tree.map(np.shape, variables):
+    if jax.tree.map(np.shape, shapes) != jax.tree.map(np.shape, variables):
         raise NotCompared(f"the file's network takes images of {size[0]}×{size[1]}")
     return np.asarray(jax.jit(model.apply)(_take(variables), image))[0]
 

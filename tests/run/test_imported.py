@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_jax.config import default_config
 from alexnet_jax.convert import main as convert
-from alexnet_jax.data import imagenet
+from alexnet_jax.data import digits, imagenet
 from alexnet_jax.data.preparation.sources import Files, ImageFile
 from alexnet_jax.errors import InputError
 from alexnet_jax.evaluate import main as evaluate
@@ -20,6 +20,7 @@ from alexnet_jax.run.read import read_config, read_run
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.trained import TrainedModel
+from tests.helpers import checkpoint_of
 from tests.pictures import picture
 from tests.weights import writers
 from tests.weights.published import npy_layers, params_of, torch_arrays
@@ -215,6 +216,24 @@ def test_other_runs_begin_with_its_weights(run, data_dir, tmp_path, capsys):
     )  # fmt: skip
     assert train_and_evaluate(config, tmp_path / "own")["step"] == 1
     assert f"weights   from {run}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("compiled_in_a_hurry")
+def test_gray_images_of_other_classes_fine_tune_it(run, config, tmp_path, capsys):
+    digits.load(tmp_path / "data")
+    config.update_from_flattened_dict(
+        {"model.name": "alexnet_torchvision", "model.width": 0.0625, "batch_size": 8,
+         "data.image_size": 67, "data.data_dir": str(tmp_path / "data"),
+         "num_train_steps": 1, "checkpoint.init_from": str(run),
+         "optim.freeze": "conv*", "optim.rates": {"fc8": 10.0}}
+    )  # fmt: skip
+    train_and_evaluate(config, tmp_path / "tuned")
+    out = capsys.readouterr().out
+    assert "\nweights   drawn fresh: fc8 (" in out and "\nrates     fc8 × 10\n" in out
+    assert "\nfrozen    conv1, conv2, conv3, conv4, conv5: " in out
+    theirs = checkpoint_of(run, 0)["params"]["conv1"]["kernel"]
+    ours = checkpoint_of(tmp_path / "tuned", 1)["params"]["conv1"]["kernel"]
+    np.testing.assert_allclose(ours, theirs.sum(axis=2, keepdims=True), rtol=1e-5)
 
 
 def test_the_list_of_its_checkpoints(run):

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from alexnet_jax.config import default_config
+from alexnet_jax.convert import main as convert
 from alexnet_jax.errors import InputError
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.transfer.freezing import frozen_layers
@@ -75,6 +76,18 @@ class TestRun:
             assert_same_bits(old["params"][layer], new["params"][layer])
         memory = jax.tree.leaves_with_path(new["opt_state"])
         assert not [path for path, _ in memory if "conv" in jax.tree_util.keystr(path)]
+
+    def test_a_copy_of_its_weights_goes_on(self, tuned, tmp_path):
+        run, copy = tmp_path / "run", tmp_path / "copy"
+        tuned.num_train_steps = 1
+        train_and_evaluate(tuned, run)
+        convert([str(run), f"--to={copy}"])
+        trained, kept = checkpoint_of(run, 1), checkpoint_of(copy, 0)
+        assert_same_bits(trained["params"], kept["params"])
+        train_and_evaluate(tuned, copy)
+        gone_on = checkpoint_of(copy, 1)
+        assert_same_bits(gone_on["params"]["conv1"], kept["params"]["conv1"])
+        assert (gone_on["params"]["fc5"]["bias"] != kept["params"]["fc5"]["bias"]).any()
 
     @pytest.mark.heavy
     def test_a_resumed_run_is_the_uninterrupted_one(self, tuned, tmp_path):
