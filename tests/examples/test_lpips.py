@@ -3,7 +3,6 @@
 import importlib.metadata
 import sys
 import types
-from contextlib import suppress
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,10 @@ from alexnet_jax.trained import load
 from tests.exporting.runs import make_run
 from tests.helpers import init_keys, load_example
 
+pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
+
 example = load_example("lpips")
+distance = jax.jit(example.lpips, static_argnums=0, static_argnames="spatial")
 CHANNELS = (8, 24, 48, 32, 32)  # at an eighth of the width
 
 
@@ -86,26 +88,23 @@ def test_the_distance_is_numpys(network, size):
     one, other = pair(*size)
     wanted = numpy_lpips(params, linear, one, other)
     assert wanted.min() > 0.01
-    found = jax.jit(example.lpips, static_argnums=0)(model, params, linear, one, other)
+    found = distance(model, params, linear, one, other)
     assert found.dtype == jnp.float32 and found.shape == (2,)
-    np.testing.assert_allclose(found, wanted, rtol=1e-3)  # the mean is in 3 digits
-    plain = example.lpips(model, params, None, one, other)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    plain = distance(model, params, None, one, other)
     wanted = numpy_lpips(params, [np.ones(count) for count in CHANNELS], one, other)
-    np.testing.assert_allclose(plain, wanted, rtol=1e-3)
-    again = example.lpips(model, params, linear, other, one)
+    np.testing.assert_allclose(plain, wanted, rtol=1e-5)
+    again = distance(model, params, linear, other, one)
     np.testing.assert_allclose(again, found, rtol=1e-5)  # symmetric
-    assert not np.any(example.lpips(model, params, linear, one, one))
+    assert not np.any(distance(model, params, linear, one, one))
 
 
-def test_a_maps_average_is_the_distance(network):
-    """To what the interpolation of unequal steps leaves."""
+def test_a_map_shows_where_images_differ(network):
     one, other = pair(64, 64)
-    found = example.lpips(*network, one, other, spatial=True)
-    assert found.shape == (2, 64, 64)
     other[:, :, 32:] = one[:, :, 32:]  # the difference is on the left
-    left, right = np.split(
-        np.asarray(example.lpips(*network, one, other, spatial=True)), 2, axis=2
-    )
+    found = np.asarray(distance(*network, one, other, spatial=True))
+    assert found.shape == (2, 64, 64) and found.dtype == np.float32
+    left, right = np.split(found, 2, axis=2)
     assert left.mean() > 3 * right.mean()
 
 
@@ -113,8 +112,8 @@ def test_the_gradient_is_that_of_numpys_differences(network):
     model, params, linear = network
     one, other = pair(40, 40, count=1)
     one[:, :16, :16] = -1  # flat parts, where ReLUs may be 0 in all channels
-    gradient = jax.grad(
-        lambda image: example.lpips(model, params, linear, image, other)[0]
+    gradient = jax.jit(
+        jax.grad(lambda image: example.lpips(model, params, linear, image, other)[0])
     )(jnp.asarray(one))
     assert np.isfinite(gradient).all()
     way = np.random.default_rng(2).normal(size=one.shape)
@@ -130,9 +129,10 @@ def test_no_channel_answers_and_the_gradient_is_finite(network):
     model, params, linear = network
     dead = jax.tree.map(np.zeros_like, params)
     one, other = pair(40, 40)
-    found, gradient = jax.value_and_grad(
+    total = jax.value_and_grad(
         lambda image: example.lpips(model, dead, linear, image, other).sum()
-    )(jnp.asarray(one))
+    )
+    found, gradient = jax.jit(total)(jnp.asarray(one))
     assert found == 0 and not gradient.any()
 
 
@@ -212,7 +212,7 @@ def test_the_command_prints_what_the_function_returns(run, capsys):
         for name in ("a.png", "b.png")
     )
     linear = example.read_linear(run / "alex.pth")
-    found = example.lpips(opened.model, opened.weights["params"], linear, one, other)
+    found = distance(opened.model, opened.weights["params"], linear, one, other)
     assert line == f"lpips     {found[0]:.6f}" and found[0] > 0.01
 
 
@@ -264,54 +264,57 @@ def package():
         yield torch, pytest.importorskip("lpips")
 
 
+@pytest.fixture(scope="module")
+def theirs(package, tmp_path_factory):
+    """The package's metrics by name, over one random network; that as our run."""
+    torch, lpips = package
+    torch.manual_seed(0)
+    settings = {"": {}, "plain": {"lpips": False}, "maps": {"spatial": True}}
+    made = {
+        name: lpips.LPIPS(net="alex", pnet_rand=True, verbose=False, **fields)
+        for name, fields in settings.items()
+    }
+    state = made[""].net.state_dict()  # slice1.0.weight, ...
+    for metric in made.values():
+        metric.net.load_state_dict(state)
+    state = {
+        f"features.{name.partition('.')[2]}": array for name, array in state.items()
+    }
+    for place, shape in ((1, (4096, 9216)), (4, (4096, 4096)), (6, (1000, 4096))):
+        state[f"classifier.{place}.weight"] = torch.randn(shape) / 64
+        state[f"classifier.{place}.bias"] = torch.zeros(shape[0])
+    folder = tmp_path_factory.mktemp("lpips")
+    torch.save(state, folder / "alexnet.pth")
+    convert([str(folder / "alexnet.pth"), f"--to={folder / 'run'}"])
+    return made, load(folder / "run")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("size", [(64, 64), (31, 40), (224, 160), (65, 227)])
-def test_the_package_measures_the_same(package, size, tmp_path_factory):
-    """With its own weights of channels, over the same random network."""
-    torch, lpips = package
-    torch.manual_seed(0)
-    theirs = lpips.LPIPS(net="alex", pnet_rand=True, pnet_tune=False, verbose=False)
-    baseline = lpips.LPIPS(net="alex", pnet_rand=True, lpips=False, verbose=False)
-    mapped = lpips.LPIPS(net="alex", pnet_rand=True, spatial=True, verbose=False)
-    for other in (baseline, mapped):
-        other.net.load_state_dict(theirs.net.state_dict())
-    network, linear = shared(torch, theirs, tmp_path_factory)
-    model, params = network.model, network.weights["params"]
+def test_the_package_measures_the_same(package, theirs, size):
+    """With its own weights of channels."""
+    torch, metrics = package[0], theirs[0]
+    model, params = theirs[1].model, theirs[1].weights["params"]
+    linear = example.read_linear()
     one, other = pair(*size)
     first, second = (
         torch.from_numpy(image.transpose(0, 3, 1, 2).copy()) for image in (one, other)
     )
     first.requires_grad_()
-    wanted = theirs(first, second)
+    wanted = metrics[""](first, second)
     wanted.sum().backward()
-    found, gradient = jax.value_and_grad(
-        lambda image: example.lpips(model, params, linear, image, other).sum()
-    )(jnp.asarray(one))
-    each = example.lpips(model, params, linear, one, other)
-    np.testing.assert_allclose(each, wanted.detach().flatten(), atol=1e-6, rtol=1e-4)
-    np.testing.assert_allclose(found, wanted.sum().item(), rtol=1e-4)
     gradients = first.grad.numpy().transpose(0, 2, 3, 1)
-    assert np.abs(gradient - gradients).max() < 1e-4 * np.abs(gradients).max()
     with torch.no_grad():
-        plain, maps = baseline(first, second), mapped(first, second)
-    found = example.lpips(model, params, None, one, other)
+        plain, maps = (metrics[name](first, second) for name in ("plain", "maps"))
+
+    found = distance(model, params, linear, one, other)
+    np.testing.assert_allclose(found, wanted.detach().flatten(), rtol=1e-4)
+    gradient = jax.jit(
+        jax.grad(lambda x: example.lpips(model, params, linear, x, other).sum())
+    )(jnp.asarray(one))
+    assert np.abs(gradient - gradients).max() < 1e-4 * np.abs(gradients).max()
+    found = distance(model, params, None, one, other)
     np.testing.assert_allclose(found, plain.flatten(), rtol=1e-4)
-    found = example.lpips(model, params, linear, one, other, spatial=True)
-    np.testing.assert_allclose(found, maps[:, 0], atol=1e-6, rtol=1e-4)
-
-
-def shared(torch, theirs, tmp_path_factory):
-    """The package's random network as a run, and its weights of channels."""
-    folder = tmp_path_factory.mktemp("lpips")
-    state = {
-        name.partition(".")[2]: array for name, array in theirs.net.state_dict().items()
-    }
-    state = {f"features.{name}": array for name, array in state.items()}
-    for place, shape in ((1, (64, 9216)), (4, (64, 64)), (6, (10, 64))):
-        state[f"classifier.{place}.weight"] = torch.zeros(shape)
-        state[f"classifier.{place}.bias"] = torch.zeros(shape[0])
-    torch.save(state, folder / "alexnet.pth")
-    with suppress(SystemExit):
-        convert([str(folder / "alexnet.pth"), f"--to={folder / 'run'}"])
-    return load(folder / "run"), example.read_linear()
+    found = distance(model, params, linear, one, other, spatial=True)
+    np.testing.assert_allclose(found, maps[:, 0], rtol=1e-4, atol=1e-6)
