@@ -28,7 +28,6 @@ from scipy.stats import spearmanr
 
 from alexnet_jax import cli, load
 from alexnet_jax.atomic import atomic_write
-from alexnet_jax.data import true_examples
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.layer_names import select
 from alexnet_jax.terminal.paths import expand_home
@@ -150,59 +149,43 @@ def read_examples(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels of the first test examples, sorted by class."""
     split = network.open_split("test", options.data_dir, options.manual_dir)
-    parts, left = [], options.examples
-    for step in range(len(split)):
-        parts.append(true_examples(split.batch(step), left))
-        left -= len(parts[-1]["label"])
-        if not left:
-            break
-    images, labels = (
-        np.concatenate([part[key] for part in parts]) for key in ("image", "label")
-    )
+    found = list(network.predict_split(split, options.examples))
+    images = np.concatenate([batch.image for batch in found])
+    labels = np.concatenate([batch.label for batch in found])
     if len(labels) < 3:
         raise InputError(f"RUN: its test split must have 3 images; got {len(labels)}")
     order = np.argsort(labels, kind="stable")
     return images[order], labels[order]
 
 
-def check_same(networks: Sequence[TrainedModel], examples: Sequence[tuple]) -> None:
-    """Checks that two networks were given the same examples.
-
-    Raises:
-      InputError: Their classes or labels differ, or their images, if of one size: a
-        data set of files may be kept at another for each.
-    """
+def _check_same(networks: Sequence[TrainedModel], examples: Sequence[tuple]) -> None:
     (one, other), ((images, labels), (others, their_labels)) = networks, examples
-    same = [
-        one.spec.class_names == other.spec.class_names,
-        np.array_equal(labels, their_labels),
-        images.shape != others.shape or np.array_equal(images, others),
-    ]
-    if not all(same):
+    # Only images of one size can be compared: files may be kept at another for each.
+    if (
+        one.spec.class_names != other.spec.class_names
+        or not np.array_equal(labels, their_labels)
+        or (images.shape == others.shape and not np.array_equal(images, others))
+    ):
         raise InputError(
             f"RUN: the two must have the same test examples; those of {one.spec.name} "
             f"and {other.spec.name} differ; give runs of one data set"
         )
 
 
-def draw(
+def _draw(
     networks: Sequence[tuple[str, dict[str, Layer]]],
     tables: dict[str, np.ndarray],
     labels: np.ndarray,
     class_names: Sequence[str],
 ) -> Figure:
-    """Draws tables of layers as heat maps, and below some RDMs of each network.
+    """Draws tables as heat maps, and below some RDMs of each network.
 
-    Args:
-      networks: One or two: what to call it, its layers by name.
-      tables: Two `(R, C)` by title, the first network's layers in rows, the last's in
-        columns.
-      labels: `(N,)` of the examples, sorted.
-      class_names: Of the labels 0, 1, ...
+    Tables have the first network's layers in rows and the last's in columns.
     """
     heights = [6.0] + [3.4] * len(networks)
     figure = Figure((14, sum(heights)), layout="constrained", dpi=100)
-    top, *below = figure.subfigures(len(heights), 1, height_ratios=heights)
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    top, *below = parts[:, 0]
     (name, rows), (other, columns) = networks[0], networks[-1]
     for axes, (title, values) in zip(top.subplots(1, 2), tables.items(), strict=True):
         picture = _draw_table(axes, values, list(rows), list(columns))
@@ -213,9 +196,8 @@ def draw(
         part.suptitle(f"RDMs of {name}: {len(labels)} test images, sorted by class")
         places = np.linspace(0, len(layers) - 1, min(_RDMS, len(layers)))
         shown = [list(layers)[round(place)] for place in places]
-        for axes, layer in zip(
-            part.subplots(1, len(shown), squeeze=False)[0], shown, strict=True
-        ):
+        grid = part.subplots(1, len(shown), squeeze=False)[0]
+        for axes, layer in zip(grid, shown, strict=True):
             part.colorbar(axes.imshow(layers[layer].rdm), ax=axes, shrink=0.8)
             axes.set(title=layer, xticks=[], yticks=[])
             if len(found) <= _MAX_NAMED:
@@ -236,8 +218,8 @@ def _draw_table(
     for (row, column), value in np.ndenumerate(values):
         if max(values.shape) <= _MAX_NAMED and np.isfinite(value):
             is_dark = np.dot(picture.to_rgba(value)[:3], (0.3, 0.6, 0.1)) < 0.5
-            style = {"color": "white" if is_dark else "black", "fontsize": 8}
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", **style)
+            text = axes.text(column, row, f"{value:.2f}", ha="center", va="center")
+            text.set(color="white" if is_dark else "black", fontsize=8)
     return picture
 
 
@@ -276,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.warn(f"{line}; skipped")
     examples = [read_examples(model, options) for model in models]
     if len(models) > 1:
-        check_same(models, examples)
+        _check_same(models, examples)
     names, labels = options.layers.split(","), examples[0][1]
     networks = [
         (str(run)[-40:], read_layers(model, images, names))
@@ -291,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     class_names = [models[0].class_name(k) for k in range(labels.max() + 1)]
     with rc_context({"text.parse_math": False}), atomic_write(options.output) as path:
-        figure = draw(networks, tables, labels, class_names)
+        figure = _draw(networks, tables, labels, class_names)
         figure.savefig(path, format=options.output.suffix[1:])
     wide = max(map(len, [*rows, *columns, "0.00"]))
     print(f"images    {len(labels):,} of {models[0].spec.name}, test")
