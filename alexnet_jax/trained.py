@@ -1,6 +1,5 @@
 """A trained model: a run's network, opened again to predict."""
 
-import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +12,12 @@ from flax import traverse_util
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.data import DataSpec, Split, create_data, true_examples
+from alexnet_jax.data.pictures import list_files, read_pictures
 from alexnet_jax.data.wordnet import shown_names
 from alexnet_jax.errors import InputError
-from alexnet_jax.inspection.layers import describe
+from alexnet_jax.extraction.outputs import check_pool, choose_layers, make_outputs
+from alexnet_jax.extraction.stream import Part, stream
+from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.metrics import (
     NO_EXAMPLES,
     add_sums,
@@ -222,57 +224,98 @@ class TrainedModel:
     @cached_property
     def layer_names(self) -> list[str]:
         """The layers' names, in order: `conv1`, `relu1`, `pool1`, ..., `fc8`."""
-        return [row.name for row in describe(self.model, self.input_shape)]
+        return [row.name for row in self.layer_rows]
+
+    @cached_property
+    def layer_rows(self) -> list[LayerRow]:
+        """The layers' rows of the table, in order."""
+        return describe(self.model, self.input_shape)
 
     def features(
-        self, images: np.ndarray, layers: str | Sequence[str] = ("conv*", "fc*")
+        self,
+        images: np.ndarray | str | Path | Sequence[str | Path],
+        layers: str | Sequence[str] = ("conv*", "fc*"),
+        pool: str = "none",
     ) -> dict[str, np.ndarray]:
         """Returns the outputs of layers, for the center view of each image.
 
         Args:
-          images: As in `predict`.
+          images: As in `predict`; or picture files, or folders of them, which are read
+            as the command `predict` reads them.
           layers: Names of `layer_names`, or patterns of them such as `relu*`. `conv1`
             is before its ReLU, `relu1` after it.
+          pool: What is taken over the height and width of maps: `none`, `mean`, `max`.
 
         Returns:
-          By name, `(N, h', w', C') float32` or `(N, units) float32`.
+          By name, `(N, h', w', C') float32` or, pooled, `(N, C') float32`; of dense
+          layers `(N, units) float32`. Rows of files are in the order of
+          `data.pictures.list_files`.
 
         Raises:
-          InputError: `images` has another shape or dtype, or a pattern fits no layer.
+          InputError: `images` has another shape or dtype, a file cannot be read, a
+            pattern fits no layer, or `pool` is none of these.
         """
-        patterns = [layers] if isinstance(layers, str) else list(layers)
-        for pattern in patterns:
-            if not fnmatch.filter(self.layer_names, pattern):
-                raise InputError(
-                    f"layers must name layers of {self.layer_names}; got {pattern!r}"
-                )
-        wanted = tuple(
-            index
-            for index, name in enumerate(self.layer_names)
-            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+        if not isinstance(images, str | Path | Sequence):
+            names, compute = self._compute(layers, pool)
+            found = self._in_batches(lambda part: [*compute(part).values()], images)
+            return dict(zip(names, found, strict=True))
+        paths = [images] if isinstance(images, str | Path) else images
+        parts = []
+        for part in self.stream_features(list_files([*map(Path, paths)]), layers, pool):
+            if part.errors:
+                raise InputError(part.errors[0])
+            parts.append(part.layers)
+        return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+
+    def stream_features(
+        self,
+        paths: Sequence[Path],
+        layers: str | Sequence[str],
+        pool: str = "none",
+        *,
+        invert: bool = False,
+        batch_size: int | None = None,
+    ) -> Iterator[Part]:
+        """Yields what `features` gives of picture files, a batch at a time.
+
+        Args:
+          paths: Files; those that cannot be read are left out, and named.
+          layers: As in `features`.
+          pool: As in `features`.
+          invert: Whether to exchange light and dark first.
+          batch_size: Pictures at a time; the run's `eval.batch_size` if not given.
+
+        Raises:
+          InputError: A pattern fits no layer, or `pool` is unknown.
+        """
+        _, compute = self._compute(layers, pool)
+        size = min(batch_size or self.batch_size, len(paths))
+        data = self.config.data
+        pictures = read_pictures(
+            paths, self.spec, invert, data.fit, data.resize, ahead=2 * size
         )
-        found = self._in_batches(
-            lambda part: self._outputs(**self._variables, image=part, wanted=wanted),
-            images,
-        )
-        names = [self.layer_names[index] for index in wanted]
-        return dict(zip(names, found, strict=True))
+        return stream(pictures, compute, size)
+
+    def _compute(
+        self, layers: str | Sequence[str], pool: str
+    ) -> tuple[list[str], Callable[[np.ndarray], dict[str, jax.Array]]]:
+        """Returns the names of layers, and the function that computes their outputs."""
+        check_pool(pool)
+        names = choose_layers(self.layer_names, layers)
+        wanted = tuple(map(self.layer_names.index, names))
+
+        def compute(image: np.ndarray) -> dict[str, jax.Array]:
+            made = self._outputs(
+                **self._variables, image=image, wanted=wanted, pool=pool
+            )
+            return dict(zip(names, made, strict=True))
+
+        return names, compute
 
     @cached_property
-    def _outputs(self) -> Callable[..., Any]:
+    def _outputs(self) -> Callable[..., list[jax.Array]]:
         """The compiled function of layers' outputs; one, so that calls share it."""
-
-        def outputs(
-            params: Any, model_state: Any, image: jax.Array, wanted: tuple[int, ...]
-        ) -> Any:
-            def trace(model: Any, x: jax.Array) -> list[jax.Array]:
-                made = [output for _, output in model.layer_outputs(x)]
-                return [made[index] for index in wanted]
-
-            variables = {"params": params, **model_state}
-            return self.model.apply(variables, self._preprocess(image), method=trace)
-
-        return jax.jit(outputs, static_argnames="wanted")
+        return make_outputs(self.model, self._preprocess)
 
     def open_split(
         self, name: str, data_dir: str | None = None, manual_dir: str | None = None

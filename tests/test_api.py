@@ -136,5 +136,7 @@ class TestLoad:
             model.features(images)
 
     def test_a_layer_that_is_not_there(self, model, image):
-        with pytest.raises(InputError, match=r"layers must name .*; got 'fc9'"):
+        with pytest.raises(
+            InputError, match="layers: no layer is named 'fc9'; the nearest:"
+        ):
             model.features(image[:1], ["conv1", "fc9"])

@@ -124,7 +124,7 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
             number = (re.findall(r"\d+$", name) or [""])[-1]
         else:
             name = kind if layer is flatten else _PREFIXES.get(kind, kind) + number
-            name = _free_name(name, {row.name for row in rows})
+        name = _free_name(name, {row.name for row in rows})
         window = _window(layer, before, shape)
         if window is None or field is None:
             field = None

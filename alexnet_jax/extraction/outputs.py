@@ -1,0 +1,101 @@
+"""The outputs of layers: which of them, and the compiled function that gives them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.inspection.layers import LayerRow
+from alexnet_jax.models.classifier import Classifier
+from alexnet_jax.models.layer_names import select
+
+# Of the height and width of maps. Means and maxima are 1 / (h w) of the memory.
+POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "none": lambda maps: maps,
+    "mean": lambda maps: maps.mean(axis=(1, 2)),
+    "max": lambda maps: maps.max(axis=(1, 2)),
+}
+_DROPOUT = ("dropout", "mask_dropout")
+
+
+def choose_layers(
+    names: Sequence[str], layers: str | Sequence[str], key: str = "layers"
+) -> list[str]:
+    """Returns the layers that names or patterns choose, in the network's order.
+
+    Args:
+      names: All that there are.
+      layers: Names and patterns of them, such as `relu*`; a string may hold several,
+        with commas between them.
+      key: What an error calls them.
+
+    Raises:
+      InputError: One fits no layer, with the nearest names; or there is none.
+    """
+    texts = [layers] if isinstance(layers, str) else layers
+    patterns = [one.strip() for text in texts for one in str(text).split(",")]
+    if not any(patterns):
+        raise InputError(f"{key} must name a layer, such as {names[-1]!r}; got none")
+    chosen = select(names, filter(None, patterns), key)
+    return [name for name in names if name in chosen]
+
+
+def default_layer(rows: Sequence[LayerRow]) -> str:
+    """Returns what the last layer with weights classifies: `relu7` of an AlexNet.
+
+    Dropout, which does nothing here, is passed over.
+
+    Args:
+      rows: The network's layers.
+    """
+    last = max((i for i, row in enumerate(rows) if row.params), default=len(rows) - 1)
+    before = [row.name for row in rows[:last] if row.kind not in _DROPOUT]
+    return before[-1] if before else rows[last].name
+
+
+def check_pool(pool: str) -> None:
+    """Checks the name of a pooling.
+
+    Raises:
+      InputError: It is no key of `POOLS`.
+    """
+    if pool not in POOLS:
+        raise InputError(f"pool must be one of {(*POOLS,)}; got {pool!r}")
+
+
+def make_outputs(
+    model: Classifier, preprocess: Callable[[jax.Array], jax.Array]
+) -> Callable[..., list[jax.Array]]:
+    """Returns the compiled function of layers' outputs.
+
+    Args:
+      model: The network, `training=False`.
+      preprocess: Makes of stored images what the network takes.
+
+    Returns:
+      A function of `params`, `model_state`, `image`, which is `(B, h, w, C) uint8`,
+      `wanted`, the places of the layers in the network, and `pool`, a key of `POOLS`.
+      It gives each layer's output, maps pooled: `(B, ...) float32`.
+    """
+
+    def outputs(
+        params: Any,
+        model_state: Any,
+        image: jax.Array,
+        wanted: tuple[int, ...],
+        pool: str = "none",
+    ) -> list[jax.Array]:
+        def trace(model: Any, x: jax.Array) -> list[jax.Array]:
+            made = [output for _, output in model.layer_outputs(x)]
+            return [made[index] for index in wanted]
+
+        variables = {"params": params, **model_state}
+        found: Any = model.apply(variables, preprocess(image), method=trace)
+        return [
+            (POOLS[pool](one) if one.ndim == 4 else one).astype(jnp.float32)
+            for one in found
+        ]
+
+    return jax.jit(outputs, static_argnames=("wanted", "pool"))

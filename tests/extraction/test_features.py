@@ -1,0 +1,308 @@
+"""Features of pictures: from the command, from code, and by the network itself."""
+
+import csv
+import importlib.util
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+import alexnet_jax.features as command
+from alexnet_jax.errors import InputError
+from alexnet_jax.extraction.outputs import POOLS
+from alexnet_jax.features import main
+from alexnet_jax.trained import TrainedModel
+from tests.helpers import activations
+
+ENDINGS = [".npz", ".csv", ".parquet"]
+if importlib.util.find_spec("h5py"):  # an extra
+    ENDINGS += [".h5", ".hdf5"]
+
+
+@pytest.fixture(scope="module")
+def network(trained):
+    return TrainedModel(trained)
+
+
+@pytest.fixture(scope="module")
+def digits(network):
+    return network.open_split("test").image
+
+
+@pytest.fixture(scope="module")
+def folder(digits, tmp_path_factory):
+    """Ten pictures, two of them below, in an order that is not that of their digits."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "c,d").mkdir()
+    for i, digit in enumerate(digits[:10, ..., 0]):
+        name = f"{(7 * i) % 10}.png"
+        Image.fromarray(digit).save(folder / ("c,d" if i < 2 else "") / name)
+    return folder
+
+
+@pytest.fixture
+def broken(folder, tmp_path):
+    """The same, and broken ones: one between, and all of the last batch of four."""
+    shutil.copytree(folder, tmp_path / "some")
+    for name in ("2b.png", "z1.png", "z2.png"):
+        (tmp_path / "some" / name).write_bytes(b"broken")
+    return tmp_path / "some"
+
+
+def extract(*argv):
+    main([str(word) for word in argv])
+
+
+def read(file):
+    """The paths and the layers of a file; CSV's and Parquet's flat."""
+    if file.suffix == ".npz":
+        with np.load(file) as found:
+            layers = {name: found[name] for name in found.files}
+    elif file.suffix == ".csv":
+        with open(file, newline="") as lines:
+            header, *rows = csv.reader(lines)
+        values = np.array([row[1:] for row in rows]).astype(np.float32)
+        layers = {"path": np.array([row[0] for row in rows])}
+        names = [column.rpartition("_")[0] for column in header[1:]]
+        for name in dict.fromkeys(names):
+            chosen = [i for i, other in enumerate(names) if other == name]
+            layers[name] = values[:, chosen]
+            wanted = [f"{name}_{i}" for i in range(len(chosen))]
+            assert [header[1 + i] for i in chosen] == wanted
+    elif file.suffix == ".parquet":
+        table = parquet.read_table(file).to_pydict()
+        layers = {
+            name: np.array(column, None if name == "path" else np.float32)
+            for name, column in table.items()
+        }
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(file) as found:
+            layers = {name: found[name][()] for name in found}
+            layers["path"] = found["path"].asstr()[()]
+    layers.pop("metadata", None)
+    return [str(path) for path in layers.pop("path")], layers
+
+
+def names_below(folder):
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+
+
+def test_command_code_and_network_agree(trained, network, digits, folder, tmp_path):
+    out = tmp_path / "made" / "f.npz"
+    argv = ("--layers=conv2, sigmoid*,fc5", f"--output={out}", "--batch-size=4")
+    extract(trained, folder, *argv)
+    paths, layers = read(out)
+    assert paths == names_below(folder)
+    images = np.stack([np.asarray(Image.open(path))[..., None] for path in paths])
+    assert not np.array_equal(images, digits[:10])  # in the order of their names
+    names = [name for name in network.layer_names if "sig" in name]
+    assert [*layers] == sorted(["conv2", "fc5", *names], key=network.layer_names.index)
+    by_code = network.features(images, ["conv2", "sigmoid*", "fc5"])
+    by_files = network.features(folder, "conv2,sigmoid*,fc5")
+    variables = {"params": network.weights["params"]}
+    own = activations(network.model, variables, network._preprocess(images))
+    one = network.features(images[3:4], [*layers])
+    for name, rows in layers.items():
+        assert rows.dtype == np.float32 and len(rows) == 10
+        assert rows.std(axis=0).max() > 1e-4
+        np.testing.assert_array_equal(by_files[name], by_code[name])
+        for other in (by_code[name], np.asarray(own[name])):
+            np.testing.assert_allclose(rows, other, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(rows[3:4], one[name], rtol=1e-4, atol=1e-5)
+    assert (own["conv2"] < 0).any() and (own["sigmoid2"] >= 0).all()
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_maps_are_pooled(pool, trained, network, folder, tmp_path):
+    out = tmp_path / "f.npz"
+    extract(trained, folder, "--layers=conv1,fc4", f"--pool={pool}", f"--output={out}")
+    _, layers = read(out)
+    whole = network.features(folder, ["conv1", "fc4"])
+    wanted = getattr(whole["conv1"], pool)(axis=(1, 2))
+    np.testing.assert_allclose(layers["conv1"], wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(layers["fc4"], whole["fc4"])
+    pooled = network.features(folder, "conv1", pool=pool)["conv1"]
+    np.testing.assert_array_equal(layers["conv1"], pooled)
+
+
+def test_all_endings_agree_to_the_bit(trained, folder, tmp_path):
+    found = {}
+    for ending in ENDINGS:
+        out = tmp_path / f"f{ending.upper() if ending == '.csv' else ending}"
+        extract(
+            trained, folder, "--layers=conv1,fc5", "--batch-size=3", f"--output={out}"
+        )
+        found[ending] = read(out.rename(tmp_path / f"f{ending}"))
+    paths, layers = found[".npz"]
+    for ending, (other_paths, others) in found.items():
+        assert other_paths == paths and [*others] == [*layers], ending
+        for name, rows in layers.items():
+            flat = others[name].reshape(len(rows), -1)
+            assert flat.dtype == np.float32
+            np.testing.assert_array_equal(flat, rows.reshape(len(rows), -1))
+        if ending in (".npz", ".h5", ".hdf5"):
+            assert others["conv1"].shape == (10, 28, 28, 6)
+
+
+def test_a_file_says_where_it_comes_from(trained, folder, tmp_path):
+    for ending in {".npz", ".parquet", ".h5"} & {*ENDINGS}:
+        extract(trained, folder, "--pool=max", f"--output={tmp_path / f'f{ending}'}")
+    with np.load(tmp_path / "f.npz") as npz:
+        texts = [str(npz["metadata"])]
+    if ".h5" in ENDINGS:
+        with pytest.importorskip("h5py").File(tmp_path / "f.h5") as h5:
+            texts.append(h5.attrs["metadata"])
+    schema = parquet.read_schema(tmp_path / "f.parquet")
+    table = parquet.ParquetFile(tmp_path / "f.parquet").metadata.metadata
+    texts.append(table[b"metadata"].decode())
+    assert schema.field("sigmoid4").metadata[b"shape"] == b"[84]"
+    assert len({*texts}) == 1
+    found = json.loads(texts[0])
+    assert found["run"] == str(trained) and found["step"] == 8
+    assert found["layers"] == {"sigmoid4": [84]} and found["pool"] == "max"
+    assert found["preprocessing"]["data.scale"] == "standard"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_broken_pictures_have_no_row(ending, trained, folder, broken, tmp_path, capsys):
+    out = tmp_path / f"f{ending}"
+    with pytest.raises(SystemExit, match="^1$"):
+        extract(trained, broken, "--layers=fc5", "--batch-size=4", f"--output={out}")
+    paths, layers = read(out)
+    assert [path.replace(str(broken), str(folder)) for path in paths] == names_below(
+        folder
+    )
+    good = TrainedModel(trained).features(folder, "fc5")["fc5"]
+    np.testing.assert_allclose(layers["fc5"], good, rtol=1e-4, atol=1e-5)
+    shown, err = capsys.readouterr()
+    lines = err.splitlines()
+    for name, line in zip(("2b", "z1", "z2"), lines, strict=False):
+        assert line.startswith("error: ") and f"{name}.png: is not a picture" in line
+    assert lines[3:] == ["error: 3 of 13 pictures have no row"]
+    assert f"{out}, 10 rows, " in shown
+    with pytest.raises(InputError, match="2b.png: is not a picture"):
+        TrainedModel(trained).features(broken, "fc5")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_error_leaves_what_was_there(ending, trained, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out" / f"f{ending}"
+    out.parent.mkdir()
+    out.write_text("old")
+    bad = tmp_path / "a.png"
+    bad.write_bytes(b"broken")
+    with pytest.raises(SystemExit, match="^1$"):
+        extract(trained, bad, bad, f"--output={out}")
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert last == "error: IMAGE: none of 2 can be read; nothing is written"
+
+    def interrupted(*args, **kwargs):
+        yield from TrainedModel.stream_features(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    Image.new("L", (8, 8)).save(bad)
+    network = TrainedModel(trained)
+    monkeypatch.setattr(
+        network,
+        "stream_features",
+        lambda *args, **how: interrupted(network, *args, **how),
+    )
+    monkeypatch.setattr("alexnet_jax.trained.TrainedModel", lambda source: network)
+    with pytest.raises(SystemExit, match="^130$"):
+        extract(trained, bad, f"--output={out}")
+    assert [*out.parent.iterdir()] == [out] and out.read_text() == "old"
+
+
+def test_a_second_call_does_not_read_the_first_ones_file(trained, broken, tmp_path):
+    for name in ("2b.png", "z1.png", "z2.png"):
+        (broken / name).unlink()
+    for _ in range(2):
+        extract(trained, broken, f"--output={broken / 'f.npz'}")
+    assert len(read(broken / "f.npz")[0]) == 10
+
+
+def test_dark_on_light_is_noted_and_turned(trained, digits, tmp_path, capsys):
+    for i in range(3):
+        Image.fromarray(255 - digits[0, ..., 0]).save(tmp_path / f"{i}.png")
+    out = tmp_path / "f.npz"
+    extract(trained, tmp_path, f"--output={out}")
+    assert "note      of 3: its background is brighter" in capsys.readouterr().out
+    extract(trained, tmp_path, "--invert", "--layers=fc5", f"--output={out}")
+    assert "note  " not in capsys.readouterr().out
+    wanted = TrainedModel(trained).features(digits[:1], "fc5")["fc5"]
+    np.testing.assert_allclose(read(out)[1]["fc5"][:1], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_paths_of_any_bytes_are_the_same_in_all(trained, digits, tmp_path):
+    for name in (
+        'a "b", c.png',
+        "d\ne.png",
+        b"f\xff.png".decode(errors="surrogateescape"),
+    ):
+        Image.fromarray(digits[0, ..., 0]).save(tmp_path / name)
+    out = tmp_path.parent / f"{tmp_path.name}-out"
+    found = []
+    for ending in ENDINGS:
+        extract(trained, tmp_path, f"--output={out / f'f{ending}'}")
+        found.append(read(out / f"f{ending}")[0])
+    assert all(paths == found[0] for paths in found)
+    assert found[0][:2] == [f'{tmp_path}/a "b", c.png', f"{tmp_path}/d\ne.png"]
+    assert found[0][2] == f"{tmp_path}/f\\udcff.png"
+
+
+def test_flags_know_the_poolings():
+    assert tuple(POOLS) == command._POOLS
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--output=f.txt"], "--output must end in one of .npz, .csv, .parquet, .h5, "),
+        (["--output=f"], r"--output must end in one of .*; got '.*f'"),
+        (["--output=folder.npz"], r"--output: .*folder.npz is no file"),
+        (["--output=file/f.npz"], "--output: .*file is no folder"),
+        (["--output=file/new/f.csv"], "--output: .*file is no folder"),
+        (["--output="], "argument --output: must not be empty"),
+        ([], "the following arguments are required: --output"),
+        (
+            ["--output=f.npz", "--layers=fc9"],
+            "--layers: no layer is named 'fc9'; the n",
+        ),
+        (["--output=f.npz", "--layers=relu*"], r"--layers: no layer is named 'relu\*'"),
+        (["--output=f.npz", "--layers="], "--layers must name a layer, such as 'fc5'"),
+        (["--output=f.npz", "--layers=,"], "--layers must name a layer, such as 'fc5'"),
+        (["--output=f.npz", "--pool=min"], "argument --pool: invalid choice: 'min'"),
+        (["--output=f.npz", "--batch-size=0"], "argument --batch-size: must be at lea"),
+    ],
+)
+def test_bad_input(argv, line, trained, folder, tmp_path, error_line, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("a network was run")
+
+    monkeypatch.setattr("alexnet_jax.trained.make_outputs", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "file").touch()
+    assert re.search(line, error_line(main, trained, folder, *argv))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.npz"]
+
+
+def test_a_folder_without_pictures(trained, tmp_path, error_line):
+    (tmp_path / "empty").mkdir()
+    line = error_line(main, trained, tmp_path / "empty", f"--output={tmp_path}/f.npz")
+    assert "empty contains no files" in line
+
+
+def test_poolings_in_code(network, digits):
+    with pytest.raises(
+        InputError, match=r"pool must be one of \('none', .*; got 'min'"
+    ):
+        network.features(digits[:1], "fc5", pool="min")
+    with pytest.raises(InputError, match="layers must name a layer"):
+        network.features(digits[:1], [])
