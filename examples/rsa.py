@@ -29,7 +29,7 @@ from scipy.stats import spearmanr
 from alexnet_jax import cli, load
 from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
-from alexnet_jax.models.layer_names import select
+from alexnet_jax.extraction.outputs import choose_layers
 from alexnet_jax.terminal.paths import expand_home
 from alexnet_jax.trained import TrainedModel
 
@@ -120,20 +120,20 @@ _MEASURES: dict[str, Callable[[Layer, Layer], float]] = {
 
 
 def read_layers(
-    network: TrainedModel, images: np.ndarray, names: Sequence[str]
+    network: TrainedModel, images: np.ndarray, names: str
 ) -> dict[str, Layer]:
     """Returns layers by name, in order; memory holds the features of one at a time.
 
     Args:
       network: The trained model.
       images: `(N, h, w, C) uint8`.
-      names: Of layers, or patterns of them.
+      names: Of layers, or patterns of them, with commas between them.
 
     Raises:
       InputError: There is no such layer.
     """
-    found, wanted = {}, select(network.layer_names, names, "--layers")
-    for name in (name for name in network.layer_names if name in wanted):
+    found = {}
+    for name in choose_layers(network.layer_names, names, "--layers"):
         features = network.features(images, [name])[name]
         found[name] = Layer(centered_gram(features), dissimilarity(features))
         where = f"{name} of {network.workdir.name}"
@@ -259,12 +259,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     examples = [read_examples(model, options) for model in models]
     if len(models) > 1:
         _check_same(models, examples)
-    names, labels = options.layers.split(","), examples[0][1]
     networks = [
-        (str(run)[-40:], read_layers(model, images, names))
+        (str(run)[-40:], read_layers(model, images, options.layers))
         for run, model, (images, _) in zip(options.runs, models, examples, strict=True)
     ]
-    rows, columns = networks[0][1], networks[-1][1]
+    rows, columns, labels = networks[0][1], networks[-1][1], examples[0][1]
     tables = {
         title: np.array(
             [[measure(x, y) for y in columns.values()] for x in rows.values()]
