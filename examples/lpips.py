@@ -31,6 +31,7 @@ from alexnet_jax.data.decoding import BrokenImage, read_pixels
 from alexnet_jax.data.image_files import open_file
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier
+from alexnet_jax.terminal.paths import expand_home
 from alexnet_jax.weights.read import read_source
 
 # ImageNet's mean and deviation of red, green and blue, for images in [-1, 1].
@@ -172,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="the weights of channels (default: the installed lpips package's)",
     )
     options: argparse.Namespace = parser.parse_args(argv)
-    linear = read_linear(options.linear)
+    linear = read_linear(options.linear and expand_home(options.linear, "--linear"))
     one, other = (read_image(path) for path in options.pictures)
     if one.shape != other.shape:
         sizes = [f"{image.shape[2]}×{image.shape[1]}" for image in (one, other)]

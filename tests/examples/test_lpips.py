@@ -122,7 +122,9 @@ def test_the_gradient_is_that_of_numpys_differences(network):
         numpy_lpips(params, linear, np.float64(one) + sign * step, other)[0]
         for sign in (1, -1)
     )
-    np.testing.assert_allclose((gradient * way).sum(), (up - down) / 2e-5, rtol=2e-2)
+    np.testing.assert_allclose(
+        (np.float64(gradient) * way).sum(), (up - down) / 2e-5, rtol=2e-2
+    )
 
 
 def test_no_channel_answers_and_the_gradient_is_finite(network):
