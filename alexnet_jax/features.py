@@ -172,7 +172,7 @@ def _write(
         print(f"layer     {name}, {'×'.join(map(str, shape))}")
     print(
         f"wrote     {output}, {rows:,} rows, {output.stat().st_size:,} bytes, "
-        f"{speed:,.0f} images/s"
+        f"{speed:,.{0 if speed >= 10 else 1}f} images/s"
     )
     if errors:
         cli.print_error(f"{errors:,} of {total:,} pictures have no row")

@@ -255,11 +255,15 @@ class TrainedModel:
           InputError: `images` has another shape or dtype, a file cannot be read, a
             pattern fits no layer, or `pool` is none of these.
         """
-        if not isinstance(images, str | Path | Sequence):
-            names, compute = self._compute(layers, pool)
-            found = self._in_batches(lambda part: [*compute(part).values()], images)
-            return dict(zip(names, found, strict=True))
         paths = [images] if isinstance(images, str | Path) else images
+        if isinstance(paths, np.ndarray) or not all(
+            isinstance(one, str | Path) for one in paths
+        ):
+            names, compute = self._compute(layers, pool)
+            found = self._in_batches(
+                lambda part: [*compute(part).values()], np.asarray(images)
+            )
+            return dict(zip(names, found, strict=True))
         parts = []
         for part in self.stream_features(list_files([*map(Path, paths)]), layers, pool):
             if part.errors:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
-from alexnet_jax.data.pictures import read_picture
+from alexnet_jax.data.pictures import read_pictures
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.text import line_length, printable
 from alexnet_jax.trained import TrainedModel, probabilities
@@ -32,16 +33,13 @@ def predict_files(
       `error`, if the file cannot be read.
     """
     size, data = network.batch_size, network.config.data
-    for start in range(0, len(paths), size):
+    pictures = read_pictures(paths, network.spec, invert, data.fit, data.resize)
+    while batch := list(itertools.islice(pictures, size)):
         found: list[dict[str, Any]] = []
         images = []
-        for path in paths[start : start + size]:
-            try:
-                picture = read_picture(
-                    path, network.spec, invert, data.fit, data.resize
-                )
-            except InputError as error:
-                found.append({"file": str(path), "error": str(error)})
+        for path, picture in batch:
+            if isinstance(picture, InputError):
+                found.append({"file": str(path), "error": str(picture)})
                 continue
             images.append(picture.image)
             found.append({"file": str(path), "notes": list(picture.notes)})

@@ -6,16 +6,19 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
 import alexnet_jax.features as command
+from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
 from alexnet_jax.extraction.outputs import POOLS
 from alexnet_jax.features import main
 from alexnet_jax.trained import TrainedModel
+from tests.exporting.runs import make_run
 from tests.helpers import activations
 
 ENDINGS = [".npz", ".csv", ".parquet"]
@@ -256,6 +259,37 @@ def test_paths_of_any_bytes_are_the_same_in_all(trained, digits, tmp_path):
     assert found[0][2] == f"{tmp_path}/f\\udcff.png"
 
 
+@pytest.mark.heavy
+def test_pictures_of_any_size_and_runs_that_came_from_elsewhere(tmp_path):
+    """In bfloat16, with ten views: features are float32, of the center."""
+    changes = {"dtype": "bfloat16", "data.image_size": (67, 67), "eval.views": 10}
+    make_run(
+        tmp_path / "run", "alexnet_torchvision", (72, 72, 3),
+        **changes, **{"augment.canvas": (72, 72)},
+    )  # fmt: skip
+    (tmp_path / "pictures").mkdir()
+    for i, shape in enumerate([(90, 120, 3), (300, 80, 3), (67, 67), (72, 72, 4)]):
+        pixels = np.random.default_rng(i).integers(0, 256, shape, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+    out = tmp_path / "f.npz"
+    extract(
+        tmp_path / "run", tmp_path / "pictures", "--layers=relu*", f"--output={out}"
+    )
+    _, layers = read(out)
+    assert [*layers] == [f"relu{i}" for i in range(1, 8)]
+    network = TrainedModel(tmp_path / "run", views=1)
+    paths = sorted((tmp_path / "pictures").iterdir())
+    images = np.stack([read_picture(path, network.spec).image for path in paths])
+    center = network._preprocess(images)
+    assert center.shape == (4, 67, 67, 3)
+    own = activations(network.model, {"params": network.weights["params"]}, center)
+    for name, rows in layers.items():
+        assert rows.dtype == np.float32 and rows.shape == own[name].shape
+        wanted = np.asarray(own[name], np.float32)
+        np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
+        assert rows.min() == 0 < rows.max()
+
+
 def test_flags_know_the_poolings():
     assert tuple(POOLS) == command._POOLS
 
@@ -297,6 +331,20 @@ def test_a_folder_without_pictures(trained, tmp_path, error_line):
     (tmp_path / "empty").mkdir()
     line = error_line(main, trained, tmp_path / "empty", f"--output={tmp_path}/f.npz")
     assert "empty contains no files" in line
+
+
+def test_arrays_of_any_kind_and_files_in_code(network, digits, folder):
+    wanted = network.features(digits[:2], "fc5")["fc5"]
+    for images in (jax.numpy.asarray(digits[:2]), list(digits[:2])):
+        np.testing.assert_array_equal(network.features(images, "fc5")["fc5"], wanted)
+    paths = names_below(folder)
+    whole = network.features(folder, "fc5")["fc5"]
+    for images, count in ((paths[0], 1), (paths[:3], 3), ([paths[0], folder], 11)):
+        found = network.features(images, "fc5")["fc5"]
+        assert len(found) == count
+        np.testing.assert_allclose(found[0], whole[0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="images must be"):
+        network.features(np.zeros((2, 8, 8, 3), np.uint8), "fc5")
 
 
 def test_poolings_in_code(network, digits):
