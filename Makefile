@@ -45,8 +45,8 @@ test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
 test-all: install ## Run all tests but the slow ones, in 20 minutes
 	$(PYTEST)
 
-test-slow: install ## Run the tests that take minutes (installs PyTorch, which some compare with)
-	$(BIN)/python -m pip install --quiet --editable ".[torch]"
+test-slow: install ## Run the tests that take minutes (installs PyTorch and what else they compare with)
+	$(BIN)/python -m pip install --quiet --editable ".[torch]" --group references
 	$(PYTEST) -m slow
 
 lint: install ## Check style and format

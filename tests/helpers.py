@@ -165,7 +165,7 @@ def metrics_of(workdir, *names):
     return [tuple(row.get(name) for name in names) for row in rows]
 
 
-def _load_experiment(path):
+def _load(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -173,6 +173,11 @@ def _load_experiment(path):
 
 
 EXPERIMENTS = {
-    path.stem: _load_experiment(path)
+    path.stem: _load(path)
     for path in sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 }
+
+
+def load_example(name):
+    """A module of `examples/`, which is no package."""
+    return _load(Path(__file__).parents[1] / "examples" / f"{name}.py")
