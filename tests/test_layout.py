@@ -73,13 +73,15 @@ def test_who_knows_a_runs_folder():
 
 
 COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint"}
-COMMANDS |= {"convert", "export"}
+COMMANDS |= {"convert", "export", "explain"}
 # Who may import a room, as its `__init__` says; `layers/` and `data/` have laws above.
 IMPORTERS = {
     "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"},
     "preprocessing": {"step", "loop", "trained", "inspection", "exporting", "d2l"}
-    | {"weights"},
-    "inspection": {"reporting", "train", "loop", "trained", "exporting"},
+    | {"weights", "explanation"},
+    "inspection": {"reporting", "train", "loop", "trained", "exporting"}
+    | {"explanation"},
+    "explanation": {"trained", "reporting"},
     "reporting": {"train"},
     "weights": {"exporting", "reporting"},
     "exporting": set(),
