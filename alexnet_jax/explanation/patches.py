@@ -55,7 +55,7 @@ def create_patches(
     lengths = [window or max(1, round(_WINDOW * side)) for side in sides]
     if stride is not None and not 1 <= stride <= min(lengths):
         raise InputError(
-            f"stride must be from 1 to {min(lengths)}, the window's size, so that every "
+            f"stride must be from 1 to {min(lengths)}, a window, so that every "
             f"pixel is covered; got {stride}"
         )
     firsts = []
