@@ -12,11 +12,13 @@ from tests.exporting.runs import config_of, make_run, spec_of
 
 SIDE = 12
 REFERENCE = Reference("a test", (SIDE, SIDE, 1), 3, "")
-# Rows and columns of the only places that count: of class 0 the first, of class 1 both,
-# each for less.
-FIRST, SECOND = (slice(0, 4), slice(8, 12)), (slice(8, 12), slice(4, 8))
-COUNTS = [np.zeros((SIDE, SIDE), bool) for _ in range(3)]
-COUNTS[0][FIRST] = COUNTS[1][FIRST] = COUNTS[1][SECOND] = True
+# Rows and columns of the only places that count: the first for class 0, the second and,
+# for half as much, the third for class 1.
+FIRST = (slice(0, 4), slice(8, 12))
+SECOND, THIRD = (slice(8, 12), slice(4, 8)), (slice(4, 8), slice(0, 4))
+WEIGHTS = np.zeros((SIDE, SIDE, 3), np.float32)
+WEIGHTS[(*FIRST, 0)] = WEIGHTS[(*SECOND, 1)] = 1.0
+WEIGHTS[(*THIRD, 1)] = 0.5
 
 
 class Watcher(Classifier):
@@ -63,11 +65,9 @@ class Smooth(Classifier):
 
 
 def watcher(folder, patch, **changes):
-    """Opens a run of `Watcher` whose classes 0 and 1 count `COUNTS`."""
+    """Opens a run of `Watcher` whose classes 0 and 1 count `WEIGHTS`."""
     patch.setitem(MODELS, "watcher", Watcher)
-    weights = np.zeros((SIDE, SIDE, 2, 3), np.float32)
-    for label, weight in ((0, 1.0), (1, 0.75)):
-        weights[COUNTS[label], 0, label] = weight
+    weights = np.stack([WEIGHTS, np.zeros_like(WEIGHTS)], axis=2)  # of two maps
     params = {
         "conv1": {
             "kernel": np.array([1.0, 0.0], np.float32).reshape(1, 1, 1, 2),

@@ -12,10 +12,11 @@ from alexnet_jax.layers.cpu.switch import plain_forms
 from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.trained import load, probabilities
 from tests.explanation.known import (
-    COUNTS,
     FIRST,
     SECOND,
     SIDE,
+    THIRD,
+    WEIGHTS,
     Linear,
     Smooth,
     Watcher,
@@ -36,7 +37,7 @@ def net(tmp_path_factory):
 
 def test_one_patch_is_found_by_all_three(net):
     found = net.explain(picture(FIRST), window=4, stride=4)
-    counts = COUNTS[0]
+    counts = WEIGHTS[..., 0] > 0
     assert found.label == 0 and found.probability > 0.5 and found.notes == ()
     assert found.patch == (0, 8, 4, 4)
     np.testing.assert_array_equal(found.occlusion == found.occlusion.min(), counts)
@@ -52,22 +53,24 @@ def test_one_patch_is_found_by_all_three(net):
 
 
 def test_both_patches_of_a_class_are_found(net):
-    found = net.explain(picture(FIRST, SECOND), 1, window=4, stride=4)
-    assert found.label == 1
-    counts = COUNTS[1]
-    assert found.occlusion[counts].max() < found.occlusion[~counts].min()
-    for made in (found.gradient, found.grad_cam):
-        np.testing.assert_array_equal(made > 0, counts)
-    # By the other class, whose weights know the first only, nor do they differ.
-    other = net.explain(picture(FIRST, SECOND), 0, window=4, stride=4)
-    np.testing.assert_array_equal(other.gradient > 0, COUNTS[0])
+    found = net.explain(picture(SECOND, THIRD), window=4, stride=4)
+    assert found.label == 1 and found.patch == (8, 4, 4, 4)
+    low = found.occlusion
+    assert low[SECOND].max() < low[THIRD].min() <= low[THIRD].max()
+    counts = WEIGHTS[..., 1] > 0
+    assert low[THIRD].max() < low[~counts].min()
+    np.testing.assert_allclose(found.gradient, WEIGHTS[..., 1] / 255.0, rtol=1e-6)
+    np.testing.assert_array_equal(found.grad_cam > 0, counts)
+    # What speaks for the other class is not there.
+    other = net.explain(picture(SECOND, THIRD), 0, window=4, stride=4)
+    assert not other.gradient.any() and other.covered > other.probability - 1e-9
 
 
 def test_without_settings_patches_overlap(net):
     found = net.explain(picture(FIRST))
     assert found.patch.height == found.patch.width == 2
     assert (found.occlusion == found.occlusion.min())[FIRST].sum() >= 1
-    assert found.occlusion[~COUNTS[0]].min() > found.occlusion[FIRST].max()
+    assert found.occlusion[WEIGHTS[..., 0] == 0].min() > found.occlusion[FIRST].max()
 
 
 def test_an_unlikely_class_that_nothing_speaks_for(net):
@@ -94,7 +97,7 @@ def test_maps_are_in_the_pixels_of_the_image(tmp_path, monkeypatch):
     """What is upsampled, and cropped from a canvas, comes back to its place."""
     changes = {"augment.canvas": 16, "data.image_size": SIDE}
     net = watcher(tmp_path, monkeypatch, **changes)
-    found = net.explain(picture((slice(0, 12), slice(0, 12))), 0)
+    found = net.explain(picture((slice(1, 5), slice(7, 11))), 0)
     assert found.view == (1.5, 1.5, 9, 9)
     for made in (found.gradient, found.grad_cam):
         assert made.shape == (SIDE, SIDE) and not made[0].any()
