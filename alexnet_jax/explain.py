@@ -76,31 +76,37 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _check_output(path: Path, images: Sequence[Path]) -> None:
-    """Checks that a picture can be written, before hours of work.
+def _list_pictures(images: list[Path], output: Path) -> list[Path]:
+    """Returns the picture files, without the picture of an earlier call.
 
     Raises:
-      InputError: Its ending is unknown, it would replace an image or a folder, or
-        nothing can be written there.
+      InputError: There are none, or too many; or the output would replace one.
     """
-    from alexnet_jax.atomic import atomic_write
+    from alexnet_jax.data.pictures import list_files
 
-    if path.suffix.lower() not in _ENDINGS:
-        raise InputError(f"--output must end in one of {_ENDINGS}; got {str(path)!r}")
-    if path.is_dir():
-        raise InputError(f"--output: {path} is a folder; give a file")
-    if any(
-        image.exists() and path.exists() and image.samefile(path) for image in images
-    ):
-        raise InputError(f"--output: {path} is one of the images; choose another file")
+    found = list_files(images)
+    paths = [path for path in found if path.absolute() != output]
+    if len(paths) < len(found) and any(one.absolute() == output for one in images):
+        raise InputError(
+            f"--output: {output} is one of the images; choose another file"
+        )
+    if not 0 < len(paths) <= _MOST:
+        raise InputError(
+            f"IMAGE: must be 1 to {_MOST} pictures, as many as one output shows; got "
+            f"{len(paths)}"
+        )
+    return paths
+
+
+def _write(output: Path, content: bytes) -> None:
+    from alexnet_jax.atomic import write_file
+
     try:
-        probe = path.with_name(f".{path.name[:100]}.probe")
-        with atomic_write(probe):
-            pass
-        probe.unlink()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_file(output, content)
     except OSError as error:
         raise InputError(
-            f"--output: {path} cannot be written ({error.strerror or error}); choose "
+            f"--output: {output} cannot be written ({error.strerror or error}); choose "
             "another place"
         ) from error
 
@@ -110,8 +116,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Explains the pictures that the arguments name."""
     options = _parse(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from alexnet_jax.atomic import write_file
-    from alexnet_jax.data.pictures import list_files
     from alexnet_jax.reporting.curves import to_bytes
     from alexnet_jax.reporting.explanations import (
         draw_explanations,
@@ -120,17 +124,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         explanation_record,
         title_of,
     )
-    from alexnet_jax.terminal.paths import expand
+    from alexnet_jax.terminal.paths import check_output, expand
     from alexnet_jax.trained import TrainedModel
 
     output = expand(options.output, "--output")
-    paths = list_files(options.images)
-    if len(paths) > _MOST:
-        raise InputError(
-            f"IMAGE: {len(paths)} pictures are more than the {_MOST} of one output; "
-            "give fewer"
-        )
-    _check_output(output, paths)
+    check_output(output, _ENDINGS, "--output")
+    paths = _list_pictures(options.images, output)
     network = TrainedModel(options.run)
     for line in network.skipped:
         cli.warn(f"{line}; skipped")
@@ -152,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if shown:
         titles = [(title_of(network, one), path.name) for path, one in shown]
         figure = draw_explanations([one for _, one in shown], titles)
-        write_file(output, to_bytes(figure, output.suffix.lower()[1:]))
+        _write(output, to_bytes(figure, output.suffix.lower()[1:]))
     if options.json:
         cli.print_json([explanation_record(network, *one) for one in found])
     else:

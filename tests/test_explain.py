@@ -97,15 +97,26 @@ def test_a_broken_picture_leaves_the_others(run, place, capsys):
         (["one.png", "--stride=9"], "stride must be from 1 to 2, a window, so that"),
         (["none.png"], "none.png: cannot be read (No such file"),
         (["empty"], "IMAGE: empty contains no files"),
-        (["many"], "IMAGE: 51 pictures are more than the 50 of one output; give fewer"),
+        (
+            ["many"],
+            "IMAGE: must be 1 to 50 pictures, as many as one output shows; got 51",
+        ),
         ([], "the following arguments are required: IMAGE"),
         (["one.png", "--output="], "argument --output: must not be empty"),
-        (["one.png", "--output=a.txt"], "--output must end in one of ('.png', "),
-        (["one.png", "--output=a"], "--output must end in one of ('.png', "),
+        (
+            ["one.png", "--output=a.txt"],
+            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+        ),
+        (
+            ["one.png", "--output=a"],
+            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+        ),
         (["one.png", "--output=one.png"], "one.png is one of the images; choose"),
-        (["one.png", "--output=d.png"], "d.png is a folder; give a file"),
-        (["one.png", "--output=no/a.png"], "a.png cannot be written (No such file"),
-        (["one.png", "--output=one.png/a.png"], "cannot be written (Not a directory"),
+        (["one.png", "--output=d.png"], "d.png is no file; choose another name"),
+        (
+            ["one.png", "--output=one.png/a.png"],
+            "one.png is no folder; choose another one",
+        ),
         (["one.png", "--output=s3://a/b.png"], "is an address; only local"),
     ],
 )
@@ -120,5 +131,23 @@ def test_mistakes(argv, line, run, place, error_line, monkeypatch):
 
 
 def test_an_output_that_cannot_be_written_is_known_at_once(place, error_line):
-    line = error_line(main, "nothing", "one.png", "--output=no/a.png")
+    line = error_line(main, "nothing", "one.png", "--output=one.png/a.png")
     assert line.startswith("error: --output: ")  # before the run is looked for
+
+
+def test_the_picture_of_an_earlier_call_is_none_of_the_pictures(run, place, capsys):
+    main([str(run), "."])
+    main([str(run), "."])
+    first, second = capsys.readouterr().out.split("explanation.png\n")[:2]
+    assert first == second
+    main([str(run), "one.png", "--output=new/folder/a.png"])
+    assert (place / "new/folder/a.png").is_file()
+
+
+def test_a_full_disk_is_one_line(run, place, error_line, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("alexnet_jax.atomic.write_file", full)
+    line = error_line(main, run, "one.png")
+    assert "explanation.png cannot be written (No space left on device); choose" in line
