@@ -11,7 +11,12 @@ import numpy as np
 
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError
-from alexnet_jax.explanation.gradients import find_layer, make_grad_cam, make_saliency
+from alexnet_jax.explanation.gradients import (
+    Derivatives,
+    LayerAt,
+    find_layer,
+    make_derivatives,
+)
 from alexnet_jax.explanation.patches import Patch, average, cover, create_patches
 from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.models import Classifier
@@ -91,8 +96,7 @@ class Explainer:
         self._variables, self._probabilities = variables, probabilities
         self._dtype, self._batch_size, self.notes = dtype, batch_size, tuple(notes)
         self._color = np.rint(spec.statistics.mean).astype(np.uint8).reshape(-1)
-        self._saliency = jax.jit(make_saliency(model, preprocess, dtype))
-        self._grad_cams: dict[int, Callable[..., jax.Array]] = {}
+        self._compiled: dict[LayerAt | None, Callable[..., Derivatives]] = {}
 
     def explain(
         self,
@@ -119,16 +123,13 @@ class Explainer:
         self._check(image)
         sides = image.shape[:2]
         patches = create_patches(sides, window, stride)
-        chosen = self._find_layer(layer)  # before anything is computed
+        chosen = find_layer(self._rows, layer)  # before anything is computed
         label, probability, values = self._occlude(image, patches, label)
         inputs = {**self._variables, "image": image[None], "label": np.int32(label)}
-        gradient = np.asarray(self._saliency(**inputs))
-        cam, name = None, None
-        if chosen is not None:
-            name, grad_cam = chosen
-            cam = np.asarray(grad_cam(**inputs))
-        for made in (gradient, cam):
-            if made is not None and not np.isfinite(made).all():
+        made = jax.device_get(self._derivatives(chosen)(**inputs))
+        gradient, cam, name = made.saliency, made.grad_cam, chosen and chosen.name
+        for one in made:
+            if one is not None and not np.isfinite(one).all():
                 raise InputError(
                     "the derivative of the logit is not finite for this image; there "
                     "is no explanation"
@@ -180,23 +181,11 @@ class Explainer:
         values = np.concatenate([one[:, chosen] for one in chain([first], made)])
         return chosen, float(values[0]), values[1:count]
 
-    def _find_layer(
-        self, name: str | None
-    ) -> tuple[str, Callable[..., jax.Array]] | None:
-        """Returns a layer's name and its Grad-CAM, compiled; None if there is none."""
-        rows, place = self._rows, find_layer(self._rows, name)
-        if place is None:
-            return None
-        if place not in self._grad_cams:
-            made = make_grad_cam(
-                self._model,
-                self._preprocess,
-                self._dtype,
-                place,
-                rows[place].output_shape,
-            )
-            self._grad_cams[place] = jax.jit(made)
-        return rows[place].name, self._grad_cams[place]
+    def _derivatives(self, layer: LayerAt | None) -> Callable[..., Derivatives]:
+        if layer not in self._compiled:
+            made = make_derivatives(self._model, self._preprocess, self._dtype, layer)
+            self._compiled[layer] = jax.jit(made)
+        return self._compiled[layer]
 
     @cached_property
     def _rows(self) -> list[LayerRow]:

@@ -1,7 +1,7 @@
-"""Maps that need a derivative of the network: the gradient's size, and Grad-CAM."""
+"""Maps that need a derivative of the network: saliency and Grad-CAM."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,88 +11,93 @@ from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.models import Classifier
 from alexnet_jax.models.layer_names import select
 from alexnet_jax.preprocessing.pipeline import Pipeline
-from alexnet_jax.step import make_forward
+
+
+class LayerAt(NamedTuple):
+    """A layer of a network.
+
+    Attributes:
+      name: As in the layer table.
+      place: From 0 on.
+      shape: Of its output for one image, `(1, h, w, C)`.
+    """
+
+    name: str
+    place: int
+    shape: tuple[int, ...]
+
 
 # Kinds of layers that keep the shape of maps and are no nonlinearity.
 _OTHERS = {"conv", "batch_norm", "lrn", "map_norm", "dropout", "mask_dropout"}
 _OTHERS |= {"adaptive_avg_pool"}
 
 
-def make_saliency(
-    model: Classifier, preprocess: Pipeline, dtype: str
-) -> Callable[..., jax.Array]:
-    """Returns `saliency(params, model_state, image, label) -> map`.
+class Derivatives(NamedTuple):
+    """What one backward pass shows, in the pixels of the stored image.
 
-    The image is `(1, h, w, C) uint8`, the label `() int32`; the map `(h, w) float32` is
-    the largest absolute derivative, over the channels, of the label's logit by a pixel
-    of the image, in logits per gray level (of 255).
-
-    Args:
-      model: The network.
-      preprocess: Makes its input of stored images.
-      dtype: As in `make_train_step`.
-
-    Source: Simonyan, Vedaldi and Zisserman 2014, §3.1.
+    Attributes:
+      saliency: `(h, w) float32`, the largest absolute derivative, over the channels, of
+        a logit by a pixel, in logits per gray level (of 255).
+      grad_cam: `(h, w) float32`, ReLU of the sum of a layer's maps, each weighted by
+        the mean derivative of the logit by its units; it has that layer's resolution
+        and is resized bilinearly. What the network does not see of the image is 0.
     """
-    forward = make_forward(model, preprocess, dtype=dtype)
 
-    def saliency(
-        params: Any, model_state: dict, image: jax.Array, label: jax.Array
-    ) -> jax.Array:
-        def logit(scaled: jax.Array) -> jax.Array:
-            return forward(params, model_state, scaled)[0, label]
-
-        slope = jax.grad(logit)(image.astype(jnp.float32) / 255.0) / 255.0
-        return jnp.abs(slope[0]).max(axis=-1)
-
-    return saliency
+    saliency: jax.Array
+    grad_cam: jax.Array | None
 
 
-def make_grad_cam(
-    model: Classifier,
-    preprocess: Pipeline,
-    dtype: str,
-    place: int,
-    shape: tuple[int, ...],
-) -> Callable[..., jax.Array]:
-    """Returns `grad_cam(params, model_state, image, label) -> map`.
+def make_derivatives(
+    model: Classifier, preprocess: Pipeline, dtype: str, layer: LayerAt | None
+) -> Callable[..., Derivatives]:
+    """Returns `derivatives(params, model_state, image, label) -> Derivatives`.
 
-    Image and label are as `make_saliency`'s. The map `(h, w) float32` is ReLU of the
-    sum of a layer's maps, each weighted by the mean derivative of the label's logit by
-    its units; it is that layer's resolution, brought to the image's pixels bilinearly.
-    What the network does not see of the image is 0.
+    The image is `(1, h, w, C) uint8`, the label `() int32`.
 
     Args:
       model: The network.
       preprocess: Makes its input of stored images.
       dtype: As in `make_train_step`.
-      place: Of the layer, from 0 on.
-      shape: Of its output for one image, `(1, h', w', C')`.
+      layer: Whose maps Grad-CAM weights; None leaves it out.
 
-    Source: Selvaraju et al. 2017, §3.
+    Source: Simonyan, Vedaldi and Zisserman 2014, §3.1; Selvaraju et al. 2017, §3.
     """
     network = model.clone(training=False)
 
-    def grad_cam(
+    def outputs_of(variables: Any, x: jax.Array, shift: jax.Array) -> Any:
+        """Returns the logits, and the layer's maps, to which the shift is added."""
+        if layer is None:
+            return network.apply(variables, x), None
+
+        def trace(model: Classifier, x: jax.Array) -> list[jax.Array]:
+            return [y for _, y in model.layer_outputs(x, {layer.place: shift})]
+
+        outputs: Any = network.apply(variables, x, method=trace)
+        return outputs[-1], outputs[layer.place][0]
+
+    def derivatives(
         params: Any, model_state: dict, image: jax.Array, label: jax.Array
-    ) -> jax.Array:
+    ) -> Derivatives:
         cast = jax.tree.map(lambda array: array.astype(dtype), params)
         variables = {"params": cast, **model_state}
 
-        def logit(shift: jax.Array) -> tuple[jax.Array, jax.Array]:
-            def trace(model: Classifier, x: jax.Array) -> list[jax.Array]:
-                return [y for _, y in model.layer_outputs(x, {place: shift})]
+        def logit(scaled: jax.Array, shift: jax.Array) -> tuple[jax.Array, Any]:
+            seen = preprocess(scaled).astype(dtype)
+            logits, maps = outputs_of(variables, seen, shift)
+            return logits.astype(jnp.float32)[0, label], maps
 
-            seen = preprocess(image).astype(dtype)
-            outputs: Any = network.apply(variables, seen, method=trace)
-            return outputs[-1].astype(jnp.float32)[0, label], outputs[place][0]
-
-        slope, maps = jax.grad(logit, has_aux=True)(jnp.zeros(shape, jnp.float32))
-        weights = slope[0].mean(axis=(0, 1))
+        scaled = image.astype(jnp.float32) / 255.0
+        shift = jnp.zeros(layer.shape if layer else (), jnp.float32)
+        slopes, maps = jax.grad(logit, (0, 1), has_aux=True)(scaled, shift)
+        saliency = jnp.abs(slopes[0][0] / 255.0).max(axis=-1)
+        if maps is None:
+            return Derivatives(saliency, None)
+        weights = slopes[1][0].mean(axis=(0, 1))
         total = jnp.tensordot(maps.astype(jnp.float32), weights, 1, precision="highest")
-        return _to_image(jax.nn.relu(total), preprocess, image.shape[1:3])
+        cam = _to_image(jax.nn.relu(total), preprocess, image.shape[1:3])
+        return Derivatives(saliency, cam)
 
-    return grad_cam
+    return derivatives
 
 
 def _to_image(
@@ -110,8 +115,8 @@ def _to_image(
     return jax.image.resize(jnp.pad(view, edges), sides, "bilinear")
 
 
-def find_layer(rows: Sequence[LayerRow], name: str | None = None) -> int | None:
-    """Returns the place of the layer whose maps Grad-CAM weights.
+def find_layer(rows: Sequence[LayerRow], name: str | None = None) -> LayerAt | None:
+    """Returns the layer whose maps Grad-CAM weights.
 
     Args:
       rows: The network's layers.
@@ -135,13 +140,17 @@ def find_layer(rows: Sequence[LayerRow], name: str | None = None) -> int | None:
             raise InputError(
                 f"layer must name one layer; {name!r} names {', '.join(sorted(found))}"
             )
-        return [row.name for row in rows].index(found.pop())
+        return _at(rows, [row.name for row in rows].index(found.pop()))
     for place in reversed(range(len(rows))):
         if rows[place].kind == "conv":
             for one in (_nonlinearity(rows, place), place):
                 if max(rows[one].output_shape[1:-1]) > 1:
-                    return one
+                    return _at(rows, one)
     return None
+
+
+def _at(rows: Sequence[LayerRow], place: int) -> LayerAt:
+    return LayerAt(rows[place].name, place, rows[place].output_shape)
 
 
 def _nonlinearity(rows: Sequence[LayerRow], conv: int) -> int:

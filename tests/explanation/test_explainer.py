@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.explanation.gradients import find_layer, make_saliency
+from alexnet_jax.explanation.gradients import find_layer, make_derivatives
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.layers.cpu.switch import plain_forms
 from alexnet_jax.models import MODELS, create_model
@@ -186,16 +186,16 @@ def test_quick_forms_have_the_derivatives_of_xlas(tmp_path, compiled_in_a_hurry)
 )
 def test_the_last_convolutions_nonlinearity_is_looked_at(name, layer, shape):
     rows = describe(create_model(name), (1, *MODELS[name].reference.input_shape))
-    found = rows[find_layer(rows)]
-    assert (found.name, found.output_shape[1:3]) == (layer, shape)
+    found = find_layer(rows)
+    assert (found.name, found.shape[1:3]) == (layer, shape)
 
 
 def test_a_convolution_of_one_cell_is_passed_over():
     """At 67 pixels the 2012 network's pooled maps are 1×1; conv5's are 3×3."""
     rows = describe(create_model("alexnet_2012"), (1, 67, 67, 3))
-    assert rows[find_layer(rows)].name == "conv5"
+    assert find_layer(rows).name == "conv5"
     rows = describe(create_model("alexnet_2012_conv6"), (1, 67, 67, 3))
-    assert rows[find_layer(rows)].name == "conv5"
+    assert find_layer(rows).name == "conv5"
 
 
 @pytest.mark.slow
@@ -239,10 +239,13 @@ def test_runs_of_many_kinds(changes, tmp_path, compiled_in_a_hurry):
     assert (found.patch is None) == (changes.get("model.num_classes") == 1)
 
 
-def test_the_gradient_compiles_to_float32_maps_under_x64(net):
-    saliency = jax.jit(make_saliency(net.model, net._preprocess, "float32"))
+def test_maps_are_float32_under_x64_too(net):
+    layer = find_layer(describe(net.model, net.input_shape))
+    derivatives = make_derivatives(net.model, net._preprocess, "float32", layer)
     inputs = {**net._variables, "image": picture(FIRST)[None], "label": np.int32(0)}
-    assert saliency(**inputs).dtype == jnp.float32
+    with jax.enable_x64(True):
+        found = derivatives(**inputs)
+    assert found.saliency.dtype == found.grad_cam.dtype == jnp.float32
 
 
 @pytest.mark.parametrize(
