@@ -41,8 +41,8 @@ class Explanation(NamedTuple):
       covered: The lowest probability.
       gradient: `(h, w) float32`, how much the class's logit changes at most with a
         gray level (of 255) of a channel of a pixel: absolute, at least 0.
-      grad_cam: `(h, w) float32`, at least 0, in logits per mean of a map: where the
-        maps of `layer` speak for the class. None without such a layer.
+      grad_cam: `(h, w) float32`, at least 0, in logits: where the maps of `layer`
+        speak for the class. None without such a layer.
       layer: The layer of `grad_cam`, or None.
       view: Top, left, height and width of what the network sees of the image.
       notes: What is unusual, a line each.
