@@ -85,11 +85,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Writes the features that the arguments ask for."""
     options = _parse(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from alexnet_jax.extraction.feature_file import check_output
+    from alexnet_jax.extraction.feature_file import (
+        check_column_names,
+        check_features_file,
+    )
     from alexnet_jax.terminal.paths import expand_home
 
     output = expand_home(options.output, "--output")
-    check_output(output)
+    check_features_file(output)
 
     from alexnet_jax.data.pictures import list_files
     from alexnet_jax.extraction.outputs import choose_layers, default_layer
@@ -104,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         layers = [default_layer(network.layer_rows)]
     else:
         layers = choose_layers(network.layer_names, options.layers, "--layers")
-    check_output(output, layers)
+    check_column_names(layers)
     size = options.batch_size or min(network.batch_size, _BATCH_SIZE)
     parts = network.stream_features(
         paths, layers, options.pool, invert=options.invert, batch_size=size

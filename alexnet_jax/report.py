@@ -3,8 +3,8 @@
   python -m alexnet_jax.report WORKDIR [WORKDIR ...]
 
 The page shows learning curves, first-layer filters, the confusion matrix, the most
-confident errors, predictions, feature maps, layers and config. With --output=FOLDER the
-figures are written as PNG files, too.
+confident errors, predictions, explanations of a few, feature maps, layers and config.
+With --output=FOLDER the figures are written as PNG files, too.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from alexnet_jax.data import DataSpec, Split, create_data, true_examples
 from alexnet_jax.data.pictures import list_files, read_pictures
 from alexnet_jax.data.wordnet import shown_names
 from alexnet_jax.errors import InputError
+from alexnet_jax.explanation.explainer import Explainer, Explanation, find_class
 from alexnet_jax.extraction.outputs import check_pool, choose_layers, make_outputs
 from alexnet_jax.extraction.stream import Part, stream
 from alexnet_jax.inspection.layers import LayerRow, describe
@@ -192,8 +193,13 @@ class TrainedModel:
         Raises:
           InputError: As in `predict`.
         """
+        return self._logits(self._forward, images)
+
+    def _logits(
+        self, forward: Callable[..., jax.Array], images: np.ndarray
+    ) -> np.ndarray:
         (logits,) = self._in_batches(
-            lambda part: (self._forward(**self._variables, image=part),), images
+            lambda part: (forward(**self._variables, image=part),), images
         )
         if not np.isfinite(logits).all():
             raise InputError(
@@ -320,6 +326,70 @@ class TrainedModel:
     def _outputs(self) -> Callable[..., list[jax.Array]]:
         """The compiled function of layers' outputs; one, so that calls share it."""
         return make_outputs(self.model, self._preprocess)
+
+    def explain(
+        self,
+        image: np.ndarray,
+        label: int | str | None = None,
+        *,
+        layer: str | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+    ) -> Explanation:
+        """Shows what in an image speaks for a class: occlusion, gradient, Grad-CAM.
+
+        Args:
+          image: `(h, w, C) uint8`, as in `spec.image_shape`.
+          label: The class, by number or name; the most probable one if not given.
+          layer: A name of `layer_names`, whose maps Grad-CAM weights; the nonlinearity
+            of the last convolution if not given.
+          window: Height and width, in pixels of the image, of the patch that covers it;
+            a fifth of the image's if not given.
+          stride: Pixels from one patch to the next; half of the patch if not given.
+
+        Raises:
+          InputError: `image` has another shape or dtype; there is no such class or
+            layer; `window` or `stride` does not fit; a number is not finite.
+
+        Source: Zeiler and Fergus 2014, §4.2; Simonyan et al. 2014, §3; Selvaraju et al.
+          2017, §3.
+        """
+        classes = self.config.model.num_classes
+        if isinstance(label, str):
+            label = self.find_class(label)
+        elif label is not None and not 0 <= label < classes:
+            raise InputError(f"label must be from 0 to {classes - 1}; got {label}")
+        return self._explainer.explain(
+            image, label, layer=layer, window=window, stride=stride
+        )
+
+    def find_class(self, text: str) -> int:
+        """Returns the label of a class by its name, in any case, or its number.
+
+        Raises:
+          InputError: There is no such class, or several; the nearest are named.
+        """
+        classes = range(self.config.model.num_classes)
+        return find_class(self.spec, [self.class_name(one) for one in classes], text)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        forward, notes = self._forward, []
+        if self.views > 1:
+            forward = jax.jit(
+                make_forward(self.model, self._preprocess, dtype=self.config.dtype)
+            )
+            notes = [f"of the center view; predictions are means over {self.views}"]
+        return Explainer(
+            self.model,
+            self._preprocess,
+            self.spec,
+            self._variables,
+            lambda images: probabilities(self._logits(forward, images)),
+            dtype=self.config.dtype,
+            batch_size=self.batch_size,
+            notes=notes,
+        )
 
     def open_split(
         self, name: str, data_dir: str | None = None, manual_dir: str | None = None

@@ -73,20 +73,23 @@ def test_who_knows_a_runs_folder():
 
 
 COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint"}
-COMMANDS |= {"convert", "export", "features"}
+COMMANDS |= {"convert", "export", "features", "explain"}
 # Who may import a room, as its `__init__` says; `layers/` and `data/` have laws above.
 IMPORTERS = {
     "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"},
     "preprocessing": {"step", "loop", "trained", "inspection", "exporting", "d2l"}
-    | {"weights"},
-    "inspection": {"extraction", "reporting", "train", "loop", "trained", "exporting"},
+    | {"weights", "explanation"},
+    "inspection": {"reporting", "train", "loop", "trained", "exporting"}
+    | {"extraction", "explanation"},
+    "explanation": {"trained", "reporting"},
     "reporting": {"train"},
     "weights": {"exporting", "reporting"},
     "exporting": set(),
     "extraction": {"trained"},
     "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"},
     # And the package's own `__init__`, before anything else.
-    "terminal": {"cli", "inspection", "reporting", "run", "data", "train"},
+    "terminal": {"cli", "inspection", "reporting", "run", "data", "train"}
+    | {"extraction"},
 }
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from alexnet_jax.extraction.writers import (
     Parquet,
     Writer,
 )
+from alexnet_jax.terminal.paths import check_output
 
 _WRITERS: dict[str, Callable[[Path], Writer]] = {
     ".npz": Npz,
@@ -31,23 +31,17 @@ _WRITERS: dict[str, Callable[[Path], Writer]] = {
 _LIBRARIES = {".parquet": "pyarrow", ".h5": "h5py", ".hdf5": "h5py"}
 
 
-def check_output(file: Path, layers: Sequence[str] = ()) -> None:
+def check_features_file(file: Path) -> None:
     """Checks that a file can be written, before there is anything to write.
 
     Args:
       file: Its folder may be missing; a file in its place is to be replaced.
-      layers: The names of what it is to hold.
 
     Raises:
-      InputError: Its ending is not known, or needs a library that is missing; a folder
-        or the like is in its place; its folder is no folder, or read-only; or a layer
-        has the name of what is there besides.
+      InputError: As in `check_output`, or a library for its ending is missing.
     """
+    check_output(file, _WRITERS, "--output")
     ending = file.suffix.lower()
-    if ending not in _WRITERS:
-        raise InputError(
-            f"--output must end in one of {', '.join(_WRITERS)}; got {str(file)!r}"
-        )
     if library := _LIBRARIES.get(ending):
         try:
             importlib.import_module(library)
@@ -56,16 +50,14 @@ def check_output(file: Path, layers: Sequence[str] = ()) -> None:
                 f"--output: {library} is not installed, which {ending} is written "
                 "with; run: pip install 'alexnet_jax[features]', or choose .npz or .csv"
             ) from error
-    if os.path.lexists(file) and not os.path.isfile(file):
-        raise InputError(f"--output: {file} is no file; choose another name")
-    folder = next(one for one in file.absolute().parents if os.path.lexists(one))
-    if not os.path.isdir(folder):
-        raise InputError(f"--output: {folder} is no folder; choose another one")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(
-            f"--output: {folder} cannot be written (Permission denied); choose another "
-            "folder"
-        )
+
+
+def check_column_names(layers: Sequence[str]) -> None:
+    """Checks that no layer has the name of what a file holds besides.
+
+    Raises:
+      InputError: One has.
+    """
     for name in {PATH, METADATA} & {*layers}:
         raise InputError(
             f"--layers: the file holds a {name!r} of its own; give the layer of that "
@@ -83,7 +75,7 @@ class FeatureFile:
         """Takes the file's place.
 
         Args:
-          file: As in `check_output`. Its folder is made if it is missing.
+          file: As in `check_features_file`. Its folder is made if it is missing.
         """
         self._file = file
         self._stack = contextlib.ExitStack()

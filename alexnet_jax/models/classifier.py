@@ -1,6 +1,6 @@
 """d2l's `Classifier`, which all networks are."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from operator import lt
@@ -134,8 +134,15 @@ class Classifier(nn.Module):
         return y
 
     @nn.nowrap  # linen's tables would look into what a method returns
-    def layer_outputs(self, x: jax.Array) -> Iterator[tuple[Callable, jax.Array]]:
+    def layer_outputs(
+        self, x: jax.Array, shifts: Mapping[int, jax.Array] | None = None
+    ) -> Iterator[tuple[Callable, jax.Array]]:
         """Yields each layer and its output, from images `x` on.
+
+        Args:
+          x: `(B, H, W, C)`.
+          shifts: What is added to the output of a layer, by its place from 0 on: the
+            derivative by it is that by the output.
 
         Raises:
           InputError: As for `__call__`; `net` is no `nn.Sequential`, or a layer returns
@@ -158,6 +165,8 @@ class Classifier(nn.Module):
                     f"image_size {size} is too small for {type(self).__name__}: layer "
                     f"{place}, {layer_name(layer)}, has no output; use larger images"
                 )
+            if shifts and place - 1 in shifts:
+                x = x + shifts[place - 1].astype(x.dtype)
             yield layer, x
 
     @nn.nowrap

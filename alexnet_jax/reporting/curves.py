@@ -136,9 +136,19 @@ def _label(name: str, seeds: int) -> str:
 
 def to_png(figure: Figure) -> bytes:
     """Returns a figure as the bytes of a PNG file."""
+    return to_bytes(figure, "png")
+
+
+def to_bytes(figure: Figure, kind: str) -> bytes:
+    """Returns a figure as the bytes of a file.
+
+    Args:
+      figure: The figure.
+      kind: Of the file: `png`, `jpg`, `pdf` or `svg`.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
         warnings.filterwarnings("ignore", "Glyph")
         warnings.filterwarnings("ignore", "constrained_layout not")  # a long name
-        figure.savefig(buffer, format="png", bbox_inches="tight")
+        figure.savefig(buffer, format=kind, bbox_inches="tight")
     return buffer.getvalue()

@@ -64,7 +64,7 @@ def draw_filters(kernel: np.ndarray, towers: int = 1) -> Figure:
     for place, (axes, part) in enumerate(
         zip(figure.subplots(1, towers, squeeze=False)[0], parts, strict=True)
     ):
-        _show(axes, tile(part, columns))
+        show_image(axes, tile(part, columns))
         if towers > 1:
             first = place * count
             last = first + count - 1
@@ -79,7 +79,7 @@ def _columns(count: int) -> int:
     return next(even, least)
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def show_image(axes: Axes, image: np.ndarray) -> None:
     """Shows `(h, w, C)` in [0, 1] without axes; one channel is gray."""
     if image.shape[-1] != 3:
         axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -138,13 +138,13 @@ def draw_examples(
       columns: Images per row.
     """
     rows = -(-len(image) // columns)
-    size = 1.6 * columns, (0.45 + 1.6 * _ratio(image[0])) * rows
+    size = 1.6 * columns, (0.45 + 1.6 * image_ratio(image[0])) * rows
     figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in places:
         axes.set_axis_off()
     for axes, one, text, correct in zip(places, image, texts, is_correct, strict=False):
-        _show(axes, one / np.float32(255))
+        show_image(axes, one / np.float32(255))
         predicted, probability, true = text
         axes.set_title(
             f"P: {_short(predicted)} {probability}\nT: {_short(true)}",
@@ -155,7 +155,7 @@ def draw_examples(
     return figure
 
 
-def _ratio(image: np.ndarray) -> float:
+def image_ratio(image: np.ndarray) -> float:
     """Returns the height of `(h, w, C)` in widths, within what a page can show."""
     height, width = image.shape[:2]
     return min(max(height / width, 0.25), 4.0)
@@ -180,14 +180,14 @@ def draw_features(
       columns: Maps per layer.
     """
     figure = Figure(
-        figsize=(1.0 * (columns + 1), (0.12 + _ratio(image)) * len(maps)),
+        figsize=(1.0 * (columns + 1), (0.12 + image_ratio(image)) * len(maps)),
         layout="constrained",
         dpi=_DPI,
     )
     grid = figure.subplots(len(maps), columns + 1, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
-    _show(grid[0, 0], image / np.float32(255))
+    show_image(grid[0, 0], image / np.float32(255))
     grid[0, 0].set_title("image", fontsize=9)
     for row, (name, layer) in zip(grid, maps.items(), strict=True):
         strongest = np.argsort(-layer.std(axis=(0, 1)), kind="stable")[:columns]

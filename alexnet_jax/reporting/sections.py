@@ -1,14 +1,16 @@
 """A report's sections about a network: a figure with its heading and caption each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from alexnet_jax.data import Split
+from alexnet_jax.explanation.patches import create_patches
 from alexnet_jax.inspection.tables import shape_text
 from alexnet_jax.metrics import confusion
+from alexnet_jax.reporting.explanations import draw_explanations, title_of
 from alexnet_jax.reporting.figures import (
     draw_confusion,
     draw_examples,
@@ -19,6 +21,8 @@ from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _SHOWN = 24  # most confident errors, and predictions
+# Each takes the time of a hundred predictions.
+_EXPLAINED = 3
 
 
 class Section(NamedTuple):
@@ -60,7 +64,7 @@ def filter_section(network: TrainedModel) -> Section:
 def prediction_sections(
     network: TrainedModel, split: Split, examples: int
 ) -> Iterator[Section]:
-    """Yields confusion matrix, most confident errors, predictions and feature maps.
+    """Yields confusion matrix, confident errors, predictions, explanations, features.
 
     Args:
       network: The trained model.
@@ -126,6 +130,12 @@ def prediction_sections(
         f"P: predicted class with its probability; T: true class. The first "
         f"{len(shown)} test images; correct predictions are green, wrong ones red.",
     )
+    # Errors first: why they were made is what a reader asks.
+    explained = [*confident[: _EXPLAINED - 1], *shown]
+    chosen = [*dict.fromkeys(map(int, explained))][:_EXPLAINED]
+    yield _explanation_section(
+        network, [(image[i], names[label[i]]) for i in chosen], of
+    )
     features = network.features(image[:1], "conv*")
     maps = {name: layer[0] for name, layer in features.items()}
     yield Section(
@@ -137,4 +147,36 @@ def prediction_sections(
         f"Output of each convolution for the first test image ({names[label[0]]}), "
         "before the nonlinearity: the ten maps that vary most. White is 0, red "
         "positive, blue negative; each layer has its own scale.",
+    )
+
+
+def _explanation_section(
+    network: TrainedModel, images: Sequence[tuple[np.ndarray, str]], of: str
+) -> Section:
+    """Returns the section of a few images' explanations.
+
+    Args:
+      network: The trained model.
+      images: `(h, w, C) uint8`, and the name of the true class, of each.
+      of: What the images are of.
+    """
+    found = [network.explain(image) for image, _ in images]
+    titles = [
+        (f"P: {title_of(network, one)}", f"T: {name}")
+        for one, (_, name) in zip(found, images, strict=True)
+    ]
+    notes = [note for one in found for note in one.notes]
+    said = "".join(f" {note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes))
+    window = "×".join(map(str, create_patches(images[0][0].shape[:2])[0][2:]))
+    return Section(
+        "Explanations",
+        "explanations",
+        draw_explanations(found, titles),
+        f"Occlusion map, gradient and Grad-CAM of {len(found)} images: "
+        f"{'; '.join(', '.join(title) for title in titles)}.",
+        "What speaks for the predicted class (P; T is the true one): its probability "
+        f"while a {window} patch of the training images' mean color covers a place, in "
+        "the frame the lowest; the largest derivative of its logit by a pixel's "
+        f"channels; Grad-CAM of the last convolution. The most confident errors {of}, "
+        f"before the first images.{said}",
     )

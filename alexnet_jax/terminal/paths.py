@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 
 from alexnet_jax.errors import InputError
@@ -134,3 +135,31 @@ def local_path(text: str | Path, what: str) -> Path:
             "another folder"
         )
     return expand_home(path, what)  # a relative one may only now be too long
+
+
+def check_output(file: Path, endings: Collection[str], what: str) -> None:
+    """Checks that a file can be written, before there is anything to write.
+
+    Args:
+      file: Its folder may be missing; a file in its place is to be replaced.
+      endings: Those that it may have, such as `.png`, in small letters.
+      what: What an error calls it.
+
+    Raises:
+      InputError: Its ending is not known; a folder or the like is in its place; or its
+        folder is no folder, or read-only.
+    """
+    if file.suffix.lower() not in endings:
+        raise InputError(
+            f"{what} must end in one of {', '.join(endings)}; got {str(file)!r}"
+        )
+    if os.path.lexists(file) and not os.path.isfile(file):
+        raise InputError(f"{what}: {file} is no file; choose another name")
+    folder = next(one for one in file.absolute().parents if os.path.lexists(one))
+    if not os.path.isdir(folder):
+        raise InputError(f"{what}: {folder} is no folder; choose another one")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{what}: {folder} cannot be written (Permission denied); choose another "
+            "folder"
+        )

@@ -12,7 +12,11 @@ from pyarrow import parquet
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.extraction import writers
-from alexnet_jax.extraction.feature_file import FeatureFile, check_output
+from alexnet_jax.extraction.feature_file import (
+    FeatureFile,
+    check_column_names,
+    check_features_file,
+)
 
 ENDINGS = [".npz", ".csv", ".parquet"]
 if importlib.util.find_spec("h5py"):  # an extra
@@ -88,21 +92,21 @@ def test_a_missing_library(ending, library, tmp_path, monkeypatch):
     remedy = r"pip install 'alexnet_jax\[features\]'"
     message = f"--output: {library} is not installed, .* {remedy}"
     with pytest.raises(InputError, match=message):
-        check_output(tmp_path / f"f{ending}")
-    check_output(tmp_path / "f.npz")
+        check_features_file(tmp_path / f"f{ending}")
+    check_features_file(tmp_path / "f.npz")
 
 
 def test_a_folder_that_is_read_only(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *args: False)  # a test may be root
     with pytest.raises(InputError, match="cannot be written .Permission denied"):
-        check_output(tmp_path / "new" / "f.npz")
+        check_features_file(tmp_path / "new" / "f.npz")
 
 
 def test_a_layer_with_the_name_of_the_paths(tmp_path):
     with pytest.raises(
         InputError, match="--layers: the file holds a 'path' of its own"
     ):
-        check_output(tmp_path / "f.npz", ["conv1", "path"])
+        check_column_names(["conv1", "path"])
 
 
 def test_special_values(tmp_path):

@@ -21,7 +21,8 @@ from alexnet_jax.reporting.figures import draw_confusion
 from alexnet_jax.run.read import read_runs
 from tests.helpers import rows_of
 
-FIGURES = ["curves", "filters", "confusion", "mistakes", "predictions", "features"]
+FIGURES = ["curves", "filters", "confusion", "mistakes", "predictions"]
+FIGURES += ["explanations", "features"]
 
 
 def write(folder, rows):
@@ -61,7 +62,7 @@ def page(trained, tmp_path_factory):
 
 def test_the_page_holds_its_pictures_itself(page):
     images = [*elements(page, "img")]
-    assert len(images) == 6
+    assert len(images) == 7
     for image, name in zip(images, FIGURES, strict=True):
         prefix, _, data = image.get("src").partition(",")
         assert prefix == "data:image/png;base64"
@@ -91,7 +92,9 @@ def test_what_the_page_says(page, trained):
     assert summary[-1][0] == "total" and "61,706" in summary[-1]
     alt = [image.get("alt") for image in elements(page, "img")]
     assert "Confusion matrix of 10 classes" in alt[2]
-    assert alt[5].endswith("in conv1, conv2.")
+    assert alt[5].startswith("Occlusion map, gradient and Grad-CAM of 3 images: P: ")
+    assert "while a 2×2 patch of the training images' mean color covers a place" in text
+    assert alt[6].endswith("in conv1, conv2.")
 
 
 def test_in_a_browser(page, tmp_path):
@@ -118,7 +121,7 @@ def test_in_a_browser(page, tmp_path):
     count, broken, too_wide = json.loads(
         re.search("<title>(.*?)</title>", seen.stdout).group(1)
     )
-    assert (count, broken) == (6, 0) and too_wide <= 0
+    assert (count, broken) == (7, 0) and too_wide <= 0
 
 
 def test_several_runs(trained, tmp_path, capsys):

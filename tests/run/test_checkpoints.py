@@ -219,8 +219,9 @@ class TestInitFrom:
             run / "checkpoints" / "8", tmp_path / "checkpoints" / "8"
         )
         config.checkpoint.init_from = str(copy)
-        config.data.image_size, config.checkpoint.init_layers = 36, "fc3"
-        with pytest.raises(InputError, match="'fc3': .*; choose a run of the same net"):
+        config.model.name, config.model.width = "alexnet_half", 1 / 4
+        config.data.image_size = 67
+        with pytest.raises(InputError, match="no layer fits: .*; choose a run of the "):
             train_and_evaluate(config, tmp_path / "new")
 
     def test_no_such_layer(self, run, config, tmp_path):

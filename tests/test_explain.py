@@ -1,0 +1,153 @@
+"""The command that explains pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_jax.explain import main
+from tests.explanation.known import FIRST, SECOND, THIRD, picture, watcher
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        yield watcher(tmp_path_factory.mktemp("known"), patch).workdir
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The current folder, with two pictures in it."""
+    monkeypatch.chdir(tmp_path)
+    for name, bright in (("one.png", [FIRST]), ("two.png", [SECOND, THIRD])):
+        Image.fromarray(picture(*bright)[..., 0]).save(name)
+    return tmp_path
+
+
+def size_of(path):
+    with Image.open(path) as made:
+        return made.size
+
+
+def test_text_and_one_picture_of_all(run, place, capsys):
+    main([str(run), "one.png", "two.png", "--window=4", "--stride=4"])
+    first, evidence, second, other, output = capsys.readouterr().out.splitlines()
+    assert first.startswith("one.png  ê0, ") and second.startswith("two.png  ê1, ")
+    assert evidence.startswith("  evidence: rows 0 to 3, columns 8 to 11 of 12×12; ")
+    assert evidence.endswith("covered, 27.4 %") and "  evidence: rows" in other
+    assert output == "picture  explanation.png"
+    both = size_of("explanation.png")
+    main([str(run), "one.png", "--window=4", "--stride=4"])
+    one = size_of("explanation.png")
+    assert one[0] > 1000 and both[0] == pytest.approx(one[0], abs=40)
+    assert both[1] == pytest.approx(2 * one[1], rel=0.1)
+
+
+def test_the_picture_shows_where(run, place):
+    """The brightest place of each map is the one that counts."""
+    main([str(run), "one.png", "--window=4", "--stride=4", "--output=a.PNG"])
+    with Image.open("a.PNG") as made:
+        pixels = np.asarray(made.convert("L")).astype(int)
+    rows = np.flatnonzero((pixels < 100).mean(axis=1) > 0.1)  # of the panels
+    top, side = rows[0], (rows[-1] - rows[0]) // 3
+    # In the dark map of the gradient, the bright third is the first, at the right.
+    columns = slice(pixels.shape[1] // 2, 3 * pixels.shape[1] // 4 - 60)
+    upper, lower = (
+        (pixels[top + k * side : top + (k + 1) * side, columns] > 200).mean()
+        for k in (0, 2)
+    )
+    assert upper > lower + 0.05
+
+
+def test_json_of_a_named_class_and_layer(run, place, capsys):
+    settings = ["--class=Ê1", "--layer=conv1", "--json", "--output=a.svg"]
+    main([str(run), "two.png", *settings, "--window=4", "--stride=4"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["class"] == "ê1" and found["index"] == 1 and found["layer"] == "conv1"
+    covered = found["patch"].pop("probability")
+    assert covered < found["probability"]
+    assert found["patch"] == {"top": 8, "left": 4, "height": 4, "width": 4}
+    assert (place / "a.svg").read_text().startswith("<?xml")
+
+
+def test_a_broken_picture_leaves_the_others(run, place, capsys):
+    (place / "broken.png").write_bytes(b"none")
+    with pytest.raises(SystemExit, match="^1$"):
+        main([str(run), ".", "--class=0", "--output=../out.jpg"])
+    out, err = capsys.readouterr()
+    assert err.startswith("error: broken.png: ") and err.count("\n") == 1
+    assert out.count("  ê0, ") == 2
+    assert (place / "../out.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+    with pytest.raises(SystemExit, match="^1$"):
+        main([str(run), "broken.png", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["error"].startswith("broken.png: ")
+    assert not (place / "explanation.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["one.png", "--class=e9"], "class: no class is named 'e9'; "),
+        (["one.png", "--class=3"], "class must be a name or an index from 0 to 2; got"),
+        (["one.png", "--layer=rellu1"], "layer: no layer is named 'rellu1'; the near"),
+        (["one.png", "--window=13"], "window must be from 1 to 12, as the images are"),
+        (["one.png", "--window=0"], "argument --window: must be at least 1; got '0'"),
+        (["one.png", "--stride=9"], "stride must be from 1 to 2, a window, so that"),
+        (["none.png"], "none.png: cannot be read (No such file"),
+        (["empty"], "IMAGE: empty contains no files"),
+        (
+            ["many"],
+            "IMAGE: must be 1 to 50 pictures, as many as one output shows; got 51",
+        ),
+        ([], "the following arguments are required: IMAGE"),
+        (["one.png", "--output="], "argument --output: must not be empty"),
+        (
+            ["one.png", "--output=a.txt"],
+            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+        ),
+        (
+            ["one.png", "--output=a"],
+            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+        ),
+        (["one.png", "--output=one.png"], "one.png is one of the images; choose"),
+        (["one.png", "--output=d.png"], "d.png is no file; choose another name"),
+        (
+            ["one.png", "--output=one.png/a.png"],
+            "one.png is no folder; choose another one",
+        ),
+        (["one.png", "--output=s3://a/b.png"], "is an address; only local"),
+    ],
+)
+def test_mistakes(argv, line, run, place, error_line, monkeypatch):
+    for name in ("d.png", "empty", "many"):
+        (place / name).mkdir()
+    for i in range(51):
+        (place / "many" / f"{i}.png").touch()
+    before = {*place.rglob("*")}
+    assert line in error_line(main, run, *argv)
+    assert {*place.rglob("*")} == before
+
+
+def test_an_output_that_cannot_be_written_is_known_at_once(place, error_line):
+    line = error_line(main, "nothing", "one.png", "--output=one.png/a.png")
+    assert line.startswith("error: --output: ")  # before the run is looked for
+
+
+def test_the_picture_of_an_earlier_call_is_none_of_the_pictures(run, place, capsys):
+    main([str(run), "."])
+    main([str(run), "."])
+    first, second = capsys.readouterr().out.split("explanation.png\n")[:2]
+    assert first == second
+    main([str(run), "one.png", "--output=new/folder/a.png"])
+    assert (place / "new/folder/a.png").is_file()
+
+
+def test_a_full_disk_is_one_line(run, place, error_line, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("alexnet_jax.atomic.write_file", full)
+    line = error_line(main, run, "one.png")
+    assert "explanation.png cannot be written (No space left on device); choose" in line
