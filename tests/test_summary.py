@@ -197,7 +197,7 @@ def test_the_docs_list_is_the_commands(printed):
     assert shown == {name: printed_rows[name] for name in shown}
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_docs_table_of_collectives_is_the_commands(printed):
     text = (DOCS / "parallel.md").read_text()
     lines = printed("alexnet_paper", "--parallel.model=2").splitlines()

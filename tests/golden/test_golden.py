@@ -51,7 +51,10 @@ def test_networks(name):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", ["alexnet_d2l", "alexnet_torchvision"])
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet_d2l", pytest.param("alexnet_torchvision", marks=pytest.mark.slow)],
+)
 def test_networks_as_they_run(name):
     compare_network(name, 1e-4, precision="default")
 

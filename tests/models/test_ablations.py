@@ -152,7 +152,7 @@ CUT = {"normalization": "batch", "pooling": "2x2", "links": False}
     ("fields", "layouts"),
     [
         pytest.param(PLAIN, [(1, 2)], id="plain", marks=pytest.mark.slow),
-        pytest.param(CUT, [(2, 2)], id="cut"),
+        pytest.param(CUT, [(2, 2)], id="cut", marks=pytest.mark.slow),
     ],
 )
 def test_any_devices_make_the_same_step(fields, layouts):

@@ -203,7 +203,7 @@ def test_evaluation_names_the_classes(run, data_dir, capsys):
     assert found["classes"][0]["examples"] == 1
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_other_runs_begin_with_its_weights(run, data_dir, tmp_path, capsys):
     config = default_config()
     stored = read_config(run)
