@@ -104,6 +104,29 @@ def image_shape(text: str) -> tuple[int, ...]:
     return numbers if len(numbers) == 4 else (1, *numbers)
 
 
+def add_pictures(parser: Parser, most: str = "") -> None:
+    """Adds RUN, a trained network, and IMAGE, what it is to look at, with `--invert`.
+
+    Args:
+      parser: Of the command.
+      most: What the help of IMAGE says besides.
+    """
+    parser.add_argument("run", type=path, metavar="RUN", help=CHECKPOINT_HELP)
+    parser.add_argument(
+        "images",
+        type=path,
+        nargs="+",
+        metavar="IMAGE",
+        help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM, AVIF; HEIC with "
+        f"pillow-heif), or a folder of them{most}",
+    )
+    parser.add_argument(
+        "--invert",
+        action="store_true",
+        help="exchange light and dark, for dark pictures on a light background",
+    )
+
+
 def add_data_arguments(parser: Parser) -> None:
     """Adds `--data-dir` and `--manual-dir`, which override those of a run."""
     for name, text in (

@@ -1,6 +1,6 @@
 """Evaluates a checkpoint on its data set: the metrics, and accuracy per class.
 
-python -m alexnet_jax.evaluate CHECKPOINT
+python -m alexnet_jax.evaluate RUN
 """
 
 import argparse
@@ -12,7 +12,7 @@ from alexnet_jax import cli
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.evaluate", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=cli.path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
+    add("run", type=cli.path, metavar="RUN", help=cli.CHECKPOINT_HELP)
     add(
         "--split",
         choices=("test", "train"),
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from alexnet_jax.reporting.text import evaluation_text
     from alexnet_jax.trained import TrainedModel
 
-    network = TrainedModel(options.checkpoint, options.views)
+    network = TrainedModel(options.run, options.views)
     for line in network.skipped:
         cli.warn(f"{line}; skipped")
     found = network.evaluate(options.split, options.data_dir, options.manual_dir)

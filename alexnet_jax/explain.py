@@ -24,15 +24,8 @@ _MOST = 50  # pictures in one output
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.explain", __doc__)
+    cli.add_pictures(parser, f"; at most {_MOST} pictures")
     add = parser.add_argument
-    add("run", type=cli.path, metavar="RUN", help=cli.CHECKPOINT_HELP)
-    add(
-        "images",
-        type=cli.path,
-        nargs="+",
-        metavar="IMAGE",
-        help=f"a picture, or a folder of them; at most {_MOST}",
-    )
     add(
         "--class",
         dest="class_name",
@@ -66,11 +59,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help=f"where to write, by its ending {', '.join(_ENDINGS[:-1])} or "
         f"{_ENDINGS[-1]} (default: explanation.png)",
-    )
-    add(
-        "--invert",
-        action="store_true",
-        help="exchange light and dark, for dark pictures on a light background",
     )
     add("--json", action="store_true", help="print a list of objects")
     return parser.parse_args(argv)

@@ -33,15 +33,8 @@ _MOST_NOTES = 5
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.features", __doc__)
+    cli.add_pictures(parser)
     add = parser.add_argument
-    add("run", type=cli.path, metavar="RUN", help=cli.CHECKPOINT_HELP)
-    add(
-        "images",
-        type=cli.path,
-        nargs="+",
-        metavar="IMAGE",
-        help="a picture, as `predict` takes it, or a folder of them",
-    )
     add(
         "--layers",
         metavar="NAMES",
@@ -64,11 +57,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="HOW",
         help="what is kept of the height and width of maps: all (none), their mean, or "
         "their max (default: none)",
-    )
-    add(
-        "--invert",
-        action="store_true",
-        help="exchange light and dark, for dark pictures on a light background",
     )
     add(
         "--batch-size",

@@ -1,6 +1,6 @@
 """Classifies pictures with a trained network.
 
-  python -m alexnet_jax.predict CHECKPOINT IMAGE [IMAGE ...]
+  python -m alexnet_jax.predict RUN IMAGE [IMAGE ...]
 
 Each picture is preprocessed as the network's training images were. Files that
 cannot be read are reported on stderr; the others are still classified.
@@ -15,21 +15,7 @@ from alexnet_jax import cli
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.predict", __doc__)
-    add = parser.add_argument
-    add("checkpoint", type=cli.path, metavar="CHECKPOINT", help=cli.CHECKPOINT_HELP)
-    add(
-        "images",
-        type=cli.path,
-        nargs="+",
-        metavar="IMAGE",
-        help="a picture (JPEG, PNG, GIF, BMP, WEBP, TIFF, PPM, AVIF; HEIC with "
-        "pillow-heif), or a folder of them",
-    )
-    add(
-        "--invert",
-        action="store_true",
-        help="exchange light and dark, for dark pictures on a light background",
-    )
+    cli.add_pictures(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of objects")
     form.add_argument("--csv", action="store_true", help="print one row per file")
@@ -50,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from alexnet_jax.trained import TrainedModel
 
     paths = list_files(options.images)
-    network = TrainedModel(options.checkpoint)
+    network = TrainedModel(options.run)
     for line in network.skipped:
         cli.warn(f"{line}; skipped")
     found = list(predict_files(network, paths, options.invert))

@@ -203,7 +203,7 @@ def test_weights_that_are_not_finite(copy, monkeypatch, refused):
 
 def test_wrong_arguments(trained, refused):
     refused([trained, "--split=validation"], "argument --split: invalid choice")
-    refused([], "the following arguments are required: CHECKPOINT")
+    refused([], "the following arguments are required: RUN")
 
 
 def test_a_metric_of_another_version(copy, refused):
