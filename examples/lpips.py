@@ -27,7 +27,7 @@ import numpy as np
 from flax.linen import relu
 
 from alexnet_jax import cli, load
-from alexnet_jax.data.decoding import BrokenImage, read_pixels
+from alexnet_jax.data.decoding import BrokenImage, broken_images, read_pixels
 from alexnet_jax.data.image_files import open_file
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import Classifier
@@ -108,8 +108,10 @@ def _maps(model: Classifier, params: Any, image: jax.Array) -> list[jax.Array]:
 
 
 def _to_length_1(x: jax.Array) -> jax.Array:
-    # The root's gradient is not finite where all channels are 0; there ReLU's is 0.
-    return x / (jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True)) + _EPSILON)
+    square = jnp.sum(x**2, axis=-1, keepdims=True)
+    # The root has no derivative where all channels are 0.
+    length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    return x / (length + _EPSILON)
 
 
 def read_linear(path: Path | None = None) -> list[np.ndarray]:
@@ -151,10 +153,13 @@ def read_linear(path: Path | None = None) -> list[np.ndarray]:
 def read_image(path: Path) -> np.ndarray:
     """Reads a picture as `(1, H, W, 3) float32` in [-1, 1]; raises `InputError`."""
     try:
-        with open_file(path) as file:
-            picture = read_pixels(file).image.convert("RGB")
+        with broken_images(), open_file(path) as file:
+            picture, notes = read_pixels(file)
+            picture = picture.convert("RGB")
     except BrokenImage as error:
         raise InputError(f"{path}: {error.line}") from error
+    for note in notes:
+        cli.warn(f"{path}: {note}")
     return np.asarray(picture, np.float32)[None] / np.float32(127.5) - np.float32(1)
 
 

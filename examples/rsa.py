@@ -24,18 +24,20 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from PIL import Image
 from scipy.stats import spearmanr
 
 from alexnet_jax import cli, load
 from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 from alexnet_jax.extraction.outputs import choose_layers
-from alexnet_jax.terminal.paths import expand_home
+from alexnet_jax.terminal.paths import check_output, expand_home
 from alexnet_jax.trained import TrainedModel
 
 _ENDINGS = (".png", ".pdf", ".svg")
 _MAX_NAMED = 20  # classes of an RDM, layers of a table: beyond, names are too small
 _RDMS = 4  # drawn of a network
+_ALIKE = 0.95  # median correlation of small copies; two digits of a class have 0.85
 
 
 class Layer(NamedTuple):
@@ -147,29 +149,45 @@ def read_layers(
 def read_examples(
     network: TrainedModel, options: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images and labels of the first test examples, sorted by class."""
+    """Returns images and labels of the first test examples."""
     split = network.open_split("test", options.data_dir, options.manual_dir)
     found = list(network.predict_split(split, options.examples))
     images = np.concatenate([batch.image for batch in found])
     labels = np.concatenate([batch.label for batch in found])
     if len(labels) < 3:
         raise InputError(f"RUN: its test split must have 3 images; got {len(labels)}")
-    order = np.argsort(labels, kind="stable")
-    return images[order], labels[order]
+    return images, labels
 
 
 def _check_same(networks: Sequence[TrainedModel], examples: Sequence[tuple]) -> None:
     (one, other), ((images, labels), (others, their_labels)) = networks, examples
-    # Only images of one size can be compared: files may be kept at another for each.
     if (
         one.spec.class_names != other.spec.class_names
         or not np.array_equal(labels, their_labels)
-        or (images.shape == others.shape and not np.array_equal(images, others))
+        or not _are_alike(images, others)
     ):
         raise InputError(
             f"RUN: the two must have the same test examples; those of {one.spec.name} "
             f"and {other.spec.name} differ; give runs of one data set"
         )
+
+
+def _are_alike(images: np.ndarray, others: np.ndarray) -> bool:
+    """Whether these are the same pictures, which may be kept at another size."""
+    if images.shape == others.shape:
+        return np.array_equal(images, others)
+    small = [np.stack([_thumbnail(image) for image in set_]) for set_ in (images, others)]
+    one, other = (rows - rows.mean(axis=1, keepdims=True) for rows in small)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    correlation = (one * other).sum(axis=1) / np.maximum(lengths, 1e-9)
+    known = correlation[lengths > 0]
+    return not len(known) or float(np.median(known)) > _ALIKE
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """Returns 8×8 gray levels of `(h, w, C) uint8`, in a row."""
+    gray = Image.fromarray(image.mean(axis=2).astype(np.uint8))
+    return np.asarray(gray.resize((8, 8), Image.Resampling.BOX), float).reshape(-1)
 
 
 def _draw(
@@ -237,15 +255,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_data_arguments(parser)
     options = parser.parse_args(argv)
     options.output = expand_home(options.output, "--output")
+    check_output(options.output, _ENDINGS, "--output")
     if len(options.runs) > 2:
         raise InputError(f"RUN must be one or two; got {len(options.runs)}")
     if options.examples < 3:
         raise InputError(f"--examples must be at least 3; got {options.examples}")
-    if options.output.suffix not in _ENDINGS or not options.output.parent.is_dir():
-        raise InputError(
-            f"--output must end in {', '.join(_ENDINGS)}, in a folder that exists; got "
-            f"{options.output}"
-        )
     return options
 
 
@@ -259,6 +273,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     examples = [read_examples(model, options) for model in models]
     if len(models) > 1:
         _check_same(models, examples)
+    orders = [np.argsort(labels, kind="stable") for _, labels in examples]  # by class
+    examples = [(x[i], y[i]) for (x, y), i in zip(examples, orders, strict=True)]
     networks = [
         (str(run)[-40:], read_layers(model, images, options.layers))
         for run, model, (images, _) in zip(options.runs, models, examples, strict=True)
@@ -271,9 +287,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for title, measure in _MEASURES.items()
     }
     class_names = [models[0].class_name(k) for k in range(labels.max() + 1)]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     with rc_context({"text.parse_math": False}), atomic_write(options.output) as path:
         figure = _draw(networks, tables, labels, class_names)
-        figure.savefig(path, format=options.output.suffix[1:])
+        figure.savefig(path, format=options.output.suffix[1:].lower())
     wide = max(map(len, [*rows, *columns, "0.00"]))
     print(f"images    {len(labels):,} of {models[0].spec.name}, test")
     print(" ".join([f"{'CKA':{wide}}", *(f"{name:>{wide}}" for name in columns)]))

@@ -136,6 +136,9 @@ def test_no_channel_answers_and_the_gradient_is_finite(network):
     )
     found, gradient = jax.jit(total)(jnp.asarray(one))
     assert found == 0 and not gradient.any()
+    way = jnp.ones_like(one)
+    found, change = jax.jvp(lambda image: total(image)[0], (jnp.asarray(one),), (way,))
+    assert found == change == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import rankdata
+from sklearn.datasets import load_digits
 
 from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
@@ -180,17 +181,29 @@ def test_the_same_examples_may_be_of_other_sizes():
     two = [network("a", "b")] * 2
     draw = np.random.default_rng(0)
     labels = np.array([0, 0, 1])
-    one, other = draw.integers(0, 256, (2, 3, 4, 4, 3))
+    one, other = draw.integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
+    larger = one.repeat(2, axis=1).repeat(2, axis=2)
     example._check_same(two, [(one, labels), (one, labels)])
-    example._check_same(two, [(one, labels), (other[:, :2], labels)])
+    example._check_same(two, [(one, labels), (larger, labels)])
+    plain = np.full_like(one, 7)  # nothing in which they could differ
+    example._check_same(two, [(plain, labels), (plain[:, :8], labels)])
     for networks, examples in (
         (two, [(one, labels), (other, labels)]),
-        (two, [(one, labels), (other[:, :2], 1 - labels)]),
+        (two, [(other, labels), (larger, labels)]),
+        (two, [(one, labels), (larger, 1 - labels)]),
         (two, [(one, labels), (one[:2], labels[:2])]),
         ([two[0], network("a", "c")], [(one, labels), (one, labels)]),
     ):
         with pytest.raises(InputError, match="the same test examples"):
             example._check_same(networks, examples)
+
+
+def test_pictures_of_one_class_are_not_the_same():
+    images, labels = load_digits(return_X_y=True)
+    images = np.uint8(images.reshape(-1, 8, 8, 1) * 15)
+    one, other = images[labels == 3][:50], images[labels == 3][50:100]
+    assert example._are_alike(one, one.repeat(3, axis=1).repeat(3, axis=2))
+    assert not example._are_alike(one, other.repeat(3, axis=1).repeat(3, axis=2))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +213,7 @@ def test_the_same_examples_may_be_of_other_sizes():
         ("--examples=2", "--examples must be at least 3"),
         ("--examples=none", "--examples"),
         ("--output=rsa.xyz", "--output must end in .png"),
-        ("--output=/nowhere/rsa.png", "/nowhere/rsa.png"),
+        ("--output=/dev/null/rsa.png", "--output: /dev/null is no folder"),
     ],
 )
 def test_the_commands_errors_are_lines(
