@@ -176,7 +176,7 @@ def _are_alike(images: np.ndarray, others: np.ndarray) -> bool:
     """Whether these are the same pictures, which may be kept at another size."""
     if images.shape == others.shape:
         return np.array_equal(images, others)
-    small = [np.stack([_thumbnail(image) for image in set_]) for set_ in (images, others)]
+    small = [np.stack([*map(_thumbnail, every)]) for every in (images, others)]
     one, other = (rows - rows.mean(axis=1, keepdims=True) for rows in small)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     correlation = (one * other).sum(axis=1) / np.maximum(lengths, 1e-9)

@@ -18,8 +18,8 @@ So the digits help at the start (mean training loss of steps 1 to 50: 1.74 with 
 2.14 from scratch) and not at the end: three seeds show no difference between `whole`,
 `caffe` and `scratch`, and frozen convolutions cost five points.
 
-Test top-1, mean and standard deviation of three seeds; results/finetune-*. Two CPU cores
-with much else on them, 3 to 7 minutes each, 2026-11-27, jax 0.10.2, flax 0.12.8.
+Test top-1, mean and standard deviation of three seeds; results/finetune-*. Two CPU
+cores with much else on them, 3 to 7 minutes each, 2026-11-27, jax 0.10.2, flax 0.12.8.
 """
 
 from ml_collections import ConfigDict
