@@ -105,11 +105,11 @@ def test_a_broken_picture_leaves_the_others(run, place, capsys):
         (["one.png", "--output="], "argument --output: must not be empty"),
         (
             ["one.png", "--output=a.txt"],
-            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+            "--output must end in one of .png, .jpg, .jpeg, .pdf, .svg; got",
         ),
         (
             ["one.png", "--output=a"],
-            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+            "--output must end in one of .png, .jpg, .jpeg, .pdf, .svg; got",
         ),
         (["one.png", "--output=one.png"], "one.png is one of the images; choose"),
         (["one.png", "--output=d.png"], "d.png is no file; choose another name"),
