@@ -1,7 +1,7 @@
 """Writes what a network's layers make of pictures to a file, a row a picture.
 
   python -m alexnet_jax.features RUN IMAGE [IMAGE ...] --output=features.npz
-  python -m alexnet_jax.features RUN photos --layers='conv*' --output=all.parquet
+  python -m alexnet_jax.features RUN photos --layers='conv*' --output=a.parquet
 
 .npz           NumPy: path, and an array for each layer; np.load opens it
 .csv           path, and a column for each value: fc7_0, fc7_1, ...

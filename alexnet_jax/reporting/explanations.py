@@ -32,7 +32,7 @@ _ENDS = 1 << 16  # of a file, in bytes, where metadata stands
 _DPI = 120
 _WIDTH, _TITLE = 2.5, 0.7  # of a panel, and of what stands above it, in inches
 _FONT_SIZE = 9
-_TEXT_WIDTH = 2.2  # of a line above a panel, in inches
+_TEXT_WIDTH = 1.85  # of a line above a panel, in inches
 _MAX_LETTERS = 60  # more of the narrowest do not fit
 
 
