@@ -1,18 +1,18 @@
 """Writes what a network's layers make of pictures to a file, a row a picture.
 
   python -m alexnet_jax.features RUN IMAGE [IMAGE ...] --output=features.npz
-  python -m alexnet_jax.features RUN photos --layers='conv*' --output=a.parquet
+  python -m alexnet_jax.features RUN photos --layers='conv*' --output=f.csv
 
 .npz           NumPy: path, and an array for each layer; np.load opens it
 .csv           path, and a column for each value: fc7_0, fc7_1, ...
 .parquet       path, and a column of lists for each layer
 .h5, .hdf5     HDF5: path, and a data set for each layer (extra: `features`)
 
-Maps are (height, width, channels); a CSV or Parquet file has them flattened in
-that order. Values are float32, the same in all. Each picture is preprocessed as
-the network's training images were. Files that cannot be read are reported on
-stderr; the others still have their rows, in order. The file is complete at the
-end, or not there.
+Maps are (height, width, channels); a CSV or Parquet file has them flattened
+in that order. Values are float32, the same in all. Each picture is
+preprocessed as the network's training images were. Files that cannot be read
+are reported on stderr; the others still have their rows, in order. The file is
+complete at the end, or not there.
 """
 
 import argparse

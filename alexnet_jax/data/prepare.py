@@ -16,8 +16,8 @@ NAME is one of:
   fashion_mnist      from the four original files in --manual-dir, or downloaded
   digits             scikit-learn's; needs no files
   shapes             drawn shapes, as JPEG files in class folders; needs no files
-  tfds/NAME          of TFDS (tfds/emnist/letters, tfds/cifar10:3.0.2), if it can
-                     be prepared without TensorFlow
+  tfds/NAME          of TFDS (tfds/emnist/letters, tfds/cifar10:3.0.2), if it
+                     can be prepared without TensorFlow
   MODULE:BUILDER     your own, in a module that can be imported
 
 The tars are read in place and never unpacked. If the preparation is
