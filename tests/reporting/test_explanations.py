@@ -95,9 +95,7 @@ def test_a_note_names_its_rows():
 
 
 @pytest.mark.parametrize("has_errors", [True, False])
-def test_the_caption_speaks_of_errors_where_there_are_some(
-    has_errors, trained, monkeypatch
-):
+def test_errors_are_spoken_of_where_there_are_some(has_errors, trained, monkeypatch):
     network = load(trained)
     split = network.open_split("test")
     image = split.batch(0)["image"][:8]
