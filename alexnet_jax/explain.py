@@ -3,7 +3,8 @@
   python -m alexnet_jax.explain RUN IMAGE [IMAGE ...]
   python -m alexnet_jax.explain RUN IMAGE --class=Shirt --output=shirt.png
 
-Three maps of the most probable class, or of a named one, in a row for each picture:
+Three maps of the most probable class, or of a named one, in a row for each
+picture:
 
 occlusion   the class's probability while a patch covers each place
 gradient    how much the class's logit changes with each pixel
@@ -18,7 +19,7 @@ from pathlib import Path
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
 
-_ENDINGS = (".png", ".jpg", ".pdf", ".svg")
+_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 _MOST = 50  # pictures in one output
 
 
@@ -36,8 +37,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--layer",
         metavar="NAME",
-        help="the layer whose maps Grad-CAM weights, a name as `summary RUN` prints it "
-        "(default: the nonlinearity of the last convolution)",
+        help="the layer whose maps Grad-CAM weights, as `summary RUN` names it, or a "
+        "pattern that fits one (default: the nonlinearity of the last convolution)",
     )
     add(
         "--window",
@@ -65,16 +66,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _list_pictures(images: list[Path], output: Path) -> list[Path]:
-    """Returns the picture files, without the picture of an earlier call.
+    """Returns the picture files, without what earlier calls wrote in their folder.
 
     Raises:
       InputError: There are none, or too many; or the output would replace one.
     """
     from alexnet_jax.data.pictures import list_files
+    from alexnet_jax.reporting.explanations import is_explanation
+    from alexnet_jax.terminal.paths import is_same_file
 
     found = list_files(images)
-    paths = [path for path in found if path.absolute() != output]
-    if len(paths) < len(found) and any(one.absolute() == output for one in images):
+    paths = [path for path in found if path in images or not is_explanation(path)]
+    if any(is_same_file(path, output) for path in paths):
         raise InputError(
             f"--output: {output} is one of the images; choose another file"
         )
@@ -106,11 +109,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.curves import to_bytes
     from alexnet_jax.reporting.explanations import (
+        MAKER,
         draw_explanations,
         explain_files,
         explanation_lines,
         explanation_record,
-        title_of,
+        heading_of,
     )
     from alexnet_jax.terminal.paths import check_output, expand
     from alexnet_jax.trained import TrainedModel
@@ -137,11 +141,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     shown = [(path, one) for path, one in found if not isinstance(one, str)]
     if shown:
-        titles = [(title_of(network, one), path.name) for path, one in shown]
+        titles = [(*heading_of(network, one), path.name) for path, one in shown]
         figure = draw_explanations([one for _, one in shown], titles)
-        _write(output, to_bytes(figure, output.suffix.lower()[1:]))
+        _write(output, to_bytes(figure, output.suffix.lower()[1:], MAKER))
     if options.json:
-        cli.print_json([explanation_record(network, *one) for one in found])
+        cli.print_json(
+            [explanation_record(network, *one, options.output) for one in found]
+        )
     else:
         for path, one in shown:
             print("\n".join(explanation_lines(network, path, one)))

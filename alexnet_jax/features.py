@@ -1,18 +1,18 @@
 """Writes what a network's layers make of pictures to a file, a row a picture.
 
   python -m alexnet_jax.features RUN IMAGE [IMAGE ...] --output=features.npz
-  python -m alexnet_jax.features RUN photos --layers=conv5,relu7 --pool=mean \
-    --output=features.parquet
+  python -m alexnet_jax.features RUN photos --layers='conv*' --output=f.csv
 
 .npz           NumPy: path, and an array for each layer; np.load opens it
 .csv           path, and a column for each value: fc7_0, fc7_1, ...
 .parquet       path, and a column of lists for each layer
 .h5, .hdf5     HDF5: path, and a data set for each layer (extra: `features`)
 
-Maps are (height, width, channels); a CSV or Parquet file has them flattened in that
-order. Values are float32, the same in all. Each picture is preprocessed as the
-network's training images were. Files that cannot be read are reported on stderr; the
-others still have their rows, in order. The file is complete at the end, or not there.
+Maps are (height, width, channels); a CSV or Parquet file has them flattened
+in that order. Values are float32, the same in all. Each picture is
+preprocessed as the network's training images were. Files that cannot be read
+are reported on stderr; the others still have their rows, in order. The file is
+complete at the end, or not there.
 """
 
 import argparse
@@ -82,12 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = expand_home(options.output, "--output")
     check_features_file(output)
 
-    from alexnet_jax.data.pictures import list_files
     from alexnet_jax.extraction.outputs import choose_layers, default_layer
     from alexnet_jax.trained import TrainedModel
 
-    # The file of an earlier call may lie among the pictures.
-    paths = [path for path in list_files(options.images) if path != output]
+    paths = _list_pictures(options.images, output)
     network = TrainedModel(options.run)
     for line in network.skipped:
         cli.warn(f"{line}; skipped")
@@ -102,6 +100,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if _write(output, parts, len(paths), _metadata(network, options)):
         sys.exit(1)
+
+
+def _list_pictures(images: list[Path], output: Path) -> list[Path]:
+    """Returns the picture files, without an earlier call's output in their folder.
+
+    Raises:
+      InputError: There are none; or the output is one of them.
+    """
+    from alexnet_jax.data.pictures import list_files
+    from alexnet_jax.terminal.paths import is_same_file
+
+    found = list_files(images)
+    same = [path for path in found if is_same_file(path, output)]
+    if any(path in images or path.suffix != output.suffix for path in same):
+        raise InputError(
+            f"--output: {output} is one of the images; choose another file"
+        )
+    if len(same) == len(found):
+        raise InputError(f"IMAGE: there is no file but that of --output, {output}")
+    return [path for path in found if path not in same]
 
 
 def _metadata(network: Any, options: argparse.Namespace) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
   python -m alexnet_jax.report WORKDIR [WORKDIR ...]
 
-The page shows learning curves, first-layer filters, the confusion matrix, the most
-confident errors, predictions, explanations of a few, feature maps, layers and config.
-With --output=FOLDER the figures are written as PNG files, too.
+The page shows learning curves, first-layer filters, the confusion matrix, the
+most confident errors, predictions, explanations of a few, feature maps, layers
+and config. With --output=FOLDER the figures are written as PNG files, too.
 """
 
 import argparse

@@ -12,10 +12,12 @@ from flax import traverse_util
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.data import DataSpec, Split, create_data, true_examples
-from alexnet_jax.data.pictures import list_files, read_pictures
+from alexnet_jax.data.pictures import list_files, read_picture, read_pictures
 from alexnet_jax.data.wordnet import shown_names
 from alexnet_jax.errors import InputError
-from alexnet_jax.explanation.explainer import Explainer, Explanation, find_class
+from alexnet_jax.explanation.classes import find_class
+from alexnet_jax.explanation.explainer import Explainer, Explanation
+from alexnet_jax.explanation.patches import whole
 from alexnet_jax.extraction.outputs import check_pool, choose_layers, make_outputs
 from alexnet_jax.extraction.stream import Part, stream
 from alexnet_jax.inspection.layers import LayerRow, describe
@@ -329,7 +331,7 @@ class TrainedModel:
 
     def explain(
         self,
-        image: np.ndarray,
+        image: np.ndarray | str | Path,
         label: int | str | None = None,
         *,
         layer: str | None = None,
@@ -339,7 +341,8 @@ class TrainedModel:
         """Shows what in an image speaks for a class: occlusion, gradient, Grad-CAM.
 
         Args:
-          image: `(h, w, C) uint8`, as in `spec.image_shape`.
+          image: `(h, w, C) uint8`, as in `spec.image_shape`; or a picture file, which
+            is read as the command `predict` reads it.
           label: The class, by number or name; the most probable one if not given.
           layer: A name of `layer_names`, whose maps Grad-CAM weights; the nonlinearity
             of the last convolution if not given.
@@ -348,8 +351,9 @@ class TrainedModel:
           stride: Pixels from one patch to the next; half of the patch if not given.
 
         Raises:
-          InputError: `image` has another shape or dtype; there is no such class or
-            layer; `window` or `stride` does not fit; a number is not finite.
+          InputError: `image` has another shape or dtype, or cannot be read; there is
+            no such class or layer; `window` or `stride` does not fit; a number is not
+            finite.
 
         Source: Zeiler and Fergus 2014, §4.2; Simonyan et al. 2014, §3; Selvaraju et al.
           2017, §3.
@@ -357,11 +361,19 @@ class TrainedModel:
         classes = self.config.model.num_classes
         if isinstance(label, str):
             label = self.find_class(label)
-        elif label is not None and not 0 <= label < classes:
+        label = whole(label, "label")
+        if label is not None and not 0 <= label < classes:
             raise InputError(f"label must be from 0 to {classes - 1}; got {label}")
-        return self._explainer.explain(
+        notes: tuple[str, ...] = ()
+        if isinstance(image, str | Path):
+            data = self.config.data
+            image, notes = read_picture(
+                Path(image), self.spec, fit=data.fit, way=data.resize
+            )
+        found = self._explainer.explain(
             image, label, layer=layer, window=window, stride=stride
         )
+        return found._replace(notes=(*notes, *found.notes))
 
     def find_class(self, text: str) -> int:
         """Returns the label of a class by its name, in any case, or its number.

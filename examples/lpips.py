@@ -2,16 +2,18 @@
 
   python examples/lpips.py RUN PICTURE PICTURE [--linear=alex.pth]
 
-RUN holds torchvision's AlexNet: `python -m alexnet_jax.convert FILE.pth --to=RUN`. The
-pictures are compared at their own size, which must be the same. The weights of the five
-layers are those of the `lpips` package (version 0.1) if it is installed.
+RUN holds torchvision's AlexNet: `python -m alexnet_jax.convert FILE.pth
+--to=RUN`. The pictures are compared at their own size, which must be the same.
+The weights of the five layers are those of the `lpips` package (version 0.1)
+if it is installed.
 
-Both pictures go through the network as far as relu5. After each of the five ReLUs the
-channels of every place are scaled to a vector of length 1; the squared differences are
-weighted by channel, and averaged over places; the five averages are added.
+Both pictures go through the network as far as relu5. After each of the five
+ReLUs the channels of every place are scaled to a vector of length 1; the
+squared differences are weighted by channel, and averaged over places; the five
+averages are added.
 
-Source: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a
-Perceptual Metric"; richzhang/PerceptualSimilarity, lpips/lpips.py.
+Source: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as
+a Perceptual Metric"; richzhang/PerceptualSimilarity, lpips/lpips.py.
 """
 
 import argparse

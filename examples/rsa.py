@@ -2,17 +2,19 @@
 
   python examples/rsa.py RUN [RUN] [--examples=500] [--output=rsa.png]
 
-The layers of a network are compared with each other, or with those of a second one, by
-what they answer to the same test images:
+The layers of a network are compared with each other, or with those of a second
+one, by what they answer to the same test images:
 
-  CKA  linear centered kernel alignment, from 0 to 1: 1 where two layers differ by a
-       rotation and a scale alone. Where there are more units than images it is high for
-       any two layers; which pairs are higher than others still counts.
-  RDM  representational dissimilarity matrix: for each pair of images 1 - Pearson's
-       correlation of the units' answers; two RDMs are compared by Spearman's.
+  CKA  linear centered kernel alignment, from 0 to 1: 1 where two layers differ
+       by a rotation and a scale alone. Where there are more units than images
+       it is high for any two layers; which pairs are higher than others still
+       counts.
+  RDM  representational dissimilarity matrix: for each pair of images 1 -
+       Pearson's correlation of the units' answers; two RDMs are compared by
+       Spearman's.
 
-Source: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited";
-Kriegeskorte et al. 2008, "Representational similarity analysis".
+Source: Kornblith et al. 2019, "Similarity of Neural Network Representations
+Revisited"; Kriegeskorte et al. 2008, "Representational similarity analysis".
 """
 
 import argparse

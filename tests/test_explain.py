@@ -4,9 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet_jax.explain import main
+from alexnet_jax.reporting.curves import to_bytes
+from alexnet_jax.reporting.explanations import MAKER, is_explanation
+from alexnet_jax.trained import load
 from tests.explanation.known import FIRST, SECOND, THIRD, picture, watcher
 
 
@@ -105,11 +109,11 @@ def test_a_broken_picture_leaves_the_others(run, place, capsys):
         (["one.png", "--output="], "argument --output: must not be empty"),
         (
             ["one.png", "--output=a.txt"],
-            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+            "--output must end in one of .png, .jpg, .jpeg, .pdf, .svg; got",
         ),
         (
             ["one.png", "--output=a"],
-            "--output must end in one of .png, .jpg, .pdf, .svg; got",
+            "--output must end in one of .png, .jpg, .jpeg, .pdf, .svg; got",
         ),
         (["one.png", "--output=one.png"], "one.png is one of the images; choose"),
         (["one.png", "--output=d.png"], "d.png is no file; choose another name"),
@@ -151,3 +155,81 @@ def test_a_full_disk_is_one_line(run, place, error_line, monkeypatch):
     monkeypatch.setattr("alexnet_jax.atomic.write_file", full)
     line = error_line(main, run, "one.png")
     assert "explanation.png cannot be written (No space left on device); choose" in line
+
+
+@pytest.mark.parametrize(
+    ("images", "output"),
+    [
+        (["folder"], "folder/a.png"),
+        (["folder/a.png"], "../HERE/folder/a.png"),
+        (["../HERE/folder/a.png"], "folder/a.png"),
+        (["folder/link.png"], "folder/a.png"),
+        (["folder/a.png"], "folder/link.png"),
+        (["folder/a.png"], "folder/hard.png"),
+        (["one.png", "folder"], "folder/hard.png"),
+        (["linked"], "folder/a.png"),
+        (["folder"], "linked/a.png"),
+    ],
+)
+def test_no_picture_is_replaced(images, output, run, place, error_line):
+    (place / "folder").mkdir()
+    (place / "one.png").rename("folder/a.png")
+    (place / "two.png").rename("one.png")
+    (place / "folder/link.png").symlink_to("a.png")
+    (place / "folder/hard.png").hardlink_to("folder/a.png")
+    (place / "linked").symlink_to("folder")
+    before = {path: path.read_bytes() for path in place.rglob("*.png")}
+    images, output = (
+        [text.replace("HERE", place.name) for text in texts]
+        for texts in (images, [output])
+    )
+    line = error_line(main, run, *images, f"--output={output[0]}")
+    assert line.startswith("error: --output: ")
+    assert line.endswith(" is one of the images; choose another file")
+    assert {path: path.read_bytes() for path in place.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".jpeg", ".JPG", ".svg", ".pdf"])
+def test_an_explanation_is_known_by_what_is_in_it(ending, place):
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([0, 1])
+    kind = ending.lower()[1:]
+    (place / f"e{ending}").write_bytes(to_bytes(figure, kind, MAKER))
+    (place / f"other{ending}").write_bytes(to_bytes(figure, kind))
+    assert is_explanation(place / f"e{ending}")
+    assert not is_explanation(place / f"other{ending}")
+    assert not is_explanation(place / "none.png") and not is_explanation(place)
+
+
+def test_earlier_explanations_of_any_name_are_passed_over(run, place, capsys):
+    main([str(run), ".", "--window=4", "--stride=4", "--output=../HERE.jpeg"])
+    (place / "../HERE.jpeg").rename(place / "earlier.jpeg")
+    first = capsys.readouterr().out.splitlines()[:-1]
+    main([str(run), ".", "--window=4", "--stride=4", "--output=other.svg"])
+    main([str(run), ".", "--window=4", "--stride=4", "--output=third.svg"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [*first, "picture  other.svg", *first, "picture  third.svg"]
+    main([str(run), "earlier.jpeg", "--output=other.svg"])  # what is named is looked at
+    assert capsys.readouterr().out.startswith("earlier.jpeg  ")
+
+
+def test_one_row_and_one_column_are_singular_and_json_says_whence(run, place, capsys):
+    main([str(run), "one.png", "--window=1"])
+    assert "  evidence: row 0, column 8 of 12×12; " in capsys.readouterr().out
+    main([str(run), "one.png", "--json", "--output=./a.svg"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["step"], found["output"]) == (load(run).step, "a.svg")
+
+
+def test_what_speaks_against_a_class_is_no_evidence(run, place, capsys):
+    main([str(run), "two.png", "--class=0", "--window=4", "--stride=4", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["patch"] is None
+    assert found["notes"][0] == "no patch lowers the probability when it is covered"
+    main([str(run), "two.png", "--class=0", "--window=4", "--stride=4"])
+    assert "evidence" not in capsys.readouterr().out
+
+
+def test_proc_is_refused_before_anything_is_computed(place, error_line):
+    line = error_line(main, "nothing", "one.png", "--output=/proc/a.png")
+    assert line.startswith("error: --output: /proc cannot be written (")

@@ -4,25 +4,26 @@
 
 NAME is one of:
 
-  imagenet2012       as in TFDS, from ILSVRC2012_img_train.tar and
-                     ILSVRC2012_img_val.tar in --manual-dir; as large as the tars
-  imagenet2012_256   the same with a short side of 256 pixels, from a prepared
-                     imagenet2012 or from the tars; for training. About 22 kB
-                     per image, as estimated from a few photographs
-  image_folder       from train/CLASS/*.jpg and val/CLASS/*.jpg in --manual-dir, or
-                     CLASS/*.jpg with --val-share, or a table (CSV or Parquet) with
-                     the columns path and label, and split if it has one
-  fashion_mnist      from the four original files in --manual-dir, or downloaded
-  digits             scikit-learn's; needs no files
-  shapes             drawn shapes, as JPEG files in class folders; needs no files
-  tfds/NAME          of TFDS (tfds/emnist/letters, tfds/cifar10:3.0.2), if it can be
-                     prepared without TensorFlow
-  MODULE:BUILDER     your own, in a module that can be imported
+  imagenet2012     as in TFDS, from ILSVRC2012_img_train.tar and
+                   ILSVRC2012_img_val.tar in --manual-dir; as large as the tars
+  imagenet2012_256 the same with a short side of 256 pixels, from a prepared
+                   imagenet2012 or from the tars; for training. About 22 kB
+                   per image, as estimated from a few photographs
+  image_folder     from train/CLASS/*.jpg and val/CLASS/*.jpg in --manual-dir,
+                   or CLASS/*.jpg with --val-share, or a table (CSV or
+                   Parquet) with the columns path and label, and split if it
+                   has one
+  fashion_mnist    from the four original files in --manual-dir, or downloaded
+  digits           scikit-learn's; needs no files
+  shapes           drawn shapes, as JPEG files in class folders; needs no files
+  tfds/NAME        of TFDS (tfds/emnist/letters, tfds/cifar10:3.0.2), if it
+                   can be prepared without TensorFlow
+  MODULE:BUILDER   your own, in a module that can be imported
 
-The tars are read in place and never unpacked. If the preparation is interrupted, run
-the same command to continue. A run finds the data set with --config.data.name=NAME
-(and --config.data.data_dir=DIR). To use fewer cores, put `taskset --cpu-list 0-3`
-before the command.
+The tars are read in place and never unpacked. If the preparation is
+interrupted, run the same command to continue. A run finds the data set with
+--config.data.name=NAME (and --config.data.data_dir=DIR). To use fewer cores,
+put `taskset --cpu-list 0-3` before the command.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,5 @@
 """An image's explanation: its three maps, and what is to be said of them."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import chain
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError
@@ -17,12 +17,16 @@ from alexnet_jax.explanation.gradients import (
     find_layer,
     make_derivatives,
 )
+from alexnet_jax.explanation.notes import (
+    FLAT,
+    derivative_notes,
+    log_odds,
+    occlusion_notes,
+)
 from alexnet_jax.explanation.patches import Patch, average, cover, create_patches
 from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.models import Classifier
 from alexnet_jax.preprocessing.pipeline import Pipeline
-
-_FLAT = 1e-6  # a probability that varies less does not vary
 
 
 class Explanation(NamedTuple):
@@ -37,8 +41,9 @@ class Explanation(NamedTuple):
       occlusion: `(h, w) float32`, the class's probability while a patch of the training
         images' mean color covers a pixel; the mean over the patches that do. Low is
         evidence for the class.
-      patch: The patch that leaves the lowest probability; None if all leave the same.
+      patch: The patch that leaves the lowest probability; None if none lowers it.
       covered: The lowest probability.
+      flat: Whether every patch leaves the probability as it is.
       gradient: `(h, w) float32`, how much the class's logit changes at most with a
         gray level (of 255) of a channel of a pixel: absolute, at least 0.
       grad_cam: `(h, w) float32`, at least 0, in logits: where the maps of `layer`
@@ -54,6 +59,7 @@ class Explanation(NamedTuple):
     occlusion: np.ndarray
     patch: Patch | None
     covered: float
+    flat: bool
     gradient: np.ndarray
     grad_cam: np.ndarray | None
     layer: str | None
@@ -120,7 +126,7 @@ class Explainer:
           InputError: The image has another shape or dtype; or as of `find_layer` and
             `create_patches`; or a derivative is not finite.
         """
-        self._check(image)
+        image = self._check(image)
         sides = image.shape[:2]
         patches = create_patches(sides, window, stride)
         chosen = find_layer(self._rows, layer)  # before anything is computed
@@ -134,32 +140,41 @@ class Explainer:
                     "the derivative of the logit is not finite for this image; there "
                     "is no explanation"
                 )
-        is_flat = float(np.ptp(values)) < _FLAT
+        changes = log_odds(values) - log_odds(probability)
+        is_flat = bool((np.abs(changes) < FLAT).all())
         lowest = int(values.argmin())
         return Explanation(
             image=image,
             label=label,
             probability=probability,
             occlusion=average(sides, patches, values),
-            patch=None if is_flat else patches[lowest],
+            patch=patches[lowest] if changes[lowest] <= -FLAT else None,
             covered=float(values[lowest]),
+            flat=is_flat,
             gradient=gradient,
             grad_cam=cam,
             layer=name,
             view=self._view(sides),
             notes=(
                 *self.notes,
-                *_notes(probability, values, patches[0], gradient, cam, name),
+                *occlusion_notes(probability, changes, patches[0]),
+                *derivative_notes(gradient, cam, name),
             ),
         )
 
-    def _check(self, image: np.ndarray) -> None:
+    def _check(self, image: Any) -> np.ndarray:
+        """Returns an image as NumPy's, which JAX's arrays are not."""
         shape = self._spec.image_shape
+        try:
+            image = np.asarray(image)
+        except (TypeError, ValueError):  # no numbers, or lists of unequal lengths
+            image = np.zeros((), object)
         if image.dtype != np.uint8 or image.shape != shape:
             raise InputError(
                 f"image must be ({', '.join(map(str, shape))}) uint8; got "
                 f"{image.shape} {image.dtype}"
             )
+        return image
 
     def _occlude(
         self, image: np.ndarray, patches: Sequence[Patch], label: int | None
@@ -178,7 +193,15 @@ class Explainer:
         made = (self._probabilities(cover(image, one, self._color)) for one in batches)
         first = next(made)
         chosen = int(first[0].argmax()) if label is None else label
-        values = np.concatenate([one[:, chosen] for one in chain([first], made)])
+        bar = tqdm(
+            chain([first], made),
+            total=-(-count // size),
+            unit="batch",
+            disable=None,  # where stderr is no terminal
+            leave=False,
+            delay=1,  # seconds; a few patches take less
+        )
+        values = np.concatenate([one[:, chosen] for one in bar])
         return chosen, float(values[0]), values[1:count]
 
     def _derivatives(self, layer: LayerAt | None) -> Callable[..., Derivatives]:
@@ -201,75 +224,3 @@ class Explainer:
             starts.append((canvas - size) // 2 * side / canvas)
             lengths.append(size * side / canvas)
         return starts[0], starts[1], lengths[0], lengths[1]
-
-
-def _notes(
-    probability: float,
-    values: np.ndarray,
-    patch: Patch,
-    gradient: np.ndarray,
-    cam: np.ndarray | None,
-    layer: str | None,
-) -> list[str]:
-    """Returns a line for each map that shows nothing."""
-    notes = []
-    if np.ptp(values) < _FLAT:
-        notes.append(
-            f"the occlusion map is flat: whichever {patch.height}×{patch.width} patch "
-            f"is covered, the probability stays {100 * values[0]:.1f} %"
-        )
-    elif values.min() >= probability:
-        notes.append("no patch lowers the probability when it is covered")
-    if not gradient.any():
-        notes.append("the gradient is 0 at every pixel")
-    if cam is None:
-        notes.append(
-            "there is no Grad-CAM: the network has no convolution whose maps are "
-            "larger than 1×1"
-        )
-    elif not cam.any():
-        notes.append(
-            f"Grad-CAM is 0 everywhere: no map of {layer} speaks for the class"
-        )
-    return notes
-
-
-def find_class(spec: DataSpec, names: Sequence[str], text: str) -> int:
-    """Returns the label of a class that a person named.
-
-    Args:
-      spec: The data set.
-      names: As people read them, of all classes of the network.
-      text: A name, as the data set or people have it, in any case; or an index from 0
-        on, where no class is called so.
-
-    Raises:
-      InputError: There is no such class, the nearest are named; or there are several.
-    """
-    plain = [name.partition(" (")[0] for name in names]
-    for known in (spec.class_names, names, plain):
-        for change in (str, str.casefold):
-            wanted = change(text)
-            found = [i for i, name in enumerate(known) if change(name) == wanted]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                several = ", ".join(f"{names[i]} (index {i})" for i in found[:5])
-                raise InputError(
-                    f"class: {text!r} names several: {several}; give an index"
-                )
-    count = len(names)
-    if text.isascii() and text.isdecimal():
-        if len(text) < 10 and int(text) < count:
-            return int(text)
-        raise InputError(
-            f"class must be a name or an index from 0 to {count - 1}; got {text}"
-        )
-    lower = {name.casefold(): name for one in (names, plain) for name in one}
-    close = difflib.get_close_matches(text.casefold(), lower, n=5, cutoff=0.5)
-    near = ", ".join(dict.fromkeys(lower[one] for one in close))
-    few = ", ".join(names[:10]) + ", ..." * (count > 10)
-    raise InputError(
-        f"class: no class is named {text!r}; "
-        + (f"the nearest: {near}" if near else f"there are {few}")
-    )

@@ -129,6 +129,8 @@ def find_layer(rows: Sequence[LayerRow], name: str | None = None) -> LayerAt | N
     """
     with_maps = [row.name for row in rows if len(row.output_shape) == 4]
     if name is not None:
+        if not isinstance(name, str):
+            raise InputError(f"layer must be a name, such as 'conv1'; got {name!r}")
         for row in rows:
             if row.name == name and name not in with_maps:
                 raise InputError(

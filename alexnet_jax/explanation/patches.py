@@ -1,8 +1,9 @@
 """Patches that cover an image one after the other, and what they show together."""
 
 import math
+import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,8 +46,10 @@ def create_patches(
         one ends with the image.
 
     Raises:
-      InputError: The window does not fit in the image, or the stride leaves gaps.
+      InputError: The window does not fit in the image, or the stride leaves gaps; or
+        one is no whole number.
     """
+    window, stride = whole(window, "window"), whole(stride, "stride")
     if window is not None and not 1 <= window <= min(sides):
         raise InputError(
             f"window must be from 1 to {min(sides)}, as the images are "
@@ -64,6 +67,26 @@ def create_patches(
         steps = math.ceil((side - length) / step)
         firsts.append([min(i * step, side - length) for i in range(steps + 1)])
     return [Patch(top, left, *lengths) for top in firsts[0] for left in firsts[1]]
+
+
+def whole(value: Any, name: str) -> int | None:
+    """Returns a whole number of any library as Python's; None as it is.
+
+    Args:
+      value: The number.
+      name: What an error calls it.
+
+    Raises:
+      InputError: It is none, or a truth value.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError as error:
+        raise InputError(f"{name} must be a whole number; got {value!r}") from error
 
 
 def cover(image: np.ndarray, patches: Sequence[Patch], color: np.ndarray) -> np.ndarray:

@@ -139,16 +139,22 @@ def to_png(figure: Figure) -> bytes:
     return to_bytes(figure, "png")
 
 
-def to_bytes(figure: Figure, kind: str) -> bytes:
+def to_bytes(figure: Figure, kind: str, maker: str = "") -> bytes:
     """Returns a figure as the bytes of a file.
 
     Args:
       figure: The figure.
-      kind: Of the file: `png`, `jpg`, `pdf` or `svg`.
+      kind: Of the file: `png`, `jpg`, `jpeg`, `pdf` or `svg`.
+      maker: What the file's metadata says that it was made by; Matplotlib if empty.
     """
     buffer = io.BytesIO()
+    options: dict[str, Any] = {}
+    if maker and kind in ("jpg", "jpeg"):
+        options["pil_kwargs"] = {"comment": maker.encode()}
+    elif maker:
+        options["metadata"] = {"Software" if kind == "png" else "Creator": maker}
     with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
         warnings.filterwarnings("ignore", "Glyph")
         warnings.filterwarnings("ignore", "constrained_layout not")  # a long name
-        figure.savefig(buffer, format=kind, bbox_inches="tight")
+        figure.savefig(buffer, format=kind, bbox_inches="tight", **options)
     return buffer.getvalue()

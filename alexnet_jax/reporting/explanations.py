@@ -1,5 +1,7 @@
 """Explanations of pictures as a figure, and as text."""
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,26 +9,37 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
+from alexnet_jax.atomic import open_regular
 from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.explainer import Explanation
+from alexnet_jax.explanation.notes import percent
 from alexnet_jax.reporting.figures import image_ratio, show_image
 from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel
 
+# In the metadata of the files that `explain` writes.
+MAKER = "alexnet_jax.explain"
+_ENDS = 1 << 16  # of a file, in bytes, where metadata stands
+
 _DPI = 120
-_WIDTH, _TITLE = 2.5, 0.55  # of a panel, and of what stands above it, in inches
-_MAX_LETTERS = 30  # of a name above a panel
+_WIDTH, _TITLE = 2.5, 0.7  # of a panel, and of what stands above it, in inches
+_FONT_SIZE = 9
+_TEXT_WIDTH = 1.85  # of a line above a panel, in inches
+_MAX_LETTERS = 60  # more of the narrowest do not fit
 
 
 # Names may hold dollar signs.
 @matplotlib.rc_context({"text.parse_math": False})
 def draw_explanations(
-    found: Sequence[Explanation], titles: Sequence[tuple[str, str]]
+    found: Sequence[Explanation], titles: Sequence[Sequence[str]]
 ) -> Figure:
     """Draws a row for each image: itself, occlusion, gradient, Grad-CAM.
 
@@ -35,7 +48,7 @@ def draw_explanations(
 
     Args:
       found: At least one explanation.
-      titles: Two lines above each image.
+      titles: Lines above each image; a long one is cut off at the panel's width.
     """
     heights = [_TITLE + _WIDTH * 0.8 * image_ratio(one.image) for one in found]
     figure = Figure(
@@ -45,15 +58,16 @@ def draw_explanations(
     for row, one, title in zip(grid, found, titles, strict=True):
         for axes in row:
             axes.set_axis_off()
+            axes.set_anchor("W")  # titles begin where the panel does
         show_image(row[0], one.image / np.float32(255))
-        row[0].set_title("\n".join(map(_short, title)), fontsize=9, loc="left")
+        row[0].set_title("\n".join(map(_short, title)), fontsize=_FONT_SIZE, loc="left")
         _draw_occlusion(row[1], one)
         heading = "gradient\nlogits per gray level"
         _draw_map(row[2], one.gradient, "magma", 0.0, _top(one.gradient), heading)
         if one.grad_cam is None:
             _write(row[3], "no Grad-CAM:\nno maps larger\nthan 1×1")
         else:
-            heading = f"Grad-CAM of {_short(one.layer or '')}\nlogits"
+            heading = f"{_short(f'Grad-CAM of {one.layer}')}\nlogits"
             top = _top(one.grad_cam)
             _draw_map(row[3], one.grad_cam, "viridis", 0.0, top, heading)
         for axes in row[:2]:
@@ -66,13 +80,18 @@ def draw_explanations(
 
 
 def _draw_occlusion(axes: Axes, one: Explanation) -> None:
-    low, high = (
-        100 * float(edge) for edge in (one.occlusion.min(), one.occlusion.max())
-    )
-    if one.patch is None:  # all colors would be rounding
+    """Draws what lies below the uncovered image's probability red, above it blue."""
+    middle = 100 * one.probability
+    low = min(100 * float(one.occlusion.min()), middle)
+    high = max(100 * float(one.occlusion.max()), middle)
+    if one.flat:  # all colors would be rounding
         low, high = 0.0, 100.0
-    title = "occlusion: bright is evidence\nprobability, %"
-    _draw_map(axes, 100 * one.occlusion, "viridis_r", low, high, title)
+    # White at the middle, and a difference as strong to one side as to the other.
+    reach = 2 * max(high - middle, middle - low)
+    shades = 0.5 + (np.linspace(low, high, 256) - middle) / reach
+    colors = ListedColormap(matplotlib.colormaps["RdBu"](shades))
+    title = "occlusion: red is evidence\nprobability, %; uncovered: white"
+    _draw_map(axes, 100 * one.occlusion, colors, low, high, title)
 
 
 def _top(values: np.ndarray) -> float:
@@ -82,7 +101,7 @@ def _top(values: np.ndarray) -> float:
 def _draw_map(
     axes: Axes,
     values: np.ndarray,
-    colors: str,
+    colors: str | Colormap,
     low: float,
     high: float,
     title: str,
@@ -90,7 +109,7 @@ def _draw_map(
     drawn = axes.imshow(
         values, cmap=colors, vmin=low, vmax=high, interpolation="nearest"
     )
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(title, fontsize=_FONT_SIZE, loc="left")
     figure: Any = axes.figure
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8, ticks=MaxNLocator(4))
     bar.ax.tick_params(labelsize=7)
@@ -119,16 +138,37 @@ def _write(axes: Axes, text: str) -> None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
+    """Cuts a line off where a panel ends; letters differ in width."""
+    font = FontProperties(size=_FONT_SIZE)
+
+    def is_short(line: str) -> bool:
+        width = text_to_path.get_text_width_height_descent(line, font, ismath=False)[0]
+        return width <= 72 * _TEXT_WIDTH
+
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph")
+        if is_short(text):
+            return text
+        lengths = range(min(len(text), _MAX_LETTERS), 0, -1)
+        return next(
+            (line for n in lengths if is_short(line := f"{text[:n].rstrip()}…")), "…"
+        )
 
 
-def title_of(network: TrainedModel, found: Explanation) -> str:
-    """Returns the class and its probability, as a heading."""
-    return f"{printable(network.class_name(found.label))}, {_percent(found)}"
+def heading_of(network: TrainedModel, found: Explanation) -> tuple[str, str]:
+    """Returns the class and its probability, a line each."""
+    return printable(network.class_name(found.label)), percent(found.probability)
 
 
-def _percent(found: Explanation) -> str:
-    return f"{100 * found.probability:.1f} %"
+def is_explanation(file: Path) -> bool:
+    """Whether a file is one that `explain` has written."""
+    try:
+        with open_regular(file) as content:
+            start = content.read(_ENDS)
+            content.seek(max(0, os.fstat(content.fileno()).st_size - _ENDS))
+            return MAKER.encode() in start + content.read(_ENDS)
+    except OSError:
+        return False
 
 
 def explain_files(
@@ -154,9 +194,9 @@ def explain_files(
 
 
 def explanation_record(
-    network: TrainedModel, path: Path, found: Explanation | str
+    network: TrainedModel, path: Path, found: Explanation | str, output: Path
 ) -> dict[str, Any]:
-    """Returns what JSON says of a file."""
+    """Returns what JSON says of a file, and of the figure that shows it."""
     if isinstance(found, str):
         return {"file": str(path), "error": found}
     patch = None
@@ -169,6 +209,8 @@ def explanation_record(
         "probability": found.probability,
         "patch": patch,
         "layer": found.layer,
+        "step": network.step,
+        "output": str(output),
         "notes": list(found.notes),
     }
 
@@ -177,12 +219,17 @@ def explanation_lines(
     network: TrainedModel, path: Path, found: Explanation
 ) -> Iterator[str]:
     """Yields a line on the class, one on the place of the evidence, and the notes."""
-    yield f"{printable(path)}  {title_of(network, found)}"
+    yield f"{printable(path)}  {', '.join(heading_of(network, found))}"
     if found.patch:
         top, left, height, width = found.patch
         sides = "×".join(map(str, found.image.shape[:2]))
         yield (
-            f"  evidence: rows {top} to {top + height - 1}, columns {left} to "
-            f"{left + width - 1} of {sides}; covered, {100 * found.covered:.1f} %"
+            f"  evidence: {_span('row', top, height)}, {_span('column', left, width)} "
+            f"of {sides}; covered, {percent(found.covered)}"
         )
     yield from (f"  note: {note}" for note in found.notes)
+
+
+def _span(what: str, first: int, count: int) -> str:
+    last = first + count - 1
+    return f"{what} {first}" if count == 1 else f"{what}s {first} to {last}"

@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alexnet_jax.data import Split
+from alexnet_jax.explanation.explainer import Explanation
 from alexnet_jax.explanation.patches import create_patches
 from alexnet_jax.inspection.tables import shape_text
 from alexnet_jax.metrics import confusion
-from alexnet_jax.reporting.explanations import draw_explanations, title_of
+from alexnet_jax.reporting.explanations import draw_explanations, heading_of
 from alexnet_jax.reporting.figures import (
     draw_confusion,
     draw_examples,
@@ -134,7 +135,11 @@ def prediction_sections(
     explained = [*confident[: _EXPLAINED - 1], *shown]
     chosen = [*dict.fromkeys(map(int, explained))][:_EXPLAINED]
     yield _explanation_section(
-        network, [(image[i], names[label[i]]) for i in chosen], of
+        network,
+        [(image[i], names[label[i]]) for i in chosen],
+        f"The most confident errors {of}, before the first images."
+        if len(confident)
+        else f"The first {len(chosen)} {of}.",
     )
     features = network.features(image[:1], "conv*")
     maps = {name: layer[0] for name, layer in features.items()}
@@ -151,22 +156,22 @@ def prediction_sections(
 
 
 def _explanation_section(
-    network: TrainedModel, images: Sequence[tuple[np.ndarray, str]], of: str
+    network: TrainedModel, images: Sequence[tuple[np.ndarray, str]], which: str
 ) -> Section:
     """Returns the section of a few images' explanations.
 
     Args:
       network: The trained model.
       images: `(h, w, C) uint8`, and the name of the true class, of each.
-      of: What the images are of.
+      which: A sentence that says which images they are.
     """
     found = [network.explain(image) for image, _ in images]
     titles = [
-        (f"P: {title_of(network, one)}", f"T: {name}")
-        for one, (_, name) in zip(found, images, strict=True)
+        (f"P: {predicted}", chance, f"T: {name}")
+        for (predicted, chance), (_, name) in zip(
+            (heading_of(network, one) for one in found), images, strict=True
+        )
     ]
-    notes = [note for one in found for note in one.notes]
-    said = "".join(f" {note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes))
     window = "×".join(map(str, create_patches(images[0][0].shape[:2])[0][2:]))
     return Section(
         "Explanations",
@@ -177,6 +182,16 @@ def _explanation_section(
         "What speaks for the predicted class (P; T is the true one): its probability "
         f"while a {window} patch of the training images' mean color covers a place, in "
         "the frame the lowest; the largest derivative of its logit by a pixel's "
-        f"channels; Grad-CAM of the last convolution. The most confident errors {of}, "
-        f"before the first images.{said}",
+        f"channels; Grad-CAM of the last convolution. {which}{_notes_of(found)}",
     )
+
+
+def _notes_of(found: Sequence[Explanation]) -> str:
+    """Returns a sentence for each note; of one that is not of all, with its rows."""
+    said = ""
+    for note in dict.fromkeys(note for one in found for note in one.notes):
+        rows = [str(i) for i, one in enumerate(found, 1) if note in one.notes]
+        if len(rows) < len(found):
+            note = f"row{'s' * (len(rows) > 1)} {' and '.join(rows)}: {note}"
+        said += f" {note[0].upper()}{note[1:]}."
+    return said

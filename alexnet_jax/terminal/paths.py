@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
@@ -137,6 +138,19 @@ def local_path(text: str | Path, what: str) -> Path:
     return expand_home(path, what)  # a relative one may only now be too long
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: through `..` and links too, hard ones also.
+
+    Args:
+      one: A file that may be missing, as may the other.
+      other: Likewise.
+    """
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one is missing, or has a null byte
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
 def check_output(file: Path, endings: Collection[str], what: str) -> None:
     """Checks that a file can be written, before there is anything to write.
 
@@ -147,7 +161,7 @@ def check_output(file: Path, endings: Collection[str], what: str) -> None:
 
     Raises:
       InputError: Its ending is not known; a folder or the like is in its place; or its
-        folder is no folder, or read-only.
+        folder is no folder, or nothing can be written in it.
     """
     if file.suffix.lower() not in endings:
         raise InputError(
@@ -158,8 +172,11 @@ def check_output(file: Path, endings: Collection[str], what: str) -> None:
     folder = next(one for one in file.absolute().parents if os.path.lexists(one))
     if not os.path.isdir(folder):
         raise InputError(f"{what}: {folder} is no folder; choose another one")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    try:  # nothing else knows: root has every permission, in /proc too
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
         raise InputError(
-            f"{what}: {folder} cannot be written (Permission denied); choose another "
+            f"{what}: {folder} cannot be written ({error.strerror}); choose another "
             "folder"
-        )
+        ) from error

@@ -29,6 +29,9 @@ def test_help_and_a_missing_run(script, tmp_path):
     done = start("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: {name} ") and f"  {name} RUN" in done.stdout
+    description = done.stdout.partition("\npositional arguments:")[0].splitlines()
+    usage = description.index("")  # as wide as COLUMNS
+    assert max(map(len, description[usage:])) < 80
     gone = str(tmp_path / "gone")
     words = [gone] if script.stem == "rsa" else [gone, gone, gone, f"--linear={gone}"]
     done = start(*words)

@@ -1,11 +1,15 @@
 """Explanations of networks whose right explanation is known."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.explanation.classes import find_class
 from alexnet_jax.explanation.gradients import find_layer, make_derivatives
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.layers.cpu.switch import plain_forms
@@ -269,17 +273,86 @@ def test_maps_are_float32_under_x64_too(net):
         ),
         ({"layer": "fc2"}, "layer must have maps; 'fc2' has none; .*: conv1, relu1"),
         ({"layer": "*1"}, r"layer must name one layer; '\*1' names conv1, relu1"),
+        ({"window": 2.0}, "window must be a whole number; got 2.0"),
+        ({"window": True}, "window must be a whole number; got True"),
+        ({"stride": "2"}, "stride must be a whole number; got '2'"),
+        ({"layer": 3}, "layer must be a name, such as 'conv1'; got 3"),
+        ({"layer": ["conv1"]}, "layer must be a name, such as 'conv1'; got "),
+        ({"label": 1.5}, "label must be a whole number; got 1.5"),
+        ({"label": True}, "label must be a whole number; got True"),
+        ({"label": np.True_}, "label must be a whole number; got np.True_"),
+        ({"label": [1]}, r"label must be a whole number; got \[1\]"),
+        ({"label": np.array([1])}, "label must be a whole number; got array"),
         ({"label": 3}, "label must be from 0 to 2; got 3"),
         ({"label": -1}, "label must be from 0 to 2; got -1"),
         ({"label": "ê9"}, "class: no class is named 'ê9'; the nearest: ê"),
+        ({"label": "-1"}, "class must be a name or an index from 0 to 2; got -1"),
+        ({"label": "1.0"}, "class must be a name or an index from 0 to 2; got 1.0"),
         ({"label": "3"}, "class must be a name or an index from 0 to 2; got 3"),
         (
             {"image": np.zeros((12, 12, 1))},
             r"image must be \(12, 12, 1\) uint8; got .*",
         ),
         ({"image": np.zeros((1, 12, 12, 1), np.uint8)}, "image must be .* got .1, 12"),
+        ({"image": [[1], [1, 2]]}, "image must be .* uint8; got"),
+        ({"image": None}, "image must be .* uint8; got"),
+        ({"image": "none.png"}, "none.png: cannot be read"),
     ],
 )
 def test_mistakes(settings, line, net):
     with pytest.raises(InputError, match=line):
         net.explain(**{"image": picture(FIRST), **settings})
+
+
+def test_numbers_and_images_of_other_libraries(net, tmp_path):
+    image = picture(FIRST)
+    wanted = net.explain(image, 0, window=4, stride=4)
+    numbers = {"window": np.int32(4), "stride": np.uint8(4)}
+    found = net.explain(jnp.asarray(image), np.int64(0), **numbers)
+    assert type(found.label) is int and isinstance(found.image, np.ndarray)
+    Image.fromarray(image[..., 0]).save(tmp_path / "a.png")
+    read = net.explain(tmp_path / "a.png", "Ê0 ", window=4, stride=4)
+    assert type(net.explain(str(tmp_path / "a.png")).label) is int
+    for one in (found, read):
+        np.testing.assert_array_equal(one.occlusion, wanted.occlusion)
+        assert one.patch == wanted.patch
+
+
+def test_nothing_that_raises_the_probability_is_evidence(net):
+    found = net.explain(picture(SECOND, THIRD), 0, window=4, stride=4)
+    assert found.occlusion.max() > found.probability + 0.01
+    assert found.patch is None and not found.flat
+
+
+@pytest.mark.parametrize("rest", [0.0, 20.0, -40.0])
+def test_a_map_is_flat_by_its_log_odds(rest, net, monkeypatch):
+    """A rare class, and one that is nearly certain, vary as any other."""
+    clear = np.array([[1.0, rest, rest]], np.float32)
+
+    def answer(images, step):
+        covered = images[:, 0, 8, 0] != 255
+        logits = np.repeat(clear, len(images), axis=0)
+        logits[:, 0] -= step * covered
+        return probabilities(logits)
+
+    for step, is_flat in ((0.1, False), (0.0, True), (1e-5, True)):
+        monkeypatch.setattr(
+            net._explainer, "_probabilities", functools.partial(answer, step=step)
+        )
+        found = net.explain(picture(FIRST), 0, window=4, stride=4)
+        is_certain = rest == -40.0  # to the last bit
+        assert found.flat == (is_flat or is_certain)
+        assert found.patch == (None if found.flat else (0, 8, 4, 4))
+
+
+def test_names_are_compared_as_people_read_them(net):
+    spec = net.spec
+    names = ["caf\u00e9", "Stra\u00dfe", " sp "]
+    for text, label in (
+        ("CAFE\u0301", 0),
+        (" caf\u00e9 ", 0),
+        ("STRASSE", 1),
+        ("sp", 2),
+        (" 1 ", 1),
+    ):
+        assert find_class(spec, names, text) == label

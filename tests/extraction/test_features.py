@@ -230,6 +230,30 @@ def test_a_second_call_does_not_read_the_first_ones_file(trained, broken, tmp_pa
     assert len(read(broken / "f.npz")[0]) == 10
 
 
+@pytest.mark.parametrize(
+    ("image", "output"),
+    [("f.npz", "f.npz"), ("../HERE/f.npz", "f.npz"), (".", "link.npz")],
+)
+def test_no_picture_is_replaced(image, output, tmp_path, error_line):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "f.npz")
+    (tmp_path / "f.npz").rename(tmp_path / ("b.png" if image == "." else "f.npz"))
+    if image == ".":
+        (tmp_path / "link.npz").symlink_to("b.png")
+    before = {*tmp_path.iterdir()}
+    image = tmp_path / image.replace("HERE", tmp_path.name)
+    line = error_line(main, "nothing", image, f"--output={tmp_path / output}")
+    assert line.endswith(" is one of the images; choose another file")
+    assert {*tmp_path.iterdir()} == before
+
+
+def test_a_folder_of_an_output_alone(tmp_path, error_line):
+    (tmp_path / "f.npz").touch()
+    out = f"--output={tmp_path}/../{tmp_path.name}/f.npz"
+    line = error_line(main, "nothing", tmp_path, out)
+    assert line.startswith("error: IMAGE: there is no file but that of --output, ")
+
+
 def test_dark_on_light_is_noted_and_turned(trained, digits, tmp_path, capsys):
     for i in range(3):
         Image.fromarray(255 - digits[0, ..., 0]).save(tmp_path / f"{i}.png")

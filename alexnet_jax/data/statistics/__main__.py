@@ -1,4 +1,4 @@
-"""Measures the statistics of a data set's training images and stores them beside it.
+"""Measures a data set's training images and stores the statistics beside it.
 
 python -m alexnet_jax.data.statistics NAME
 """
