@@ -284,13 +284,14 @@ def test_pictures_of_any_size_and_runs_that_came_from_elsewhere(tmp_path):
     network = TrainedModel(tmp_path / "run", views=1)
     paths = sorted((tmp_path / "pictures").iterdir())
     images = np.stack([read_picture(path, network.spec).image for path in paths])
-    center = network._preprocess(images)
+    center = network._preprocess(images).astype("bfloat16")
     assert center.shape == (4, 67, 67, 3)
-    own = activations(network.model, {"params": network.weights["params"]}, center)
+    params = jax.tree.map(lambda x: x.astype("bfloat16"), network.weights["params"])
+    own = activations(network.model, {"params": params}, center)
     for name, rows in layers.items():
         assert rows.dtype == np.float32 and rows.shape == own[name].shape
         wanted = np.asarray(own[name], np.float32)
-        np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
+        np.testing.assert_allclose(rows, wanted, rtol=0, atol=0.02 * wanted.max())
         assert rows.min() == 0 < rows.max()
 
 
@@ -379,9 +380,9 @@ DIGIT = np.zeros((8, 8, 1), np.uint8)
         ([], "several paths; got none"),
         ((), "several paths; got none"),
         (iter([]), "several paths; got none"),
-        ("", "images: a path must not be empty"),
-        (["", "a.png"], "images: a path must not be empty"),
-        ("gs://bucket/a.png", "images: 'gs://bucket/a.png' is an address"),
+        ("", ": a path must not be empty"),
+        (["", "a.png"], ": a path must not be empty"),
+        ("gs://bucket/a.png", ": 'gs://bucket/a.png' is an address"),
         (np.zeros((0, 8, 8, 1), np.uint8), r"N >= 1; got \(0, 8, 8, 1\) uint8"),
         (None, "got NoneType"),
         ([None], "got several NoneType"),
@@ -452,12 +453,17 @@ def test_the_last_layer_is_what_predictions_come_from(dtype, tmp_path):
     network = TrainedModel(tmp_path)
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (5, 28, 28, 1), np.uint8)
-    found = network.features(images, ["conv2", "fc*"])
     last = network.layer_names[-1]
-    np.testing.assert_array_equal(found[last], network.logits(images))
+    logits = network.logits(images)
+    np.testing.assert_array_equal(network.features(images, last)[last], logits)
+    # With others XLA fuses, and so rounds, at other places.
+    found = network.features(images, ["conv2", "fc*"])
+    slack = {"float32": 1e-5, "bfloat16": 0.02}[dtype]
+    atol = slack * np.abs(logits).max()
+    np.testing.assert_allclose(found[last], logits, rtol=0, atol=atol)
     assert all(rows.dtype == np.float32 for rows in found.values())
     mean = network.features(images, "conv2", pool="mean")["conv2"]
-    np.testing.assert_allclose(mean, found["conv2"].mean(axis=(1, 2)), 1e-5, 1e-6)
+    np.testing.assert_allclose(mean, found["conv2"].mean(axis=(1, 2)), slack, slack)
 
 
 def test_a_folder_made_for_nothing_is_removed(trained, tmp_path, error_line):
