@@ -22,6 +22,11 @@ from typing import BinaryIO
 _UNFINISHED = re.compile(r".*\.[0-9a-f]{16}\.tmp")
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder is one that is not whole yet, or was left by a kill."""
+    return _UNFINISHED.fullmatch(name) is not None
+
+
 def _unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
 
@@ -274,7 +279,7 @@ def remove_unfinished(folder: Path, *, prefix: str = "") -> None:
       prefix: With which the names of the files begin.
     """
     for path in folder.iterdir():
-        if not path.name.startswith(prefix) or not _UNFINISHED.fullmatch(path.name):
+        if not path.name.startswith(prefix) or not is_unfinished(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
             try:

@@ -135,6 +135,7 @@ def _metadata(network: Any, options: argparse.Namespace) -> dict[str, Any]:
         "network": config["model.name"],
         "data": network.spec.name,
         "preprocessing": {key: config[key] for key in (*keys, "augment.canvas")},
+        "dtype": config["dtype"],
         "pool": options.pool,
         "inverted": options.invert,
         "alexnet_jax": __version__,

@@ -1,6 +1,6 @@
 """A trained model: a run's network, opened again to predict."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.classes import find_class
 from alexnet_jax.explanation.explainer import Explainer, Explanation
 from alexnet_jax.explanation.patches import whole
+from alexnet_jax.extraction.inputs import paths_or_array
 from alexnet_jax.extraction.outputs import check_pool, choose_layers, make_outputs
 from alexnet_jax.extraction.stream import Part, stream
 from alexnet_jax.inspection.layers import LayerRow, describe
@@ -241,15 +242,19 @@ class TrainedModel:
 
     def features(
         self,
-        images: np.ndarray | str | Path | Sequence[str | Path],
+        images: np.ndarray | str | Path | Iterable[str | Path] | Iterable[np.ndarray],
         layers: str | Sequence[str] = ("conv*", "fc*"),
         pool: str = "none",
     ) -> dict[str, np.ndarray]:
         """Returns the outputs of layers, for the center view of each image.
 
+        They are those that `logits` comes from with `views=1`, in the run's `dtype`. If
+        the model is opened with ten views, and its run has no `augment.canvas`, the
+        center view is that of the canvas which these are from.
+
         Args:
           images: As in `predict`; or picture files, or folders of them, which are read
-            as the command `predict` reads them.
+            as the command `predict` reads them. An iterator is read to its end.
           layers: Names of `layer_names`, or patterns of them such as `relu*`. `conv1`
             is before its ReLU, `relu1` after it.
           pool: What is taken over the height and width of maps: `none`, `mean`, `max`.
@@ -260,20 +265,16 @@ class TrainedModel:
           `data.pictures.list_files`.
 
         Raises:
-          InputError: `images` has another shape or dtype, a file cannot be read, a
-            pattern fits no layer, or `pool` is none of these.
+          InputError: `images` is neither, or has another shape or dtype, a file cannot
+            be read, a pattern fits no layer, or `pool` is none of these.
         """
-        paths = [images] if isinstance(images, str | Path) else images
-        if isinstance(paths, np.ndarray) or not all(
-            isinstance(one, str | Path) for one in paths
-        ):
+        given = paths_or_array(images)
+        if isinstance(given, np.ndarray):
             names, compute = self._compute(layers, pool)
-            found = self._in_batches(
-                lambda part: [*compute(part).values()], np.asarray(images)
-            )
+            found = self._in_batches(lambda part: [*compute(part).values()], given)
             return dict(zip(names, found, strict=True))
         parts = []
-        for part in self.stream_features(list_files([*map(Path, paths)]), layers, pool):
+        for part in self.stream_features(list_files(given, "images"), layers, pool):
             if part.errors:
                 raise InputError(part.errors[0])
             parts.append(part.layers)
@@ -327,7 +328,7 @@ class TrainedModel:
     @cached_property
     def _outputs(self) -> Callable[..., list[jax.Array]]:
         """The compiled function of layers' outputs; one, so that calls share it."""
-        return make_outputs(self.model, self._preprocess)
+        return make_outputs(self.model, self._preprocess, self.config.dtype)
 
     def explain(
         self,
@@ -339,6 +340,8 @@ class TrainedModel:
         stride: int | None = None,
     ) -> Explanation:
         """Shows what in an image speaks for a class: occlusion, gradient, Grad-CAM.
+
+        All is of the center view, which `features` describes.
 
         Args:
           image: `(h, w, C) uint8`, as in `spec.image_shape`; or a picture file, which

@@ -12,6 +12,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from alexnet_jax.atomic import is_unfinished
 from alexnet_jax.data.decoding import (
     BrokenImage,
     broken_images,
@@ -40,8 +41,16 @@ class Picture(NamedTuple):
     notes: tuple[str, ...]
 
 
-def list_files(paths: list[Path]) -> list[Path]:
-    """Returns the files, and those below the folders in order, without hidden ones.
+def list_files(paths: list[Path], key: str = "IMAGE") -> list[Path]:
+    """Returns the files, and what is below the folders, in order.
+
+    Of a folder also what cannot be read, such as a link to nowhere or a FIFO, so that
+    it is named. Left out are hidden files and folders, what a killed process of ours
+    left half written, and linked folders, which may be a loop.
+
+    Args:
+      paths: Files and folders.
+      key: What an error calls them.
 
     Raises:
       InputError: There are none, or a folder cannot be read.
@@ -49,26 +58,27 @@ def list_files(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if os.path.isdir(path):
-            found += sorted(_walk(path))
+            found += sorted(_walk(path, key))
         else:
             found.append(path)
     if not found:
-        raise InputError(f"IMAGE: {', '.join(map(str, paths))} contains no files")
+        raise InputError(f"{key}: {', '.join(map(str, paths))} contains no files")
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, key: str) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise InputError(
-            f"IMAGE: {error.filename} cannot be read ({error.strerror})"
+            f"{key}: {error.filename} cannot be read ({error.strerror})"
         ) from error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(place, name)
-            if not name.startswith(".") and os.path.isfile(path):
-                yield path
+        folders[:] = filter(_is_shown, folders)
+        yield from (Path(place, name) for name in filter(_is_shown, names))
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and not is_unfinished(name)
 
 
 def has_dark_background(mean_image: np.ndarray) -> bool:

@@ -20,6 +20,7 @@ from alexnet_jax.extraction.writers import (
     Writer,
 )
 from alexnet_jax.terminal.paths import check_output
+from alexnet_jax.terminal.signals import deferred_signals
 
 _WRITERS: dict[str, Callable[[Path], Writer]] = {
     ".npz": Npz,
@@ -65,10 +66,24 @@ def check_column_names(layers: Sequence[str]) -> None:
         )
 
 
+@contextlib.contextmanager
+def _made_folder(folder: Path) -> Iterator[None]:
+    """Makes a folder and those above it; after an error, removes those it has made."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for one in missing:
+            with contextlib.suppress(OSError):  # somebody else's file is in it
+                one.rmdir()
+        raise
+
+
 class FeatureFile:
     """A file of features, which is in its place when all of it is written.
 
-    Until then, and after an error, what was there before stays.
+    Until then, and after an error, what was there before stays, and no more.
     """
 
     def __init__(self, file: Path) -> None:
@@ -87,13 +102,13 @@ class FeatureFile:
         Raises:
           InputError: It cannot be written.
         """
-        with self._named_errors():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            with self._named_errors(), deferred_signals():
+                stack.enter_context(_made_folder(self._file.parent))
                 part = stack.enter_context(atomic_write(self._file))
                 self._writer = _WRITERS[self._file.suffix.lower()](part)
                 stack.callback(self._writer.close)
-                self._stack = stack.pop_all()
+            self._stack = stack.pop_all()
         return self
 
     def write(self, paths: Sequence[str], layers: Mapping[str, np.ndarray]) -> None:
@@ -121,7 +136,7 @@ class FeatureFile:
 
     def __exit__(self, *error: Any) -> None:
         """Brings the file to its place, or removes it after an error."""
-        with self._named_errors():
+        with self._named_errors(), deferred_signals():
             self._stack.__exit__(*error)
 
     @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The outputs of layers: which of them, and the compiled function that gives them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -32,10 +32,18 @@ def choose_layers(
       key: What an error calls them.
 
     Raises:
-      InputError: One fits no layer, with the nearest names; or there is none.
+      InputError: One fits no layer, with the nearest names; there is none; or they
+        are no texts.
     """
-    texts = [layers] if isinstance(layers, str) else layers
-    patterns = [one.strip() for text in texts for one in str(text).split(",")]
+    several = isinstance(layers, Iterable) and not isinstance(layers, str | bytes)
+    texts = [*layers] if several else [layers]
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(
+                f"{key} must be a name or pattern, or several, such as {names[-1]!r}; "
+                f"got {type(text).__name__}"
+            )
+    patterns = [one.strip() for text in map(str, texts) for one in text.split(",")]
     if not any(patterns):
         raise InputError(f"{key} must name a layer, such as {names[-1]!r}; got none")
     chosen = select(names, filter(None, patterns), key)
@@ -61,18 +69,22 @@ def check_pool(pool: str) -> None:
     Raises:
       InputError: It is no key of `POOLS`.
     """
-    if pool not in POOLS:
-        raise InputError(f"pool must be one of {(*POOLS,)}; got {pool!r}")
+    if not isinstance(pool, str) or pool not in POOLS:
+        got = repr(pool) if isinstance(pool, str) else type(pool).__name__
+        raise InputError(f"pool must be one of {(*POOLS,)}; got {got}")
 
 
 def make_outputs(
-    model: Classifier, preprocess: Callable[[jax.Array], jax.Array]
+    model: Classifier,
+    preprocess: Callable[[jax.Array], jax.Array],
+    dtype: str = "float32",
 ) -> Callable[..., list[jax.Array]]:
     """Returns the compiled function of layers' outputs.
 
     Args:
       model: The network, `training=False`.
       preprocess: Makes of stored images what the network takes.
+      dtype: What layers compute in, as in `step.make_forward`.
 
     Returns:
       A function of `params`, `model_state`, `image`, which is `(B, h, w, C) uint8`,
@@ -91,11 +103,10 @@ def make_outputs(
             made = [output for _, output in model.layer_outputs(x)]
             return [made[index] for index in wanted]
 
-        variables = {"params": params, **model_state}
-        found: Any = model.apply(variables, preprocess(image), method=trace)
-        return [
-            (POOLS[pool](one) if one.ndim == 4 else one).astype(jnp.float32)
-            for one in found
-        ]
+        cast = jax.tree.map(lambda array: array.astype(dtype), params)
+        x = preprocess(image).astype(dtype)
+        made: Any = model.apply({"params": cast, **model_state}, x, method=trace)
+        found = [one.astype(jnp.float32) for one in made]
+        return [POOLS[pool](one) if one.ndim == 4 else one for one in found]
 
     return jax.jit(outputs, static_argnames=("wanted", "pool"))

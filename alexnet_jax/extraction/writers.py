@@ -5,7 +5,6 @@ float32`. None keeps more than a few batches in memory.
 """
 
 import contextlib
-import csv
 import importlib
 import io
 import json
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+
+from alexnet_jax.terminal.signals import deferred_signals
 
 PATH, METADATA = "path", "metadata"
 _BUFFER_BYTES = 2**24
@@ -93,12 +94,18 @@ class Npz:
             _drop(spool)
 
 
+def _quoted(text: str) -> str:
+    """Quotes as `csv` does, which leaves a carriage return bare before Python 3.13."""
+    if {*text}.isdisjoint(',"\r\n'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
 class Csv:
     """A line a picture; of each value the shortest text that gives it back."""
 
     def __init__(self, file: Path) -> None:
         self._file = open(file, "w", encoding="utf-8", newline="")  # noqa: SIM115
-        self._writer: Any = csv.writer(self._file, lineterminator="\n")
         self._has_header = False
 
     def write(self, paths: Sequence[str], layers: Mapping[str, np.ndarray]) -> None:
@@ -110,7 +117,7 @@ class Csv:
             columns = [
                 f"{name}_{i}" for name, size in sizes.items() for i in range(size)
             ]
-            self._writer.writerow([PATH, *columns])
+            self._write_row([PATH, *map(_quoted, columns)])
             self._has_header = True
         values = np.concatenate([*flat.values()], axis=1)
         step = max(1, _CSV_VALUES // values.shape[1])
@@ -119,10 +126,12 @@ class Csv:
             # Arrow finds the shortest text, many times quicker than NumPy does.
             texts = pa.array(part.reshape(-1)).cast(pa.string()).to_pylist()
             width = part.shape[1]
-            self._writer.writerows(
-                [path, *texts[row * width : (row + 1) * width]]
-                for row, path in enumerate(paths[start : start + step])
-            )
+            for row, path in enumerate(paths[start : start + step]):
+                values_of = texts[row * width : (row + 1) * width]
+                self._write_row([_quoted(path), *values_of])
+
+    def _write_row(self, texts: Sequence[str]) -> None:
+        self._file.write(",".join(texts) + "\n")
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
         del metadata
@@ -184,42 +193,47 @@ class Parquet:
 class _Lenient(io.FileIO):
     """A file that keeps its errors to itself.
 
-    On a full disk HDF5 1.14 ends the process as it closes a file.
+    On a full disk HDF5 1.14 ends the process as it closes a file, and crashes where
+    another exception, such as of a signal, passes through it.
 
     Attributes:
       error: The first.
     """
 
-    error: OSError | None = None
+    error: BaseException | None = None
 
     def write(self, content: Any) -> int:
         """Writes all bytes, or seems to."""
-        rest = memoryview(content).cast("B")
-        size = len(rest)
         try:
+            rest = memoryview(content).cast("B")
             while rest and not self.error:
                 rest = rest[super().write(rest) :]
-        except OSError as error:
-            self.error = error
-        return size
+        except BaseException as error:
+            self.error = self.error or error
+        return len(content)
 
     def truncate(self, size: int | None = None) -> int:
         """Sets the length, or seems to."""
         try:
             return super().truncate(size)
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
             return size or 0
 
 
 class Hdf5:
-    """A file of HDF5: a data set for each layer."""
+    """A file of HDF5: a data set for each layer.
 
+    No signal is handled within HDF5, which calls `_Lenient`.
+    """
+
+    @deferred_signals()
     def __init__(self, file: Path) -> None:
         self._h5: Any = importlib.import_module("h5py")
         self._bytes = _Lenient(file, "w+")
         self._file: Any = self._h5.File(self._bytes, "w")
 
+    @deferred_signals()
     def write(self, paths: Sequence[str], layers: Mapping[str, np.ndarray]) -> None:
         for name, rows in {PATH: np.array(paths, object), **layers}.items():
             if name not in self._file:
@@ -239,6 +253,7 @@ class Hdf5:
             data[start:] = rows
         self._check()
 
+    @deferred_signals()
     def finish(self, metadata: Mapping[str, Any]) -> None:
         self._file.attrs[METADATA] = json.dumps(metadata)
         self._file.close()
@@ -248,6 +263,7 @@ class Hdf5:
         if self._bytes.error:
             raise self._bytes.error
 
+    @deferred_signals()
     def close(self) -> None:
         _drop(self._file)
         _drop(self._bytes)

@@ -101,6 +101,32 @@ def raised_signals(hint: str = "") -> Iterator[None]:
             watch.cancel()
 
 
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Handles signals that come while the context lasts as it ends.
+
+    For short work that must not be broken off, and for libraries that call Python and
+    crash where it raises.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread only
+        return
+    came: list[int] = []
+    previous: dict[int, Any] = {}
+    try:
+        for one in ending_signals():
+            handler = signal.getsignal(one)
+            if callable(handler):  # the system's own ends the process without Python
+                previous[one] = handler
+                signal.signal(one, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number in came:
+            previous[number](number, None)
+
+
 def _is_importing(frame: FrameType | None) -> bool:
     """Whether a module is being imported: C extensions crash where that is broken off.
 

@@ -1,5 +1,6 @@
 """What is opened as a picture at all, and how much memory it may take."""
 
+import contextlib
 import io
 import os
 import resource
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from alexnet_jax.atomic import atomic_folder, atomic_write
 from alexnet_jax.data import DataSpec
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.image_files import FORMATS, open_file
@@ -223,13 +225,30 @@ class TestNoRegularFile:
         assert line == f"{path}: cannot be read ({reason})"
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_in_a_folder_it_is_left_out(self, kind, tmp_path, monkeypatch):
-        self.lay(kind, tmp_path / "a.png", monkeypatch)
-        (tmp_path / "b.png").touch()
-        (tmp_path / ".c.png").touch()
-        assert list_files([tmp_path]) == [tmp_path / "b.png"]
-        (tmp_path / "again").symlink_to(".")
-        assert list_files([tmp_path]) == [tmp_path / "b.png"]
+    def test_in_a_folder_it_is_listed(self, kind, tmp_path, monkeypatch):
+        """So that it is named; but folders are looked into, and linked ones not."""
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        self.lay(kind, folder / "a.png", monkeypatch)
+        (folder / "b.png").touch()
+        (folder / ".c.png").touch()
+        (folder / "again").symlink_to(".")
+        names = {"folder": ["b.png"], "link to a FIFO": ["a.png", "b.png", "fifo"]}
+        wanted = names.get(kind, ["a.png", "b.png"])
+        assert list_files([folder]) == [folder / name for name in wanted]
+
+    def test_what_a_killed_process_left_is_no_picture(self, tmp_path):
+        with (
+            contextlib.suppress(KeyError),
+            atomic_write(tmp_path / "f.npz") as part,
+            atomic_folder(tmp_path / "data") as folder,
+        ):
+            folder.mkdir()
+            (folder / "b.png").touch()
+            (tmp_path / "c.tmp").touch()
+            assert list_files([tmp_path]) == [tmp_path / "c.tmp"]
+            assert list_files([part]) == [part]  # named, it is read
+            raise KeyError
 
     def test_a_file_that_becomes_a_fifo_meanwhile(self, tmp_path, monkeypatch):
         path = tmp_path / "a"

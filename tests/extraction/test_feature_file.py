@@ -1,13 +1,17 @@
 """Files of features by themselves: memory, full disks, missing libraries."""
 
+import csv
 import importlib.util
 import os
 import resource
+import signal
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from alexnet_jax.errors import InputError
@@ -17,6 +21,7 @@ from alexnet_jax.extraction.feature_file import (
     check_column_names,
     check_features_file,
 )
+from alexnet_jax.terminal.signals import Ended, raised_signals
 
 ENDINGS = [".npz", ".csv", ".parquet"]
 if importlib.util.find_spec("h5py"):  # an extra
@@ -81,7 +86,82 @@ def test_errors_of_others_pass(ending, tmp_path):
     with pytest.raises(RuntimeError, match="^of a device$"), FeatureFile(file) as out:
         out.write(["a"], {"fc": np.zeros((1, 2), np.float32)})
         raise RuntimeError("of a device")
-    assert not [*file.parent.iterdir()]
+    assert not file.parent.exists()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_only_folders_that_it_made_are_removed(ending, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    file = tmp_path / "own" / "a" / "b" / f"f{ending}"
+    with pytest.raises(KeyError), FeatureFile(file):
+        raise KeyError
+    assert [*tmp_path.rglob("*")] == [tmp_path / "own"]
+    with pytest.raises(KeyError), FeatureFile(file):
+        (tmp_path / "own" / "a" / "other").touch()
+        raise KeyError
+    assert [*(tmp_path / "own").rglob("*")] == [
+        tmp_path / "own" / "a",
+        tmp_path / "own" / "a" / "other",
+    ]
+    monkeypatch.chdir(tmp_path)
+    fill(Path(f"new/../f{ending}"), 1, rows=1)
+    assert (tmp_path / f"f{ending}").stat().st_size
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("call", ["write", "truncate", "seek", "readinto"])
+def test_a_signal_within_hdf5(call, number, tmp_path, monkeypatch):
+    """HDF5 calls Python, where an exception would end the process."""
+    pytest.importorskip("h5py")
+    file, calls = tmp_path / "new" / "f.h5", []
+
+    def interrupted(self, *args):
+        calls.append(call)
+        if len(calls) == 1:
+            signal.raise_signal(number)
+        return getattr(super(writers._Lenient, self), call)(*args)
+
+    monkeypatch.setattr(writers._Lenient, call, interrupted, raising=False)
+    with pytest.raises(Ended) as ended, raised_signals():
+        fill(file, 3, rows=2)
+    assert ended.value.number == number and calls
+    assert not [*tmp_path.iterdir()]
+
+
+def test_any_exception_waits_until_hdf5_has_returned(tmp_path, monkeypatch):
+    pytest.importorskip("h5py")
+    file = tmp_path / "f.h5"
+
+    def memoryview(content):
+        raise KeyboardInterrupt("within")
+
+    with pytest.raises(KeyboardInterrupt, match="within"), FeatureFile(file) as out:
+        monkeypatch.setattr(writers, "memoryview", memoryview, raising=False)
+        out.write(["a"], {"fc": np.zeros((1, 2**18), np.float32)})
+        out.finish({})
+    assert not [*tmp_path.iterdir()]
+
+
+NAMES = ["a\rb", "\r", "a\r\nb", "a\nb", 'a"b', '"', "a,b", "a\tb", " a ", "'a'", "a;b"]
+NAMES += ["a\x0bb", "a\x0cb", "a\x85b", "a\u2028b", "ä", "#a", "a\\b", 'a\r",\n"']
+
+
+def test_csv_quotes_whatever_splits_rows(tmp_path):
+    file = tmp_path / "f.csv"
+    rows = np.arange(len(NAMES), dtype=np.float32)[:, None]
+    with FeatureFile(file) as out:
+        out.write(NAMES, {"f,c": rows})
+        out.finish({})
+    with open(file, newline="", encoding="utf-8") as lines:
+        header, *found = csv.reader(lines)
+    assert header == ["path", "f,c_0"]
+    assert [name for name, _ in found] == NAMES
+    assert [float(value) for _, value in found] == rows[:, 0].tolist()
+    options = arrow_csv.ParseOptions(newlines_in_values=True)
+    table = arrow_csv.read_csv(file, parse_options=options)
+    assert table.column_names == header
+    assert table["path"].to_pylist() == NAMES
+    assert table["f,c_0"].to_pylist() == rows[:, 0].tolist()
 
 
 @pytest.mark.parametrize(

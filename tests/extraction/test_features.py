@@ -3,8 +3,10 @@
 import csv
 import importlib.util
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -169,6 +171,7 @@ def test_a_file_says_where_it_comes_from(trained, folder, tmp_path):
     assert found["run"] == str(trained) and found["step"] == 8
     assert found["layers"] == {"sigmoid4": [84]} and found["pool"] == "max"
     assert found["preprocessing"]["data.scale"] == "standard"
+    assert found["dtype"] == "float32"
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -270,6 +273,7 @@ def test_paths_of_any_bytes_are_the_same_in_all(trained, digits, tmp_path):
     for name in (
         'a "b", c.png',
         "d\ne.png",
+        "e\rf.png",
         b"f\xff.png".decode(errors="surrogateescape"),
     ):
         Image.fromarray(digits[0, ..., 0]).save(tmp_path / name)
@@ -280,7 +284,7 @@ def test_paths_of_any_bytes_are_the_same_in_all(trained, digits, tmp_path):
         found.append(read(out / f"f{ending}")[0])
     assert all(paths == found[0] for paths in found)
     assert found[0][:2] == [f'{tmp_path}/a "b", c.png', f"{tmp_path}/d\ne.png"]
-    assert found[0][2] == f"{tmp_path}/f\\udcff.png"
+    assert found[0][2:] == [f"{tmp_path}/e\rf.png", f"{tmp_path}/f\\udcff.png"]
 
 
 @pytest.mark.heavy
@@ -304,13 +308,14 @@ def test_pictures_of_any_size_and_runs_that_came_from_elsewhere(tmp_path):
     network = TrainedModel(tmp_path / "run", views=1)
     paths = sorted((tmp_path / "pictures").iterdir())
     images = np.stack([read_picture(path, network.spec).image for path in paths])
-    center = network._preprocess(images)
+    center = network._preprocess(images).astype("bfloat16")
     assert center.shape == (4, 67, 67, 3)
-    own = activations(network.model, {"params": network.weights["params"]}, center)
+    params = jax.tree.map(lambda x: x.astype("bfloat16"), network.weights["params"])
+    own = activations(network.model, {"params": params}, center)
     for name, rows in layers.items():
         assert rows.dtype == np.float32 and rows.shape == own[name].shape
         wanted = np.asarray(own[name], np.float32)
-        np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
+        np.testing.assert_allclose(rows, wanted, rtol=0, atol=0.02 * wanted.max())
         assert rows.min() == 0 < rows.max()
 
 
@@ -369,6 +374,143 @@ def test_arrays_of_any_kind_and_files_in_code(network, digits, folder):
         np.testing.assert_allclose(found[0], whole[0], rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match="images must be"):
         network.features(np.zeros((2, 8, 8, 3), np.uint8), "fc5")
+
+
+def test_images_in_code_are_read_once(network, folder):
+    paths = names_below(folder)[:3]
+    wanted = network.features(paths, "fc5")["fc5"]
+    arrays = [read_picture(Path(path), network.spec).image for path in paths]
+    for images in (
+        (path for path in paths),
+        map(Path, paths),
+        iter(paths),
+        tuple(paths),
+        np.array(paths),
+        np.array(paths, object),
+        map(np.asarray, arrays),
+        (jax.numpy.asarray(one) for one in arrays),
+        tuple(arrays),
+    ):
+        found = network.features(images, (name for name in ["fc5"]))["fc5"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+DIGIT = np.zeros((8, 8, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "line"),
+    [
+        ([], "several paths; got none"),
+        ((), "several paths; got none"),
+        (iter([]), "several paths; got none"),
+        ("", ": a path must not be empty"),
+        (["", "a.png"], ": a path must not be empty"),
+        ("gs://bucket/a.png", ": 'gs://bucket/a.png' is an address"),
+        (np.zeros((0, 8, 8, 1), np.uint8), r"N >= 1; got \(0, 8, 8, 1\) uint8"),
+        (None, "got NoneType"),
+        ([None], "got several NoneType"),
+        (5, "got int"),
+        (5.0, "got float"),
+        (True, "got bool"),
+        (b"a.png", "got bytes"),
+        ([b"a.png"], "got several bytes"),
+        ({"a.png": 1}, "got dict"),
+        ({"a.png"}, "got set"),
+        (object(), "got object"),
+        (Image.new("L", (8, 8)), "got Image"),
+        (["a.png", DIGIT], "got paths and ndarray mixed"),
+        ([DIGIT, Path("a.png")], "got paths and ndarray mixed"),
+        (["a.png", None], "got paths and NoneType mixed"),
+        ([DIGIT, DIGIT[:4]], "got ndarray of several shapes"),
+        ([[[0, 0], [0]]], "got list of several shapes"),
+        ([1, 2], r"got \(2,\) int64"),
+        (DIGIT, r"got \(8, 8, 1\) uint8"),
+        (np.uint8(3), r"got \(\) uint8"),
+        (np.zeros((2, 8, 8, 1)), r"got \(2, 8, 8, 1\) float64"),
+    ],
+)
+def test_what_are_no_images(images, line, network):
+    with pytest.raises(InputError, match=rf"^images.*{line}") as error:
+        network.features(images, "fc5")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        *(
+            ({"layers": one}, f"layers must be a name .*; got {kind}$")
+            for one, kind in [
+                (None, "NoneType"),
+                (5, "int"),
+                (Path("fc5"), "PosixPath"),
+                (b"fc5", "bytes"),
+                (["fc5", 5], "int"),
+                ([b"fc5"], "bytes"),
+                ([["fc5"]], "list"),
+            ]
+        ),
+        *(
+            ({"pool": one}, f"pool must be one of .*; got {kind}$")
+            for one, kind in [
+                (None, "NoneType"),
+                (["mean"], "list"),
+                ({}, "dict"),
+                (np.zeros((9, 9)), "ndarray"),
+                ("", "''"),
+                ("MEAN", "'MEAN'"),
+            ]
+        ),
+    ],
+)
+def test_other_arguments_of_a_wrong_kind(argument, line, network, folder):
+    for images in (DIGIT[None], folder):
+        with pytest.raises(InputError, match=rf"^{line}") as error:
+            network.features(images, **({"layers": "fc5"} | argument))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_last_layer_is_what_predictions_come_from(dtype, tmp_path):
+    make_run(tmp_path, "lenet5", (28, 28, 1), dtype=dtype)
+    network = TrainedModel(tmp_path)
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (5, 28, 28, 1), np.uint8)
+    last = network.layer_names[-1]
+    logits = network.logits(images)
+    np.testing.assert_array_equal(network.features(images, last)[last], logits)
+    # With others XLA fuses, and so rounds, at other places.
+    found = network.features(images, ["conv2", "fc*"])
+    slack = {"float32": 1e-5, "bfloat16": 0.02}[dtype]
+    atol = slack * np.abs(logits).max()
+    np.testing.assert_allclose(found[last], logits, rtol=0, atol=atol)
+    assert all(rows.dtype == np.float32 for rows in found.values())
+    mean = network.features(images, "conv2", pool="mean")["conv2"]
+    np.testing.assert_allclose(mean, found["conv2"].mean(axis=(1, 2)), slack, slack)
+
+
+def test_a_folder_made_for_nothing_is_removed(trained, tmp_path, error_line):
+    bad = tmp_path / "a.png"
+    bad.touch()
+    with pytest.raises(SystemExit, match="^1$"):
+        extract(trained, bad, f"--output={tmp_path / 'new' / 'er' / 'f.npz'}")
+    assert [*tmp_path.iterdir()] == [bad]
+
+
+def test_what_is_no_file_in_a_folder_is_named(trained, broken, tmp_path, capsys):
+    for name in ("2b.png", "z1.png", "z2.png"):
+        (broken / name).unlink()
+    (broken / "0a.png").symlink_to("nowhere")
+    os.mkfifo(broken / "z.png")
+    (broken / f"f.npz.{'0' * 16}.tmp").write_bytes(b"left by a kill")
+    out = tmp_path / "f.npz"
+    with pytest.raises(SystemExit, match="^1$"):
+        extract(trained, broken, f"--output={out}")
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert "0a.png: cannot be read (No such file or directory)" in first
+    assert "z.png: cannot be read (it is a FIFO, not a regular file)" in second
+    assert last == "error: 2 of 12 pictures have no row" and len(read(out)[0]) == 10
 
 
 def test_poolings_in_code(network, digits):
