@@ -212,7 +212,7 @@ def test_pictures_of_one_class_are_not_the_same():
         ("--layers=conv9", "--layers: no layer is named 'conv9'; the nearest"),
         ("--examples=2", "--examples must be at least 3"),
         ("--examples=none", "--examples"),
-        ("--output=rsa.xyz", "--output must end in .png"),
+        ("--output=rsa.xyz", "--output must end in one of .png, .pdf, .svg"),
         ("--output=/dev/null/rsa.png", "--output: /dev/null is no folder"),
     ],
 )

@@ -1,11 +1,12 @@
 """Files of features by themselves: memory, full disks, missing libraries."""
 
 import csv
+import errno
 import importlib.util
-import os
 import resource
 import signal
 import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -177,7 +178,10 @@ def test_a_missing_library(ending, library, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_read_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *args: False)  # a test may be root
+    def refuse(**options):  # a test may be root
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(InputError, match="cannot be written .Permission denied"):
         check_features_file(tmp_path / "new" / "f.npz")
 
