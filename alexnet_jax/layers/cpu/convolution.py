@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers.cpu import Padding
-from alexnet_jax.layers.cpu.switch import takes_plain_forms
+from alexnet_jax.layers.cpu.switch import by_platform, takes_plain_forms
 from alexnet_jax.layers.cpu.winograd import is_profitable, winograd
 
 
@@ -70,7 +70,7 @@ def conv_general_dilated(
     default = partial(by_xla, groups=feature_group_count)
     if takes_plain_forms() or not _has_images(lhs):
         return default(lhs, rhs)
-    return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=default)
+    return by_platform(lhs, rhs, cpu=on_cpu, default=default)
 
 
 def _has_images(x: jax.Array) -> bool:

@@ -8,7 +8,7 @@ from jax import lax
 
 from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
-from alexnet_jax.layers.cpu.switch import takes_plain_forms
+from alexnet_jax.layers.cpu.switch import by_platform, takes_plain_forms
 
 
 def dot_general(
@@ -31,8 +31,6 @@ def dot_general(
 
     def backward(kept: Any, gradient: jax.Array) -> Any:
         gradients = pullback(product)
-        return lax.platform_dependent(
-            *kept, gradient, cpu=opaque(gradients), default=gradients
-        )
+        return by_platform(*kept, gradient, cpu=opaque(gradients), default=gradients)
 
     return with_gradient(product, forward, backward)(x, kernel)

@@ -1,13 +1,12 @@
-"""ReLU and max-pooling, exchanged on a CPU."""
+"""ReLU and max-pooling, exchanged on CPUs and NVIDIA GPUs."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
-from jax import lax
 
-from alexnet_jax.layers.cpu.switch import takes_plain_forms
+from alexnet_jax.layers.cpu.switch import by_platform, takes_plain_forms
 
 
 def join_relu_and_pool(
@@ -29,7 +28,7 @@ def join_relu_and_pool(
 
 
 def max_pool_of_relu(x: jax.Array, pool: Callable) -> jax.Array:
-    """`pool(nn.relu(x))` for a max-pool; on a CPU the maxima are taken first.
+    """`pool(nn.relu(x))` for a max-pool; where it is quick, the maxima come first.
 
     The two are the same, and so are their gradients; but ReLU's gradient then looks at
     the pooled maps, a quarter of the units, and those of before need not stay.
@@ -45,4 +44,4 @@ def max_pool_of_relu(x: jax.Array, pool: Callable) -> jax.Array:
     if takes_plain_forms():
         return plain(x)
     quick = partial(pool, then_relu=True)
-    return lax.platform_dependent(x, cpu=quick, default=plain)
+    return by_platform(x, cpu=quick, cuda=quick, default=plain)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.layers.cpu.relu_pool import join_relu_and_pool, max_pool_of_relu
+from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from alexnet_jax.layers.pooling import MAX_POOLS, max_pool
 from alexnet_jax.layers.sequential import join_layers
 from tests.helpers import noise
@@ -12,7 +13,8 @@ from tests.helpers import noise
 
 @pytest.mark.parametrize("pool", MAX_POOLS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_it_is_one_after_the_other(pool, dtype):
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_it_is_one_after_the_other(pool, dtype, platform):
     """Windows without a positive unit, ties and infinities included."""
     x = jnp.round(2 * noise(2, 8, 9, 3)).astype(dtype)
     x = x.at[0, :4].set(-1).at[1, 5, 5].set(jnp.inf).at[1, 0, 0].set(-jnp.inf)
@@ -22,7 +24,10 @@ def test_it_is_one_after_the_other(pool, dtype):
         y, backward = jax.vjp(jax.jit(way), x)
         return y, backward(jnp.arange(1, y.size + 1).reshape(y.shape).astype(dtype))
 
-    got, wanted = (value_and_gradient(way) for way in ways)
+    with forms_of(platform):
+        got = value_and_gradient(ways[0])
+    with plain_forms():
+        wanted = value_and_gradient(ways[1])
     jax.tree.map(np.testing.assert_array_equal, got, wanted)
 
 
