@@ -86,15 +86,26 @@ def read_kernels(hlo: str) -> Iterator[Kernel]:
       hlo: Its text, as `compiled.as_text()` has it.
     """
     shapes: dict[str, str] = {}
+    same: dict[str, str] = {}  # an array's first name by its other ones
+    tuples: dict[str, list[str]] = {}
     for line in hlo[hlo.index("\nENTRY ") :].splitlines():
         if not (found := _LINE.match(line)):
             continue
         name, shape, kind, rest = found.groups()
         shapes[name] = shape
+        operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
+        operands = [same.get(one, one) for one in operands]
+        if kind == "tuple":
+            tuples[name] = operands
+        elif kind == "bitcast":
+            same[name] = operands[0]
+        elif kind == "get-tuple-element" and operands[0] in tuples:
+            index = re.search(r"index=(\d+)", rest)
+            same[name] = tuples[operands[0]][int(index[1]) if index else 0]
         if kind in _FREE:
             continue
-        operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
-        moved = _bytes(shape) + sum(_bytes(shapes.get(one, "")) for one in operands)
+        read = sum(_bytes(shapes.get(one, "")) for one in {*operands})  # each once
+        moved = read + _bytes(shape)
         target = re.search(r'custom_call_target="([^"]*)"', line)
         source = re.search(r'op_name="([^"]*)"', line)
         kind = target[1] if target else kind

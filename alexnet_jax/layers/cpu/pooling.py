@@ -68,8 +68,8 @@ def strided_max_pool(
         return opaque(partial(_unpool, size=x.shape[1:3], **settings))(*rest)
 
     def backward(kept: Any, gradient: jax.Array) -> tuple[jax.Array]:
-        forms = {"cpu": in_one_call, "cuda": by_places}
-        return (by_platform(*kept, gradient, default=by_xla, **forms),)
+        args = *kept, gradient
+        return (by_platform(*args, cpu=in_one_call, cuda=by_places, default=by_xla),)
 
     return with_gradient(pool, forward, backward)(x)
 
