@@ -169,9 +169,7 @@ def _normalize(
         denominator = _denominator(wide, window, k, scale)
         return wide, denominator, _power(denominator, beta)
 
-    def derive(
-        x: jax.Array, gradient: jax.Array, sparing: bool = False
-    ) -> jax.Array:
+    def derive(x: jax.Array, gradient: jax.Array, sparing: bool = False) -> jax.Array:
         incoming = widen(gradient)
         # XLA takes a barrier's results for other arrays, and so computes denominators
         # anew; else it would write them to memory, in float32, and read them twice.

@@ -4,7 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from alexnet_jax.layers.cpu.relu_pool import join_relu_and_pool, max_pool_of_relu
+from alexnet_jax.layers.cpu.relu_pool import (
+    join_relu_and_pool,
+    max_pool_of_relu,
+    relu,
+)
 from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from alexnet_jax.layers.pooling import MAX_POOLS, max_pool
 from alexnet_jax.layers.sequential import join_layers
@@ -57,10 +61,38 @@ def test_layers_are_joined_in_pairs():
     layers = [nn.relu, max_pool, nn.tanh, max_pool, nn.relu, nn.relu, max_pool]
     joined = join_relu_and_pool(layers, MAX_POOLS)
     assert [getattr(layer, "func", layer) for layer in joined] == [
-        *(max_pool_of_relu, nn.tanh, max_pool, nn.relu, max_pool_of_relu)
+        *(max_pool_of_relu, nn.tanh, max_pool, relu, max_pool_of_relu)
     ]
     x = noise(1, 70, 70, 2)
     wanted, got = (
         nn.Sequential(each).apply({}, x) for each in (layers, join_layers(layers))
     )
     np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_relu_of_its_output(dtype):
+    """As on NVIDIA GPUs: at zeros, NaN and infinities, in both modes."""
+    x = jnp.asarray([-1, -0.0, 0, 1, 2, jnp.nan, jnp.inf, -jnp.inf], dtype)
+    gradient = jnp.arange(1, 9).astype(dtype)
+
+    def found(relu):
+        y, backward = jax.vjp(relu, x)
+        made = y, backward(gradient), jax.jvp(relu, (x,), (gradient,))
+        return jax.tree.map(np.float32, made)  # NumPy takes no NaN of bfloat16 as equal
+
+    with forms_of("cuda"):
+        got = found(relu)
+    jax.tree.map(np.testing.assert_array_equal, got, found(nn.relu))
+
+
+def test_only_the_output_is_kept_on_nvidia_gpus():
+    """Else cuDNN could not put ReLU into the convolution before it."""
+
+    def lowered(platform):
+        traced = jax.jit(jax.grad(lambda x: relu(2 * x).sum())).trace(noise(8))
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    # Without it XLA looks at the input after all: max(x, 0) > 0 is x > 0.
+    assert "optimization_barrier" in lowered("cuda")
+    assert "optimization_barrier" not in lowered("cpu")
