@@ -46,6 +46,7 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.checkpoint.every_steps=500      save this often, besides after every epoch
   --config.checkpoint.init_from=WORKDIR    start from the weights of another run
   --config.debug.nans=True                 name the layer where NaN or inf began; slow
+  --config.debug.deterministic=True        the same bits in every run on a GPU; slower
 
 The same command continues an interrupted run from its last checkpoint.
 """

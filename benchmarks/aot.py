@@ -231,7 +231,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     def words(known: Sequence[str]) -> Callable[[str], list[str]]:
         def parse(text: str) -> list[str]:
             if unknown := sorted({*text.split(",")} - {*known}):
-                parser.error(f"a list must be of {tuple(known)}; got {unknown}")
+                raise argparse.ArgumentTypeError(f"must be of {known}; got {unknown}")
             return text.split(",")
 
         return parse

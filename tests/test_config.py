@@ -88,6 +88,7 @@ ANY = {
     "log.tensorboard",
     "log.gradients",
     "debug.nans",
+    "debug.deterministic",
     "parallel.distributed",
 }
 
