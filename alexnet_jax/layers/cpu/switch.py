@@ -52,13 +52,15 @@ def forms_of(platform: str) -> AbstractContextManager[None]:
 
 
 def by_platform(*args: Any, default: Callable, **forms: Callable) -> Any:
-    """`lax.platform_dependent`, which heeds `forms_of`.
+    """`lax.platform_dependent`, which heeds `plain_forms` and `forms_of`.
 
     Args:
       *args: Of the forms.
-      default: The form of every other platform.
+      default: The form of every other platform, XLA's own.
       **forms: By JAX's names of platforms, `cpu` and `cuda`.
     """
+    if takes_plain_forms():
+        return default(*args)
     if _platform.value:
         return forms.get(_platform.value, default)(*args)
     return lax.platform_dependent(*args, default=default, **forms)

@@ -95,4 +95,6 @@ def test_the_forms_of_another_platform():
     for platform, answer in (("cuda", 2), ("tpu", 3), ("cpu", 1)):
         with forms_of(platform):
             assert answers() == answer
+            with plain_forms():
+                assert answers() == 3
     assert answers() == 1
