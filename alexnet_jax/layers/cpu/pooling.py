@@ -40,12 +40,17 @@ def strided_max_pool(
     """
     settings: Any = {"window": window, "padding": padding}
 
+    def maxima(x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+
     def pool(x: jax.Array) -> jax.Array:
-        y = nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
-        return nn.relu(y) if then_relu else y
+        return nn.relu(maxima(x)) if then_relu else maxima(x)
+
+    def plain(x: jax.Array) -> jax.Array:
+        return maxima(nn.relu(x)) if then_relu else maxima(x)
 
     if takes_plain_forms():
-        return pool(x)
+        return plain(x)
 
     def forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         y = pool(x)
@@ -59,7 +64,7 @@ def strided_max_pool(
         return y, (x, selected)  # XLA drops the one that its platform does not want
 
     def by_xla(x: jax.Array, selected: jax.Array, gradient: jax.Array) -> jax.Array:
-        return pullback(pool)(x, gradient)[0]
+        return pullback(plain)(x, gradient)[0]
 
     def by_places(x: jax.Array, selected: jax.Array, gradient: jax.Array) -> jax.Array:
         return _unpool(selected, gradient, x.shape[1:3], **settings)

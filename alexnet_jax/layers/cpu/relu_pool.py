@@ -51,7 +51,7 @@ def relu(x: jax.Array) -> jax.Array:
 
 
 def max_pool_of_relu(x: jax.Array, pool: Callable) -> jax.Array:
-    """`pool(nn.relu(x))` for a max-pool; where it is quick, the maxima come first.
+    """`pool(nn.relu(x))` for a max-pool; the maxima are taken first.
 
     The two are the same, and so are their gradients; but ReLU's gradient then looks at
     the pooled maps, a quarter of the units, and those of before need not stay.
@@ -60,11 +60,4 @@ def max_pool_of_relu(x: jax.Array, pool: Callable) -> jax.Array:
       x: `(B, H, W, C)`.
       pool: A function that takes maxima over windows; `then_relu` adds ReLU to it.
     """
-
-    def plain(x: jax.Array) -> jax.Array:
-        return pool(nn.relu(x))
-
-    if takes_plain_forms():
-        return plain(x)
-    quick = partial(pool, then_relu=True)
-    return by_platform(x, cpu=quick, cuda=quick, default=plain)
+    return pool(nn.relu(x)) if takes_plain_forms() else pool(x, then_relu=True)

@@ -18,9 +18,9 @@ from alexnet_jax.layers.sequential import join_layers
 from tests.helpers import noise
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+@pytest.fixture(params=["cpu", "cuda", "tpu"])
 def forms(request):
-    """Those of CPUs, then those of NVIDIA GPUs, computed here."""
+    """Those of CPUs, of NVIDIA GPUs and of all others, computed here."""
     with forms_of(request.param):
         yield request.param
 

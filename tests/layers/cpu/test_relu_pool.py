@@ -1,3 +1,5 @@
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,8 +18,13 @@ from tests.helpers import noise
 
 
 @pytest.mark.parametrize("pool", MAX_POOLS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("platform", "dtype"),
+    [
+        *itertools.product(["cpu", "cuda"], ["float32", "bfloat16"]),
+        ("tpu", "float32"),
+    ],
+)
 def test_it_is_one_after_the_other(pool, dtype, platform):
     """Windows without a positive unit, ties and infinities included."""
     x = jnp.round(2 * noise(2, 8, 9, 3)).astype(dtype)
