@@ -68,6 +68,8 @@ gpu-plan: .venv-gpu-plan/.installed ## Check what a step moves, compiled for an 
 	nice .venv-gpu-plan/bin/python -m benchmarks.aot --check
 
 .venv-gpu-plan/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 12) else \
+		"error: gpu-plan wants Python 3.12; make gpu-plan PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv-gpu-plan
 	.venv-gpu-plan/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	.venv-gpu-plan/bin/python -m pip install --quiet --editable . --group gpu-plan
