@@ -59,9 +59,8 @@ def conv_general_dilated(
             pads = lax.padtype_to_pads(*sizes, padding)
         return space_to_depth(lhs, rhs, window_strides[0], pads)
 
-    has_blocks = _has_blocks(rhs, window_strides, **settings)
-
     def one_group(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        has_blocks = _has_blocks(rhs, window_strides, **settings)
         if has_blocks and _may_round(lhs, rhs, **settings):
             dense = over_blocks(lhs, rhs)
             if is_profitable(*dense):
@@ -70,6 +69,7 @@ def conv_general_dilated(
 
     def on_cuda(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         few = feature_group_count == 1 and lhs.shape[-1] < _FEW_CHANNELS
+        has_blocks = _has_blocks(rhs, window_strides, **settings)
         if few and has_blocks and window_strides[0] > 1:
             image, kernel, pads = over_blocks(lhs, rhs)
             return lax.conv_general_dilated(image, kernel, (1, 1), pads, **settings)
