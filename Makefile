@@ -11,7 +11,7 @@ EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train summary results test test-x64 test-all test-slow lint format type bench clean
+.PHONY: help install quickstart train summary results test test-x64 test-all test-slow lint format type bench gpu-plan clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -64,5 +64,16 @@ bench: install ## Time both steps beside PyTorch's, in 9 minutes (installs PyTor
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks.step
 
+gpu-plan: .venv-gpu-plan/.installed ## Check what a step moves, compiled for an H100 (no GPU; 5 GB)
+	nice .venv-gpu-plan/bin/python -m benchmarks.aot --check
+
+.venv-gpu-plan/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 12) else \
+		"error: gpu-plan wants Python 3.12; make gpu-plan PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv-gpu-plan
+	.venv-gpu-plan/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-gpu-plan/bin/python -m pip install --quiet --editable . --group gpu-plan
+	@touch $@
+
 clean: ## Remove what was built; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-gpu-plan build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

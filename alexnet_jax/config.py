@@ -175,6 +175,7 @@ def default_config() -> ConfigDict:
 
     config.debug = ConfigDict()
     config.debug.nans = False  # look at each step; name the layer that went wrong
+    config.debug.deterministic = False  # the same bits in every run on a GPU; slower
     return config.lock()
 
 

@@ -50,6 +50,12 @@ from alexnet_jax.transfer.weights import take_layers
 # To ask the other processes takes a moment, in which the devices wait.
 _AGREE_EVERY_STEPS = 10
 MAX_STEPS = 2**31
+# XLA's settings: no additions in an order left to chance, no algorithm chosen by
+# measuring. Its own matrix products have none that is not, so cuBLAS computes them.
+_DETERMINISTIC = {
+    "xla_gpu_deterministic_ops": True,
+    "xla_gpu_enable_triton_gemm": False,
+}
 
 
 class Due(NamedTuple):
@@ -239,10 +245,13 @@ class Trainer:
         donate = not self._config.debug.nans
         wrapped: Any = self._parallel.compile_train(self._train_step, donate=donate)
         batch = self._parallel.shard_batch(self._train.batch(step, self._train_slice))
-        compiled = wrapped.lower(state, batch, self._step_key).compile()
+        deterministic = self._config.debug.deterministic
+        is_gpu = jax.default_backend() == "gpu"
+        options = _DETERMINISTIC if deterministic and is_gpu else None
+        compiled = wrapped.lower(state, batch, self._step_key).compile(options)
         test = self._parallel.shard_batch(self._test.batch(0, self._test_slice))
         traced = self._evaluation.lower(state.params, state.model_state, test)
-        self._eval_step = traced.compile()
+        self._eval_step = traced.compile(options)
         release_freed_memory()
         return compiled, time.perf_counter() - start
 

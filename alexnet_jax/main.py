@@ -49,6 +49,7 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.optim.freeze='conv*'    layers that do not learn
   --config.optim.rates='fc8=10'    factors of the learning rates of layers
   --config.debug.nans=True                 name the layer where NaN or inf began; slow
+  --config.debug.deterministic=True        the same bits in every run on a GPU; slower
 
 The same command continues an interrupted run from its last checkpoint.
 """

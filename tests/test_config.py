@@ -101,6 +101,7 @@ ANY = {
     "log.tensorboard",
     "log.gradients",
     "debug.nans",
+    "debug.deterministic",
     "parallel.distributed",
 }
 

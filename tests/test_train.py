@@ -300,6 +300,26 @@ def test_a_signal_waits_for_the_last_checkpoint(number, config, tmp_path, monkey
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("backend", "devices", "asked"),
+    [("gpu", 2, True), ("gpu", 1, False), ("cpu", 1, True)],
+)
+def test_deterministic_on_gpus(backend, devices, asked, config, tmp_path, monkeypatch):
+    """Both steps get XLA's settings, on a GPU and where they are asked for."""
+    seen, compile_it = [], jax.stages.Lowered.compile
+
+    def compiled(self, compiler_options=None, **rest):
+        seen.append(compiler_options)
+        return compile_it(self, compiler_options, **rest)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compiled)
+    monkeypatch.setattr(loop.jax, "default_backend", lambda: backend)
+    config.num_train_steps, config.parallel.data = 1, devices
+    config.debug.deterministic = asked
+    train_and_evaluate(config, tmp_path)
+    assert seen == 2 * [loop._DETERMINISTIC if asked and backend == "gpu" else None]
+
+
 def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
     config.num_train_steps = 1
     config.optim.momentum = 0.0

@@ -5,6 +5,7 @@ two in k, so each form has a name here and none is the default.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jax import lax
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu.gradient import with_gradient
+from alexnet_jax.layers.cpu.switch import by_platform
 
 
 class Convention(NamedTuple):
@@ -162,16 +164,32 @@ def _normalize(
     def forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return normalize(x), x
 
-    def backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-        wide, incoming = widen(x), widen(gradient)
+    def terms(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        wide = widen(x)
         denominator = _denominator(wide, window, k, scale)
-        power = _power(denominator, beta)
+        return wide, denominator, _power(denominator, beta)
+
+    def derive(x: jax.Array, gradient: jax.Array, sparing: bool = False) -> jax.Array:
+        incoming = widen(gradient)
+        # XLA takes a barrier's results for other arrays, and so computes denominators
+        # anew; else it would write them to memory, in float32, and read them twice.
+        if sparing:
+            x = lax.optimization_barrier(x)
+        wide, denominator, power = terms(x)
         # Each unit has a part in all the sums whose window it lies in: the mirrored
         # window.
         part = incoming * wide * power / denominator
+        if sparing:
+            x, part = lax.optimization_barrier((x, part.astype(x.dtype)))
+            part, (wide, _, power) = widen(part), terms(x)
         shared = _window_sum(part, window, mirrored=True)
         result = incoming * power - (2 * scale * beta) * wide * shared
-        return (result.astype(x.dtype),)
+        return result.astype(x.dtype)
+
+    sparing = partial(derive, sparing=True)
+
+    def backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+        return (by_platform(x, gradient, cuda=sparing, default=derive),)
 
     return with_gradient(normalize, forward, backward)(x)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.layers.cpu.switch import forms_of
 from alexnet_jax.layers.normalization import CONVENTIONS, LocalResponseNorm, MapNorm
 
 # One pixel, eight channels: alpha 1e-4, beta 0.75, windows of five.
@@ -136,6 +137,37 @@ def test_bfloat16_is_summed_in_float32(layer):
     wide = jax.grad(lambda x: layer(x).sum())(x.astype(jnp.float32))
     assert gradient.dtype == jnp.bfloat16
     np.testing.assert_array_equal(gradient, wide.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("layer", [LocalResponseNorm("2012"), MapNorm()], ids=str)
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-6), ("bfloat16", 1e-2)])
+def test_the_gradient_on_nvidia_gpus(layer, dtype, near):
+    """Parts of the sums are rounded to the input's dtype, the sums are not."""
+    x, weight = (jnp.asarray(noise(1, 6, 6, 8, seed=n), dtype) for n in (0, 1))
+
+    def gradient(x, weight):
+        return jax.grad(lambda x: (layer(x) * weight).sum())(x)
+
+    wanted = np.asarray(gradient(*(y.astype(jnp.float32) for y in (x, weight))))
+    with forms_of("cuda"):
+        got = gradient(x, weight)
+    assert got.dtype == dtype
+    scale = np.abs(wanted).max()
+    np.testing.assert_allclose(got.astype(jnp.float32), wanted, atol=near * scale)
+
+
+def test_denominators_are_computed_anew_on_nvidia_gpus():
+    """A barrier hides the input, so that XLA keeps no denominators for the gradient."""
+    layer, x = LocalResponseNorm("2012"), jnp.ones((1, 2, 2, 8), jnp.float32)
+
+    def barriers(platform):
+        traced = jax.jit(jax.grad(lambda x: layer(x).sum())).trace(x)
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        names = "optimization_barrier", '"stablehlo.reduce_window"'
+        return tuple(text.count(name) for name in names)
+
+    assert barriers("cpu") == (0, 2)
+    assert barriers("cuda") == (2, 3)
 
 
 class TestMapNorm:

@@ -1,7 +1,8 @@
 """Quick forms of layers on CPUs, each equal to XLA's by test.
 
-Only `layers/` imports it, and it imports nothing from there. On other platforms XLA's
-own forms stand, by `jax.lax.platform_dependent`; on CPUs too, where `switch` says so.
+Only `layers/` imports it, and it imports nothing from there. Some forms are NVIDIA
+GPUs' as well (`cuda`). On other platforms XLA's own stand, by `switch.by_platform`;
+everywhere, where `plain_forms` says so.
 `gradient` gives reverse-mode gradients of one's own that leave forward mode to JAX.
 """
 

@@ -1,6 +1,7 @@
-"""Convolution on a CPU: quicker than XLA's own, forward and backward.
+"""Convolution, quicker than XLA's own forward and backward.
 
-Three rules turn it into large matrix products (docs/performance.md has the figures):
+On CPUs three rules turn it into large matrix products (docs/performance.md has the
+figures):
 
 * A layer with groups is one convolution a group.
 * A strided one is a dense one over blocks of pixels (`space_to_depth`).
@@ -8,6 +9,9 @@ Three rules turn it into large matrix products (docs/performance.md has the figu
   quarter or a sixth of the multiplications. It agrees with XLA's to about 1e-5 of
   the largest value. `jax.default_matmul_precision("highest")` turns it off,
   `switch.plain_forms` all three.
+
+On NVIDIA GPUs the second holds for images: cuDNN's matrix units want channels by eight,
+and of one or three it would make one or three of eight.
 """
 
 from functools import partial
@@ -18,8 +22,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.layers.cpu import Padding
-from alexnet_jax.layers.cpu.switch import takes_plain_forms
+from alexnet_jax.layers.cpu.switch import by_platform, takes_plain_forms
 from alexnet_jax.layers.cpu.winograd import is_profitable, winograd
+
+_FEW_CHANNELS = 8  # fewer waste cuDNN's matrix units
 
 
 def conv_general_dilated(
@@ -30,7 +36,7 @@ def conv_general_dilated(
     feature_group_count: int = 1,
     **settings: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, quick on a CPU and as it is elsewhere.
+    """`jax.lax.conv_general_dilated`, quick on CPUs and on NVIDIA GPUs.
 
     Args:
       lhs: `(B, H, W, C)`.
@@ -46,16 +52,28 @@ def conv_general_dilated(
             lhs, rhs, window_strides, padding, feature_group_count=groups, **settings
         )
 
+    def over_blocks(lhs: jax.Array, rhs: jax.Array) -> Any:
+        pads: Any = padding
+        if isinstance(padding, str):
+            sizes = lhs.shape[1:3], rhs.shape[:2], window_strides
+            pads = lax.padtype_to_pads(*sizes, padding)
+        return space_to_depth(lhs, rhs, window_strides[0], pads)
+
     def one_group(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        if _may_rearrange(lhs, rhs, window_strides, **settings):
-            pads: Any = padding
-            if isinstance(padding, str):
-                sizes = lhs.shape[1:3], rhs.shape[:2], window_strides
-                pads = lax.padtype_to_pads(*sizes, padding)
-            dense = space_to_depth(lhs, rhs, window_strides[0], pads)
+        has_blocks = _has_blocks(rhs, window_strides, **settings)
+        if has_blocks and _may_round(lhs, rhs, **settings):
+            dense = over_blocks(lhs, rhs)
             if is_profitable(*dense):
                 return winograd(*dense)
         return by_xla(lhs, rhs, 1)
+
+    def on_cuda(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        few = feature_group_count == 1 and lhs.shape[-1] < _FEW_CHANNELS
+        has_blocks = _has_blocks(rhs, window_strides, **settings)
+        if few and has_blocks and window_strides[0] > 1:
+            image, kernel, pads = over_blocks(lhs, rhs)
+            return lax.conv_general_dilated(image, kernel, (1, 1), pads, **settings)
+        return default(lhs, rhs)
 
     def on_cpu(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         if feature_group_count == 1:
@@ -70,7 +88,7 @@ def conv_general_dilated(
     default = partial(by_xla, groups=feature_group_count)
     if takes_plain_forms() or not _has_images(lhs):
         return default(lhs, rhs)
-    return lax.platform_dependent(lhs, rhs, cpu=on_cpu, default=default)
+    return by_platform(lhs, rhs, cpu=on_cpu, cuda=on_cuda, default=default)
 
 
 def _has_images(x: jax.Array) -> bool:
@@ -78,24 +96,33 @@ def _has_images(x: jax.Array) -> bool:
     return x.ndim == 4 and all(isinstance(n, int) and n > 0 for n in x.shape)
 
 
-def _may_rearrange(
-    lhs: jax.Array,
-    rhs: jax.Array,
+def _has_blocks(
+    kernel: jax.Array,
     strides: tuple[int, int],
     lhs_dilation: tuple[int, int] = (1, 1),
     rhs_dilation: tuple[int, int] = (1, 1),
+    **_: Any,
+) -> bool:
+    """Whether it is square and undilated, as `space_to_depth` takes it."""
+    return (
+        kernel.shape[0] == kernel.shape[1]
+        and strides[0] == strides[1]
+        and (*lhs_dilation, *rhs_dilation) == (1, 1, 1, 1)
+    )
+
+
+def _may_round(
+    lhs: jax.Array,
+    rhs: jax.Array,
     precision: Any = None,
     preferred_element_type: Any = None,
-    **layout: Any,
+    **_: Any,
 ) -> bool:
-    """Whether it is square, undilated and float32, with its rounding left to us."""
+    """Whether it is float32, with its rounding left to us."""
     asked = precision or getattr(jax.config, "jax_default_matmul_precision", None)
     return (
         lhs.dtype == rhs.dtype == jnp.float32
         and preferred_element_type is None
-        and rhs.shape[0] == rhs.shape[1]
-        and strides[0] == strides[1]
-        and (*lhs_dilation, *rhs_dilation) == (1, 1, 1, 1)
         and asked in (None, "default", lax.Precision.DEFAULT)
     )
 

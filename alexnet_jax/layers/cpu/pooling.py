@@ -1,4 +1,4 @@
-"""Max-pooling with a quick gradient on a CPU."""
+"""Max-pooling with a quick gradient on CPUs and NVIDIA GPUs."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,20 +13,24 @@ from jax import lax
 from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
-from alexnet_jax.layers.cpu.switch import takes_plain_forms
+from alexnet_jax.layers.cpu.switch import by_platform, takes_plain_forms
 
 
 def strided_max_pool(
     x: jax.Array, window: int, padding: Padding, then_relu: bool = False
 ) -> jax.Array:
-    """Max-pooling at stride 2, with a gradient on a CPU that is quick and takes little.
+    """Max-pooling at stride 2, with a gradient that is quick and takes little.
 
-    XLA's gradient puts back one unit at a time. Here all windows look at once through
+    XLA's gradient puts back one unit at a time, on a GPU by additions whose order is
+    left to chance. On CPUs and NVIDIA GPUs all windows look at once through
     their nine places, and the place that XLA selects gets the gradient: a quarter of
     the time on two cores. They look on the way forward, so that a byte a window is kept
     and not `x`: 0.07 GB less for d2l's step, 0.14 for torchvision's. Places are
     compared with each other, never with the output: XLA may compute `x` a second time,
     to other last bits.
+
+    On a GPU XLA makes one kernel of maxima and places, and one of the gradient with
+    the sum for the bias: d2l's step in bfloat16 moves 2.3 GB instead of 4.1.
 
     Args:
       x: `(B, H, W, C)`.
@@ -36,31 +40,41 @@ def strided_max_pool(
     """
     settings: Any = {"window": window, "padding": padding}
 
+    def maxima(x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+
     def pool(x: jax.Array) -> jax.Array:
-        y = nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
-        return nn.relu(y) if then_relu else y
+        return nn.relu(maxima(x)) if then_relu else maxima(x)
+
+    def plain(x: jax.Array) -> jax.Array:
+        return maxima(nn.relu(x)) if then_relu else maxima(x)
 
     if takes_plain_forms():
-        return pool(x)
+        return plain(x)
 
     def forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         y = pool(x)
         select = partial(_select, positive=then_relu, **settings)
-        selected = lax.platform_dependent(
-            x, cpu=opaque(select), default=lambda x: jnp.zeros_like(y, jnp.int8)
+        selected = by_platform(
+            x,
+            cpu=opaque(select),
+            cuda=select,
+            default=lambda x: jnp.zeros_like(y, jnp.int8),
         )
         return y, (x, selected)  # XLA drops the one that its platform does not want
 
     def by_xla(x: jax.Array, selected: jax.Array, gradient: jax.Array) -> jax.Array:
-        return pullback(pool)(x, gradient)[0]
+        return pullback(plain)(x, gradient)[0]
 
     def by_places(x: jax.Array, selected: jax.Array, gradient: jax.Array) -> jax.Array:
-        put_back = partial(_unpool, size=x.shape[1:3], **settings)
-        return opaque(put_back)(selected, gradient)
+        return _unpool(selected, gradient, x.shape[1:3], **settings)
+
+    def in_one_call(x: jax.Array, *rest: jax.Array) -> jax.Array:
+        return opaque(partial(_unpool, size=x.shape[1:3], **settings))(*rest)
 
     def backward(kept: Any, gradient: jax.Array) -> tuple[jax.Array]:
-        forms = {"cpu": by_places, "default": by_xla}
-        return (lax.platform_dependent(*kept, gradient, **forms),)
+        args = *kept, gradient
+        return (by_platform(*args, cpu=in_one_call, cuda=by_places, default=by_xla),)
 
     return with_gradient(pool, forward, backward)(x)
 

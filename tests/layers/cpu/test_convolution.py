@@ -8,6 +8,7 @@ from jax import lax
 
 from alexnet_jax.layers.conv import CEIL, Conv
 from alexnet_jax.layers.cpu.convolution import space_to_depth
+from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from tests.helpers import assert_close, count_convolutions, noise
 
 
@@ -121,3 +122,55 @@ def test_sizes_that_are_no_numbers_yet(shape, padding, constraints):
     image = jax.ShapeDtypeStruct(symbols, jnp.float32)
     exported = jax.export.export(jax.jit(conv.apply))(variables, image)
     assert_close(exported.call(variables, x), conv.apply(variables, x), share=1e-4)
+
+
+IMAGES = {"kernel_size": (11, 11), "strides": 4, "padding": "VALID"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "channels", "kernel"),
+    [
+        ({}, 1, (3, 3, 16)),
+        ({"padding": CEIL}, 3, (3, 3, 48)),
+        ({"padding": "SAME", "dtype": "bfloat16"}, 1, (3, 3, 16)),
+        ({"strides": 2}, 7, (6, 6, 28)),
+        ({"strides": 1}, 1, (11, 11, 1)),
+        ({"strides": (4, 2)}, 1, (11, 11, 1)),
+        ({}, 8, (11, 11, 8)),
+        ({"feature_group_count": 2}, 2, (11, 11, 1)),
+        ({"kernel_dilation": 2}, 1, (11, 11, 1)),
+        ({"kernel_size": (11, 9)}, 1, (11, 9, 1)),
+    ],
+)
+def test_what_goes_over_blocks_on_nvidia_gpus(settings, channels, kernel):
+    conv = Conv(2, **IMAGES | settings)
+    x = jax.ShapeDtypeStruct((2, 26, 27, channels), jnp.float32)
+    variables = jax.eval_shape(conv.init, jax.random.key(1), x)
+    traced = jax.jit(conv.apply).trace(variables, x)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    (line,) = (line for line in text.splitlines() if "stablehlo.convolution" in line)
+    assert f"tensor<{'x'.join(map(str, kernel))}x2x" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "channels"),
+    [({"padding": CEIL}, 1), ({"strides": 2, "dtype": "bfloat16"}, 3)],
+)
+def test_over_blocks_it_is_xlas(settings, channels):
+    """In value and gradients."""
+    conv, x = Conv(2, **IMAGES | settings), noise(2, 17, 18, channels)
+    variables = conv.init(jax.random.key(1), x)
+
+    @jax.jit
+    def found(variables, x):
+        def loss(variables, x):
+            return jnp.square(conv.apply(variables, x).astype(jnp.float32)).sum()
+
+        return jax.value_and_grad(loss, (0, 1))(variables, x)
+
+    with forms_of("cuda"):
+        got = found(variables, x)
+    with plain_forms():
+        wanted = found(variables, x)
+    share = 2e-2 if "dtype" in settings else 1e-5
+    jax.tree.map(lambda one, other: assert_close(one, other, share), got, wanted)

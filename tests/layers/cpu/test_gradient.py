@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
+from alexnet_jax.layers.cpu.dense import dot_general
 from alexnet_jax.layers.cpu.gradient import with_gradient
+from alexnet_jax.layers.cpu.relu_pool import relu
+from alexnet_jax.layers.cpu.switch import forms_of
+from alexnet_jax.layers.normalization import LocalResponseNorm
 from tests.helpers import compare, noise
 
 
@@ -95,3 +99,30 @@ def test_on_several_devices():
         for function in (quick, plain)
     )
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        relu,
+        LocalResponseNorm("paper", alpha=0.3),
+        lambda x: dot_general(x, x[:2].T, (((1,), (0,)), ((), ()))),
+    ],
+    ids=["relu", "norm", "dense"],
+)
+def test_forms_of_gpus_have_second_derivatives(layer):
+    """Through their barriers, over a batch and in forward mode as well."""
+
+    def loss(x):
+        return jnp.sin(layer(x)).sum()
+
+    @jax.jit
+    def found(x):
+        squared = jax.grad(lambda x: jnp.square(jax.grad(loss)(x)).sum())
+        both = jax.vmap(jax.grad(loss))(jnp.stack([x, 2 * x]))
+        return squared(x), jax.hessian(loss)(x), both
+
+    x = noise(3, 4)
+    wanted = found(x)
+    with forms_of("cuda"):
+        compare(found(x), wanted)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax.layers.conv import ceil_padding
-from alexnet_jax.layers.cpu.switch import plain_forms
+from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from alexnet_jax.layers.pooling import (
     MAX_POOLS,
     max_pool,
@@ -18,9 +18,16 @@ from alexnet_jax.layers.sequential import join_layers
 from tests.helpers import noise
 
 
+@pytest.fixture(params=["cpu", "cuda", "tpu"])
+def forms(request):
+    """Those of CPUs, of NVIDIA GPUs and of all others, computed here."""
+    with forms_of(request.param):
+        yield request.param
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("pool", [max_pool, max_pool_2x2])
-def test_the_gradient_survives_what_xla_fuses(pool):
+def test_the_gradient_survives_what_xla_fuses(forms, pool):
     """After ReLU and BatchNorm, which XLA computes twice, to other last bits.
 
     The zeros of ReLU are ties that hold only as long as both agree.
@@ -45,14 +52,18 @@ def test_the_gradient_survives_what_xla_fuses(pool):
 
 
 @pytest.mark.parametrize(
-    ("pool", "size", "dtype"),
+    ("forms", "pool", "size", "dtype"),
     [
-        *itertools.product([max_pool, max_pool_ceil], [3, 4, 7], ["float32"]),
-        (max_pool_2x2, 3, "float32"),
-        *itertools.product([max_pool, max_pool_2x2], [4], ["bfloat16"]),
+        *itertools.product(["cpu"], [max_pool, max_pool_ceil], [3, 4, 7], ["float32"]),
+        ("cpu", max_pool_2x2, 3, "float32"),
+        *itertools.product(["cpu"], [max_pool, max_pool_2x2], [4], ["bfloat16"]),
+        ("cuda", max_pool, 7, "bfloat16"),
+        ("cuda", max_pool_ceil, 4, "float32"),
+        ("cuda", max_pool_2x2, 3, "float32"),
     ],
+    indirect=["forms"],
 )
-def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
+def test_the_gradient_of_max_pools_is_xlas(forms, pool, size, dtype):
     """Ties included: half of the units are 0, as after ReLU."""
     x = nn.relu(noise(2, size, size + 1, 3)).astype(dtype)
     window = 2 if pool is max_pool_2x2 else 3
@@ -63,14 +74,17 @@ def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
     def plain(x):
         return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
 
-    y, backward = jax.vjp(pool, x)
-    expected, expected_backward = jax.vjp(plain, x)
+    def found(way):
+        @jax.jit
+        def value_and_gradient(x, gradient):
+            y, backward = jax.vjp(way, x)
+            return y, backward(gradient)[0].astype(jnp.float32)
+
+        shape = jax.eval_shape(way, x).shape
+        return value_and_gradient(x, noise(*shape, seed=1).astype(dtype))
+
+    (y, got), (expected, wanted) = found(pool), found(plain)
     np.testing.assert_array_equal(y, expected)
-    gradient = noise(*y.shape, seed=1).astype(dtype)
-    got, wanted = (
-        np.asarray(way(gradient)[0], np.float32)
-        for way in (backward, expected_backward)
-    )
     near = 1e-6 if dtype == "float32" else 4e-2  # the order of sums
     np.testing.assert_allclose(got, wanted, atol=near)
     np.testing.assert_array_equal(got != 0, wanted != 0)
@@ -78,7 +92,7 @@ def test_the_gradient_of_max_pools_is_xlas(pool, size, dtype):
 
 @pytest.mark.parametrize("with_relu", [False, True])
 @pytest.mark.parametrize("pool", MAX_POOLS)
-def test_windows_with_nan_and_infinities(pool, with_relu):
+def test_windows_with_nan_and_infinities(forms, pool, with_relu):
     """The gradient goes where XLA's goes."""
     generator = np.random.default_rng(0)
     shape = 64, 8, 7, 3
@@ -108,3 +122,17 @@ def test_two_opaque_calls_and_none_inside(with_relu):
 
     text = jax.jit(jax.grad(loss)).lower(x).compile().as_text()
     assert sum(" call(" in line for line in text.splitlines()) == 2
+
+
+@pytest.mark.parametrize("with_relu", [False, True])
+@pytest.mark.parametrize("pool", MAX_POOLS)
+def test_no_scatter_on_nvidia_gpus(pool, with_relu):
+    """Whose additions have no order, so that two runs differ."""
+    (layer,) = join_layers([nn.relu, pool] if with_relu else [pool])
+
+    def lowered(platform):
+        traced = jax.jit(jax.grad(lambda x: layer(x).sum())).trace(noise(2, 9, 8, 3))
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert "scatter" not in lowered("cuda")
+    assert "select_and_scatter" in lowered("tpu")

@@ -9,7 +9,12 @@ import numpy as np
 
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.cpu import switch
-from alexnet_jax.layers.cpu.switch import plain_forms, takes_plain_forms
+from alexnet_jax.layers.cpu.switch import (
+    by_platform,
+    forms_of,
+    plain_forms,
+    takes_plain_forms,
+)
 from alexnet_jax.layers.dense import Dense, flatten
 from alexnet_jax.layers.pooling import max_pool
 from alexnet_jax.layers.sequential import join_layers
@@ -75,3 +80,21 @@ def test_the_environment_variable():
 
     assert starts_with("1") == ["True", "False"]
     assert starts_with("0") == starts_with("") == ["False", "False"]
+
+
+def test_the_forms_of_another_platform():
+    @jax.jit
+    def named(x):
+        forms = {"cpu": lambda x: x + 1, "cuda": lambda x: x + 2}
+        return by_platform(x, default=lambda x: x + 3, **forms)
+
+    def answers():
+        return int(named(jnp.int32(0)))
+
+    assert answers() == 1
+    for platform, answer in (("cuda", 2), ("tpu", 3), ("cpu", 1)):
+        with forms_of(platform):
+            assert answers() == answer
+            with plain_forms():
+                assert answers() == 3
+    assert answers() == 1
