@@ -87,7 +87,10 @@ def trace(
         if path and not row.name.isidentifier():
             raise seen.refuse("its name must be letters, digits and underscores")
         if arrays and path in places:
-            raise seen.refuse("it stands in the network twice; give each place its own")
+            twice = seen._replace(name=path[-1])
+            raise twice.refuse(
+                "it stands in the network twice; give each place its own"
+            )
         places.add(path)
         found.append(seen)
         before = after
