@@ -397,7 +397,9 @@ def test_every_key_is_read(config, shapes_dir, tmp_path, monkeypatch):
     config.optim.schedule = "plateau"
     seen = set()
     for config.optim.name in OPTIMIZERS:  # each reads keys of its own
-        train_and_evaluate(Recorder(config, seen), tmp_path / config.optim.name)
+        workdir = tmp_path / config.optim.name
+        train_and_evaluate(Recorder(config, seen), workdir)
+        config.checkpoint.init_from = str(workdir)  # of the next
     assert set(flatten_config(config)) == seen
 
 
