@@ -369,6 +369,8 @@ class Recorder:
 
     def __getattr__(self, key):
         value = getattr(self._config, key)
+        if callable(value):  # a method, which no key is
+            return value
         if hasattr(value, "items"):
             return Recorder(value, self._seen, f"{self._prefix}{key}.")
         self._seen.add(self._prefix + key)
