@@ -215,12 +215,7 @@ class TrainedModel:
         self, function: Callable[[np.ndarray], Sequence[jax.Array]], images: np.ndarray
     ) -> list[np.ndarray]:
         """Applies a function of images to so many of them as fit; joins the results."""
-        shape = self.spec.image_shape
-        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
-            raise InputError(
-                f"images must be (N, {', '.join(map(str, shape))}) uint8, N >= 1; "
-                f"got {images.shape} {images.dtype}"
-            )
+        images = self.spec.as_images(images)
         size = min(self.batch_size, len(images))
         parts = []
         for start in range(0, len(images), size):

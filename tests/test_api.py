@@ -6,6 +6,7 @@ import inspect
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -126,6 +127,7 @@ class TestLoad:
             np.zeros((8, 8, 1), np.uint8),
             np.zeros((1, 28, 28, 1), np.uint8),
             np.zeros((0, 8, 8, 1), np.uint8),
+            np.uint8(3),
         ],
     )
     def test_images_that_cannot_be_used(self, model, images):
@@ -134,6 +136,18 @@ class TestLoad:
             model.predict(images)
         with pytest.raises(InputError, match=message):
             model.features(images)
+
+    @pytest.mark.parametrize("images", [None, 5, "picture.png", [[1], [1, 2]], [], {}])
+    def test_what_is_no_array(self, model, images):
+        for function in (model.predict, model.logits):
+            with pytest.raises(InputError, match=r"^images must be \(N, 8, 8, 1\) ui"):
+                function(images)
+
+    def test_arrays_of_any_library(self, model, image):
+        wanted = model.predict(image[:2]).probabilities
+        for images in (jnp.asarray(image[:2]), [*image[:2]]):
+            found = model.predict(images).probabilities
+            np.testing.assert_array_equal(found, wanted)
 
     def test_a_layer_that_is_not_there(self, model, image):
         with pytest.raises(

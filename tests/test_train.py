@@ -389,6 +389,8 @@ class Recorder:
 
     def __getattr__(self, key):
         value = getattr(self._config, key)
+        if callable(value):  # a method, which no key is
+            return value
         if hasattr(value, "items"):
             return Recorder(value, self._seen, f"{self._prefix}{key}.")
         self._seen.add(self._prefix + key)
@@ -417,7 +419,9 @@ def test_every_key_is_read(config, shapes_dir, tmp_path, monkeypatch):
     config.optim.schedule = "plateau"
     seen = set()
     for config.optim.name in OPTIMIZERS:  # each reads keys of its own
-        train_and_evaluate(Recorder(config, seen), tmp_path / config.optim.name)
+        workdir = tmp_path / config.optim.name
+        train_and_evaluate(Recorder(config, seen), workdir)
+        config.checkpoint.init_from = str(workdir)  # of the next
     assert set(flatten_config(config)) == seen
 
 

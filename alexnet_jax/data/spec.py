@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,35 @@ class DataSpec:
     def statistics(self) -> Statistics:
         """The training images' statistics, measured at first use."""
         return self.measure()
+
+    def as_images(self, images: Any) -> np.ndarray:
+        """Returns images `(N, h, w, C) uint8`, of any library, as NumPy's.
+
+        Raises:
+          InputError: They are of another shape or dtype, or there are none.
+        """
+        array = _as_array(images)
+        is_right = array.dtype == np.uint8 and array.shape[1:] == self.image_shape
+        if not (is_right and len(array)):
+            raise InputError(
+                f"images must be (N, {', '.join(map(str, self.image_shape))}) uint8, "
+                f"N >= 1; got {array.shape} {array.dtype}"
+            )
+        return array
+
+    def as_image(self, image: Any) -> np.ndarray:
+        """Returns an image `(h, w, C) uint8`, of any library, as NumPy's.
+
+        Raises:
+          InputError: It is of another shape or dtype.
+        """
+        array = _as_array(image)
+        if array.dtype != np.uint8 or array.shape != self.image_shape:
+            raise InputError(
+                f"image must be ({', '.join(map(str, self.image_shape))}) uint8; got "
+                f"{array.shape} {array.dtype}"
+            )
+        return array
 
     def matches(self, other: "DataSpec") -> bool:
         """Whether names, shapes and statistics are the same, up to rounding."""
@@ -120,6 +150,13 @@ class DataSpec:
                 "run the training command again in another --workdir"
             )
         return spec
+
+
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):  # no numbers, or lists of unequal lengths
+        return np.zeros((), object)
 
 
 def _length(value: object) -> int:

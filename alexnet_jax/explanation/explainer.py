@@ -126,7 +126,7 @@ class Explainer:
           InputError: The image has another shape or dtype; or as of `find_layer` and
             `create_patches`; or a derivative is not finite.
         """
-        image = self._check(image)
+        image = self._spec.as_image(image)
         sides = image.shape[:2]
         patches = create_patches(sides, window, stride)
         chosen = find_layer(self._rows, layer)  # before anything is computed
@@ -161,20 +161,6 @@ class Explainer:
                 *derivative_notes(gradient, cam, name),
             ),
         )
-
-    def _check(self, image: Any) -> np.ndarray:
-        """Returns an image as NumPy's, which JAX's arrays are not."""
-        shape = self._spec.image_shape
-        try:
-            image = np.asarray(image)
-        except (TypeError, ValueError):  # no numbers, or lists of unequal lengths
-            image = np.zeros((), object)
-        if image.dtype != np.uint8 or image.shape != shape:
-            raise InputError(
-                f"image must be ({', '.join(map(str, shape))}) uint8; got "
-                f"{image.shape} {image.dtype}"
-            )
-        return image
 
     def _occlude(
         self, image: np.ndarray, patches: Sequence[Patch], label: int | None

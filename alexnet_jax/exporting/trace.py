@@ -74,7 +74,7 @@ def trace(
 
     jax.eval_shape(apply, variables, image)
     found, before = [], tuple(input_shape)
-    names: set[str] = set()
+    places: set[tuple[str, ...]] = set()
     for row, (layer, path, after) in zip(rows, layers, strict=True):
         arrays: dict[str, np.ndarray] = {}
         for collection in ("params", "batch_stats"):
@@ -86,9 +86,12 @@ def trace(
         seen = Seen(layer, row.name, before, after, arrays)
         if path and not row.name.isidentifier():
             raise seen.refuse("its name must be letters, digits and underscores")
-        if row.name in names:
-            raise seen.refuse("it stands in the network twice; give each place its own")
-        names.add(row.name)
+        if arrays and path in places:
+            twice = seen._replace(name=path[-1])
+            raise twice.refuse(
+                "it stands in the network twice; give each place its own"
+            )
+        places.add(path)
         found.append(seen)
         before = after
     return found

@@ -73,7 +73,7 @@ def test_the_tables_are_what_was_measured(tmp_path, capsys):
     readme.write_text((ROOT / "README.md").read_text())
     results.write_text(RESULTS.read_text())
     write(tmp_path / "results", readme, results)
-    assert capsys.readouterr().out == f"written   {results}, {readme}: 13 runs\n"
+    assert capsys.readouterr().out == f"written   {results}, {readme}: 17 runs\n"
     assert readme.read_text() == (ROOT / "README.md").read_text()
     assert results.read_text() == RESULTS.read_text()
 

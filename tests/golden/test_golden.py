@@ -33,14 +33,13 @@ def test_every_network_has_its_numbers():
 
 
 QUICK = ["alexnet_2012", "lenet5"]
+SLOW = ["alexnet_fashion", "alexnet_ungrouped"]  # of d2l's and the paper's layers
+MARKS = dict.fromkeys(SLOW, [pytest.mark.slow]) | dict.fromkeys(QUICK, [])
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.heavy] * (name not in QUICK))
-        for name in TABLE
-    ],
+    [pytest.param(name, marks=MARKS.get(name, [pytest.mark.heavy])) for name in TABLE],
 )
 def test_networks(name):
     """As they are defined, without Winograd's algorithm."""

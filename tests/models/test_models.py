@@ -210,8 +210,8 @@ def small_network(name):
 # All kinds of layers; in the quick tests these alone.
 KINDS = "alexnet_d2l", "alexnet_2012", "caffenet", "alexnet_torchvision", "lenet5"
 ALL = [pytest.param(n, marks=[pytest.mark.heavy] * (n not in KINDS)) for n in TABLE]
-# Among the quick ones, all kinds of layers but a pool that does nothing and towers.
-FEW = "alexnet_d2l", "caffenet", "lenet5"
+# In the quick tests these: d2l's layers, and others', are in caffenet's and LeNet's.
+FEW = "caffenet", "lenet5"
 REST = [pytest.param(n, marks=pytest.mark.slow) for n in TABLE if n not in FEW]
 
 

@@ -63,7 +63,7 @@ def test_it_is_reported(workdir, capsys):
     report.main([str(workdir), "--examples=20"])
     assert "report.html" in capsys.readouterr().out
     text = (workdir / "report.html").read_text()
-    assert "alexnet_2012" in text and text.count("<img") == 6
+    assert "alexnet_2012" in text and text.count("<img") == 7
 
 
 def test_it_predicts(workdir, capsys):

@@ -71,6 +71,22 @@ with cli.one_line_errors():
     assert (done.stdout, done.stderr) == ("-15\n", "")
 
 
+@pytest.mark.parametrize("name", ["alexnet_jax.predict", "pytest.__main__"])
+def test_a_commands_process_ends_before_other_finalizers(name):
+    """Which wait for threads, or take apart what these still use."""
+    done = run(f"""
+import atexit, types
+sys.modules["__main__"].__spec__ = types.SimpleNamespace(name={name!r})
+atexit.register(lambda: print("late", flush=True))
+with cli.one_line_errors():
+    print("begun")
+    signal.raise_signal(signal.SIGTERM)
+""")
+    is_command = name.startswith("alexnet_jax.")
+    assert (done.returncode, done.stderr) == (143, "error: terminated\n")
+    assert done.stdout == ("begun\n" if is_command else "begun\nlate\n")
+
+
 def test_nohup_is_respected():
     done = run("""
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
