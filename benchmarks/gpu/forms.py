@@ -1,0 +1,88 @@
+"""Whether our forms of the layers are right on this device: beside XLA's own.
+
+The reference is XLA's form in float32 at the highest precision. A form of ours may be
+twice as far from it as XLA's own in the same numbers; at the highest precision, as far
+as float32 rounds.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from alexnet_jax.layers.cpu.switch import plain_forms
+from alexnet_jax.models import create_model
+
+NUMBERS = {  # what is computed in: dtype, precision
+    "highest": ("float32", "highest"),
+    "float32": ("float32", "default"),
+    "bfloat16": ("bfloat16", "default"),
+}
+_ROUNDING = 1e-4  # of float32, through all layers
+
+
+def measure(models: Sequence[str], batch_size: int) -> Iterator[dict[str, Any]]:
+    """Yields a row for each network and kind of numbers.
+
+    Args:
+      models: Networks, at 224×224, `lenet5` at 28×28.
+      batch_size: Images.
+    """
+    for name in models:
+        wanted = _answer(name, batch_size, "highest", plain=True)
+        for numbers in NUMBERS:
+            ours = _distance(_answer(name, batch_size, numbers, plain=False), wanted)
+            xla = _distance(_answer(name, batch_size, numbers, plain=True), wanted)
+            bound = max(2 * xla, _ROUNDING)
+            ok = bool(np.isfinite(ours) and ours <= bound)
+            yield {
+                "model": name,
+                "numbers": numbers,
+                "ours": ours,
+                "xla": xla,
+                "ok": ok,
+                "words": f"{name}, {numbers}: {'right' if ok else 'WRONG'}, off by "
+                f"{ours:.1e} at most, XLA's own form by {xla:.1e}",
+            }
+
+
+def _answer(name: str, batch_size: int, numbers: str, *, plain: bool) -> Any:
+    """Returns logits and gradients of a network, all float32."""
+    dtype, precision = NUMBERS[numbers]
+    size = 28 if name == "lenet5" else 224
+    network = create_model(name, training=False)
+    image = jax.random.uniform(jax.random.key(0), (batch_size, size, size, 1))
+    label = jnp.arange(batch_size, dtype=jnp.int32) % 10
+
+    def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
+        logits = network.apply({"params": params}, image.astype(jnp.dtype(dtype)))
+        logits = logits.astype(jnp.float32)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        return losses.mean(), logits
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(plain_forms(plain))
+        stack.enter_context(jax.default_matmul_precision(precision))
+        init = jax.jit(network.init)
+        params = init(jax.random.key(1), image[:1])["params"]
+        grads, logits = jax.jit(jax.grad(loss_of, has_aux=True))(params)
+        return jax.device_get((logits, grads))
+
+
+def _distance(got: Any, wanted: Any) -> float:
+    """Returns the largest distance of an array, relative to its norm.
+
+    Of a gradient that is nearly zero, relative to a thousandth of the largest one.
+    """
+    pairs = [*zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True)]
+    largest = max(float(np.linalg.norm(b)) for _, b in pairs[1:])
+    found = []
+    for a, b in pairs:
+        norm = max(float(np.linalg.norm(b)), 1e-3 * largest)
+        found.append(float(np.linalg.norm(a - b)) / norm)
+    return float(np.max(found))
