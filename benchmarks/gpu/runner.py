@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,11 +57,12 @@ class Runner:
         Args:
           output: Folder of the three files.
           stem: Of their names.
-          work: Folder of all else; what lies in its `kept/` is packed.
+          work: Folder of all else; what parts put in its `kept/` is packed.
           seconds: For all parts together.
         """
         self._end = time.monotonic() + seconds
         self._begin = time.monotonic()
+        shutil.rmtree(work / "kept", ignore_errors=True)  # of an earlier suite
         for folder in (output, work / "kept"):
             folder.mkdir(parents=True, exist_ok=True)
         self.results = (output / f"{stem}.jsonl").absolute()

@@ -48,6 +48,7 @@ def _part(
     module: str,
     limit_s: float,
     environment: dict[str, str] | None = None,
+    /,
     **work: Any,
 ) -> Part:
     return Part(name, f"benchmarks.gpu.{module}", work, limit_s, environment or {})
