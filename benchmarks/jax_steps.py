@@ -79,7 +79,8 @@ def flax_step(model: str, mode: str, batch_size: int, dtype: str) -> Step:
         return optax.apply_updates(params, updates), opt_state, step + 1
 
     with plain_forms():
-        params = network.init({"params": key, "dropout": key}, sample)["params"]
+        first = jax.random.key(0)
+        params = network.init({"params": first, "dropout": first}, sample)["params"]
         if mode == "eval":
             return _compile(loss_of, (), (params, batch, key))
         state = params, tx.init(params), jnp.zeros((), jnp.int32)
@@ -142,8 +143,8 @@ def _compile(function: Callable, state: Any, constant: tuple[Any, ...]) -> Step:
         nonlocal result
         result = compiled(*constant) if keeps else compiled(result, *constant)
 
-    def wait() -> None:
-        jax.block_until_ready(result)
+    def wait() -> Any:
+        return jax.block_until_ready(result)
 
     def device_gb() -> float | None:
         stats = jax.local_devices()[0].memory_stats() or {}

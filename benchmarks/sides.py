@@ -22,7 +22,7 @@ class Step(NamedTuple):
 
     Attributes:
       run: Starts it.
-      wait: Returns when all that was started is done.
+      wait: Returns when all that was started is done; of JAX, the state.
       compile_s: Seconds that it took to trace and compile; of PyTorch's, the first.
       device_gb: Returns the most memory of the GPU so far; None on a CPU.
       kernels: Returns how many kernels so many steps run on the device; None if unseen.

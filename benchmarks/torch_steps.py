@@ -13,6 +13,8 @@ import torch
 from benchmarks.sides import SIZES, Step
 from benchmarks.torch_networks import torch_network
 
+WAYS = ("", "compile", "graph")
+
 
 def torch_step(
     model: str, mode: str, batch_size: int, dtype: str, how: str = ""
@@ -26,7 +28,13 @@ def torch_step(
       dtype: `float32` or `bfloat16`, by autocast.
       how: "" runs eagerly; `compile` is `torch.compile` with `max-autotune`, which uses
         CUDA graphs; `graph` puts the whole eager step into one CUDA graph.
+
+    Raises:
+      ValueError: `how` is none of these.
+      RuntimeError: A CUDA graph is asked for without a GPU.
     """
+    if how not in WAYS:
+        raise ValueError(f"how must be one of {WAYS}; got {how!r}")
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 from benchmarks.gpu.runner import Part
 from benchmarks.gpu.steps import SIDES
 
-_EAGER = ("ours", "flax", "torch", "torch.graph")
+_EAGER = ["ours", "flax", "torch", "torch.graph"]
+_COMPILED = ["ours", "torch.compile"]
 # A profile then names each kernel by its operation.
 _NO_GRAPHS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
+# Compiles in a few seconds: for numbers, not for speed.
+_QUICK = {"XLA_FLAGS": "--xla_gpu_autotune_level=0"}
 _NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each process chooses anew
 
 
@@ -57,9 +60,10 @@ def _part(
 def _step(
     place: Place, model: str, dtype: str, batch_size: int, limit_s: float, **more: Any
 ) -> Part:
-    mode = " evaluation" if more.get("mode") == "eval" else ""
+    what = " evaluation" if more.get("mode") == "eval" else ""
+    what += " compiled" if more.get("sides") == _COMPILED else ""
     return _part(
-        f"steps {model} {dtype} {batch_size}{mode}",
+        f"steps {model} {dtype} {batch_size}{what}",
         "steps",
         limit_s,
         model=model,
@@ -88,14 +92,16 @@ def _steps(place: Place, small: bool) -> list[Part]:
     if small:
         little = {"sides": ["ours", "flax", "torch"], "turn_s": 0.01, "repeats": 2}
         return [
-            _part("forms", "forms", 120, models=["lenet5"], batch_size=2),
+            _part("forms", "forms", 120, _QUICK, models=["lenet5"], batch_size=2),
             _step(place, "lenet5", "bfloat16", 4, 120, **little),
-            _profile(place, "lenet5", "float32", 4, 2)._replace(environment={}),
+            _profile(place, "lenet5", "float32", 4, 2),
         ]
     d2l, paper = "alexnet_d2l", "alexnet_paper"
     others = ("alexnet_torchvision", "alexnet_half")
     return [
-        _part("forms d2l, paper", "forms", 100, models=[d2l, paper], batch_size=16),
+        _part(
+            "forms d2l, paper", "forms", 100, _QUICK, models=[d2l, paper], batch_size=16
+        ),
         _step(place, d2l, "bfloat16", 128, 150),
         _profile(place, d2l, "bfloat16", 128, 20),
         _step(place, paper, "bfloat16", 128, 150),
@@ -107,10 +113,11 @@ def _steps(place: Place, small: bool) -> list[Part]:
             "forms of the others",
             "forms",
             120,
+            _QUICK,
             models=["alexnet_torchvision", "alexnet_2012", "alexnet_caffe", "lenet5"],
             batch_size=16,
         ),
-        *(_step(place, name, "bfloat16", 128, 150) for name in others),
+        *(_step(place, name, "bfloat16", 128, 150, sides=_COMPILED) for name in others),
         _step(place, paper, "bfloat16", 512, 150),
         _step(place, d2l, "bfloat16", 2048, 150),
         _step(place, paper, "float32", 128, 150),
@@ -157,7 +164,7 @@ def _job(place: Place, small: bool) -> list[Part]:
     d2l = _flags(place, "fashion.py:d2l", "--config.dtype=bfloat16")
     one_epoch = [*d2l, "--config.num_epochs=1"]
     resume = {"flags": half, "steps": 100, **runs}
-    evaluation = {"mode": "eval", "sides": SIDES}
+    evaluation = {"mode": "eval", "sides": [*SIDES]}
     return [
         _data(place, small),
         _part("half", "runs", 90, name="half", flags=half, seeds=[0], **runs),
