@@ -37,6 +37,9 @@ def measure(
       turn_s: Seconds of a side's turn, about.
       repeats: Turns of each side.
       results: The suite's results so far, for the card's rate of matrix products.
+
+    Raises:
+      RunError: No side runs.
     """
     # The sides live on the same card.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -65,6 +68,8 @@ def measure(
                 row = work | {"side": name, "steps": steps}
                 row |= _speed(batch_size, times[name], times.get("ours"), flops, rate)
                 yield row | {"words": _sentence(row)}
+    if not ready:
+        raise RunError(f"no side ran {model} in {dtype} at batch {batch_size}")
     for name, side in ready.items():  # a profiler may fail: so it comes last
         row = work | {"side": name}
         try:
