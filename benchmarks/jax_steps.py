@@ -65,7 +65,7 @@ def flax_step(model: str, mode: str, batch_size: int, dtype: str) -> Step:
     def loss_of(params: Any, batch: Any, key: jax.Array) -> jax.Array:
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
         image = (batch["image"].astype(jnp.float32) / 255).astype(jnp.dtype(dtype))
-        logits = network.apply({"params": params}, image, rngs={"dropout": key})
+        logits: Any = network.apply({"params": params}, image, rngs={"dropout": key})
         logits = logits.astype(jnp.float32)
         return optax.softmax_cross_entropy_with_integer_labels(
             logits, batch["label"]
@@ -159,4 +159,4 @@ def _compile(function: Callable, state: Any, constant: tuple[Any, ...]) -> Step:
                 wait()
             return count_kernels(Path(folder)) / steps
 
-    return Step(run, wait, compile_s, device_gb, kernels, compiled.as_text())
+    return Step(run, wait, compile_s, device_gb, kernels, compiled.as_text() or "")

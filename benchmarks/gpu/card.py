@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch")
-_PACKAGES += ("triton", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "grain")
+_PACKAGES = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch"]
+_PACKAGES += ["triton", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "grain"]
 _QUERY = "name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit"
 
 

@@ -60,7 +60,8 @@ def _compare(
     pairs = [*zip(alone, other, strict=True)]
     differ = sum(a.tobytes() != b.tobytes() for a, b in pairs)
     far = max(
-        float(np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-30)) for a, b in pairs
+        float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-30)
+        for a, b in pairs
     )
     how = "with" if deterministic else "without"
     same = "the same bits" if not differ else f"{differ} of {len(pairs)} arrays differ"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from benchmarks.gpu.runner import Part
 from benchmarks.gpu.steps import SIDES
 
+_LONG_S = 300  # in little nothing is short of time
 _EAGER = ["ours", "flax", "torch", "torch.graph"]
 _COMPILED = ["ours", "torch.compile"]
 # A profile then names each kernel by its operation.
@@ -90,10 +91,14 @@ def _profile(place: Place, model: str, dtype: str, batch_size: int, steps: int) 
 
 def _steps(place: Place, small: bool) -> list[Part]:
     if small:
-        little = {"sides": ["ours", "flax", "torch"], "turn_s": 0.01, "repeats": 2}
+        little: dict[str, Any] = {
+            "sides": ["ours", "flax", "torch"],
+            "turn_s": 0.01,
+            "repeats": 2,
+        }
         return [
-            _part("forms", "forms", 120, _QUICK, models=["lenet5"], batch_size=2),
-            _step(place, "lenet5", "bfloat16", 4, 120, **little),
+            _part("forms", "forms", _LONG_S, _QUICK, models=["lenet5"], batch_size=2),
+            _step(place, "lenet5", "bfloat16", 4, _LONG_S, **little),
             _profile(place, "lenet5", "float32", 4, 2),
         ]
     d2l, paper = "alexnet_d2l", "alexnet_paper"
@@ -148,23 +153,20 @@ def _job(place: Place, small: bool) -> list[Part]:
     runs = {"work": place.work}
     if small:
         flags = _little(place)
+        little: dict[str, Any] = {"sides": ["ours"], "turn_s": 0.01, "repeats": 1}
         read = {"images": 16, "workers": 1, "repeats": 1, "batches": 1}
         return [
             _data(place, small),
-            _part("resume", "resume", 120, _NO_CACHE, flags=flags, steps=2, **runs),
-            _part("starts", "starts", 120, flags=flags, **runs),
-            _step(
-                place,
-                *("lenet5", "float32", 4, 120),
-                **{"mode": "eval", "sides": ["ours"], "turn_s": 0.01, "repeats": 1},
-            ),
-            Part("input", "benchmarks.input", read, 60),
+            _part("resume", "resume", _LONG_S, flags=flags, steps=2, **runs),
+            _part("starts", "starts", _LONG_S, flags=flags, **runs),
+            _step(place, "lenet5", "float32", 4, _LONG_S, mode="eval", **little),
+            Part("input", "benchmarks.input", read, _LONG_S),
         ]
     half = _flags(place, "fashion.py:half", "--config.dtype=bfloat16")
     d2l = _flags(place, "fashion.py:d2l", "--config.dtype=bfloat16")
     one_epoch = [*d2l, "--config.num_epochs=1"]
     resume = {"flags": half, "steps": 100, **runs}
-    evaluation = {"mode": "eval", "sides": [*SIDES]}
+    evaluation: dict[str, Any] = {"mode": "eval", "sides": [*SIDES]}
     return [
         _data(place, small),
         _part("half", "runs", 90, name="half", flags=half, seeds=[0], **runs),
@@ -182,12 +184,14 @@ def _job(place: Place, small: bool) -> list[Part]:
 
 
 def _flagships(place: Place, small: bool) -> list[Part]:
-    def run(name: str, flags: list[str], seeds: list[int], limit_s: float, **more: Any):
+    def run(
+        name: str, flags: list[str], seeds: list[int], limit_s: float, **more: Any
+    ) -> Part:
         work = {"name": name, "flags": flags, "seeds": seeds, "work": place.work}
         return _part(name, "runs", limit_s, **work, **more)
 
     if small:
-        return [_data(place, small), run("digits", _little(place), [0, 1], 120)]
+        return [_data(place, small), run("digits", _little(place), [0, 1], _LONG_S)]
 
     def fashion(variant: str, *more: str) -> list[str]:
         return _flags(place, f"fashion.py:{variant}", *more)

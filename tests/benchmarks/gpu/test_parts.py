@@ -108,7 +108,20 @@ def test_a_form_that_is_wrong_is_told(monkeypatch):
     monkeypatch.setattr(forms, "_answer", answer)
     rows = [*forms.measure(["lenet5"], 2)]
     assert [row["ok"] for row in rows] == [True, False, False]
-    assert "lenet5, float32: WRONG, off by 1.0e+00 at most" in rows[1]["words"]
+    assert "lenet5, float32: WRONG, off by 1.0e+00, in one" in rows[1]["words"]
+
+
+def test_distances_of_logits_and_gradients():
+    wanted = (
+        np.full(4, 2.0),
+        {"a": np.full(100, 3.0), "b": np.ones(1), "c": np.zeros(1)},
+    )
+    got = (
+        np.full(4, 2.02),
+        {"a": np.full(100, 3.0), "b": np.full(1, 1.3), "c": np.zeros(1)},
+    )
+    assert forms.distances(got, wanted) == pytest.approx((0.01, 0.3))
+    assert forms.distances(wanted, wanted) == (0.0, 0.0)
 
 
 def test_a_run_is_summed_up(trained, tmp_path):
