@@ -62,7 +62,8 @@ def _answer(name: str, batch_size: int, numbers: str, *, plain: bool) -> Any:
     dtype, precision = NUMBERS[numbers]
     size = 28 if name == "lenet5" else 224
     network = create_model(name, training=False)
-    image = jax.random.uniform(jax.random.key(0), (batch_size, size, size, 1))
+    shape = batch_size, size, size, 1
+    image = jax.random.uniform(jax.random.key(0), shape, jnp.float32)
     label = jnp.arange(batch_size, dtype=jnp.int32) % 10
 
     def loss_of(params: Any) -> tuple[jax.Array, jax.Array]:
