@@ -138,29 +138,30 @@ def take_turns(
     return rates
 
 
-@cli.one_line_errors()
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints an object."""
-    parser = cli.Parser("benchmarks.input", __doc__)
-    add = parser.add_argument
-    add("--images", type=int, default=2_000, help="JPEG files to make (default: 2000)")
-    add("--workers", type=int, default=2, help="processes that decode (default: 2)")
-    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
-    add("--batches", type=int, default=8, help="batches per measurement (default: 8)")
-    options = parser.parse_args(argv)
+def measure(
+    images: int = 2_000, workers: int = 2, repeats: int = 5, batches: int = 8
+) -> dict[str, Any]:
+    """Returns the rates of all sides, their ratios, and what a GPU needs.
+
+    Args:
+      images: JPEG files to make.
+      workers: Processes that decode.
+      repeats: Measurements of each side.
+      batches: Per measurement.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        mean_kb = make_images(folder, options.images)
+        mean_kb = make_images(folder, images)
         make: dict[str, Callable[[], Iterator[Any]]] = {
-            "ours": lambda: ours(folder, options.workers),
+            "ours": lambda: ours(folder, workers),
             "ours_threads": lambda: ours(folder, 0),
-            "torch": lambda: torchs(folder, options.workers),
+            "torch": lambda: torchs(folder, workers),
         }
         sides = [side() for side in make.values()]
-        rates = take_turns(sides, options.repeats, options.batches)
+        rates = take_turns(sides, repeats, batches)
         for side in sides:
             side.close()  # type: ignore[attr-defined]
-    found: dict[str, Any] = {"images": options.images, "mean_kb": round(mean_kb, 1)}
+    found: dict[str, Any] = {"images": images, "mean_kb": round(mean_kb, 1)}
     medians = {}
     for side, pairs in zip(make, rates, strict=True):
         medians[side] = [
@@ -175,6 +176,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     needed = GPU_FLOP_PER_S / FLOP_PER_IMAGE
     found["h200_images_per_s"] = round(needed)
     found["cores_to_feed_an_h200"] = round(needed / medians["ours"][1], 1)
+    return found
+
+
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints an object."""
+    parser = cli.Parser("benchmarks.input", __doc__)
+    add = parser.add_argument
+    add("--images", type=int, default=2_000, help="JPEG files to make (default: 2000)")
+    add("--workers", type=int, default=2, help="processes that decode (default: 2)")
+    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
+    add("--batches", type=int, default=8, help="batches per measurement (default: 8)")
+    found = measure(**vars(parser.parse_args(argv)))
     lines = [
         f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()
     ]

@@ -1,11 +1,12 @@
-"""The two sides of a comparison: our steps and PyTorch's, each in its own process."""
+"""The sides of a comparison: steps of ours and of others, each in its own process."""
 
 import resource
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
+
+from alexnet_jax.errors import RunError
 
 SIZES = {  # of the images
     "alexnet_d2l": 224,
@@ -14,6 +15,38 @@ SIZES = {  # of the images
     "alexnet_half": 224,
     "lenet5": 28,
 }
+
+
+class Step(NamedTuple):
+    """A step that is ready to run.
+
+    Attributes:
+      run: Starts it.
+      wait: Returns when all that was started is done; of JAX, the state.
+      compile_s: Seconds that it took to trace and compile; of PyTorch's, the first.
+      device_gb: Returns the most memory of the GPU so far; None on a CPU.
+      kernels: Returns how many kernels so many steps run on the device; None if unseen.
+      hlo: XLA's program.
+    """
+
+    run: Callable[[], object]
+    wait: Callable[[], object]
+    compile_s: float
+    device_gb: Callable[[], float | None]
+    kernels: Callable[[int], float | None]
+    hlo: str = ""
+
+
+class Memory(NamedTuple):
+    """The most that a process has held, in GB.
+
+    Attributes:
+      host: Of the host's memory.
+      device: Of the GPU's; None on a CPU.
+    """
+
+    host: float
+    device: float | None
 
 
 class Side:
@@ -29,23 +62,46 @@ class Side:
 
         Args:
           context: Of `multiprocessing`.
-          side: `ours`, `torch` or `torch.compile`.
+          side: `ours`; `flax`, a bare step by XLA's own forms; `torch`, `torch.compile`
+            or `torch.graph`.
           **work: `model`, `mode`, `batch_size` and `dtype`.
+
+        Raises:
+          RunError: It cannot run the step; so do all methods.
         """
+        self._name = side
         self._pipe, theirs = context.Pipe()
         context.Process(target=_serve, args=(side, work, theirs), daemon=True).start()
         theirs.close()
-        self.compile_s: float = self._pipe.recv()
+        self.compile_s: float = self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            raise RunError(f"{self._name}: the process is gone") from None
+        if isinstance(answer, str):
+            raise RunError(f"{self._name}: {answer}")
+        return answer
+
+    def _ask(self, question: int | str) -> Any:
+        try:
+            self._pipe.send(question)
+        except BrokenPipeError:
+            raise RunError(f"{self._name}: the process is gone") from None
+        return self._receive()
 
     def seconds(self, steps: int) -> float:
         """Returns what so many steps take."""
-        self._pipe.send(steps)
-        return self._pipe.recv()
+        return self._ask(steps)
 
-    def close(self) -> float:
-        """Ends the process; returns the most host memory that it held, in GB."""
-        self._pipe.send(0)
-        return self._pipe.recv()
+    def kernels(self) -> float | None:
+        """Returns how many kernels a step runs on the device; None if unseen."""
+        return self._ask("kernels")
+
+    def close(self) -> Memory:
+        """Ends the process; returns the most memory that it held."""
+        return self._ask(0)
 
 
 def take_turns(
@@ -59,123 +115,49 @@ def take_turns(
     return seconds
 
 
+def create_step(side: str, model: str, mode: str, batch_size: int, dtype: str) -> Step:
+    """Returns the step of a side, compiled.
+
+    Args:
+      side: As in `Side`.
+      model: A network of `SIZES`.
+      mode: `train` or `eval`.
+      batch_size: Images.
+      dtype: `float32` or `bfloat16`.
+    """
+    if side in ("ours", "flax"):
+        from benchmarks import jax_steps
+
+        make = jax_steps.our_step if side == "ours" else jax_steps.flax_step
+        return make(model, mode, batch_size, dtype)
+    from benchmarks import torch_steps
+
+    how = side.partition(".")[2]
+    return torch_steps.torch_step(model, mode, batch_size, dtype, how)
+
+
 def _serve(side: str, work: dict[str, Any], pipe: Connection) -> None:
     """Answers each number of steps with the seconds that they took; 0 ends it."""
-    if side == "ours":
-        run, wait, compile_s = jax_step(**work)
-        run()
-    else:
-        run, wait = torch_step(**work, compiled=side == "torch.compile")
+    try:
+        _answer(create_step(side, **work), pipe)
+    except Exception as error:  # whatever it is, the other sides go on
+        text = " ".join(str(error).split())
+        pipe.send(f"{type(error).__name__}: {text[:300]}")
+
+
+def _answer(step: Step, pipe: Connection) -> None:
+    for _ in range(2):  # warm
+        step.run()
+    step.wait()
+    pipe.send(step.compile_s)
+    while question := pipe.recv():
+        if question == "kernels":
+            pipe.send(step.kernels(3))
+            continue
         start = time.perf_counter()
-        run()
-        wait()
-        compile_s = time.perf_counter() - start
-    run()  # warm
-    wait()
-    pipe.send(compile_s)
-    while steps := pipe.recv():
-        start = time.perf_counter()
-        for _ in range(steps):
-            run()
-        wait()
+        for _ in range(question):
+            step.run()
+        step.wait()
         pipe.send(time.perf_counter() - start)
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
-
-
-def jax_step(
-    model: str, mode: str, batch_size: int, dtype: str
-) -> tuple[Callable[[], None], Callable[[], None], float]:
-    """Returns our step, what waits for it, and the seconds that it took to compile."""
-    import jax
-    import numpy as np
-
-    from alexnet_jax.config import default_config
-    from alexnet_jax.models import create_model
-    from alexnet_jax.optim import create_optimizer, create_schedule
-    from alexnet_jax.preprocessing.pipeline import scale_and_resize
-    from alexnet_jax.step import create_state, make_eval_step, make_train_step
-
-    size = SIZES[model]
-    optim = default_config().optim
-    optim.momentum = 0.9
-    tx = create_optimizer(optim, create_schedule(optim, 0.01, 1, 1))
-    network = create_model(model)
-    state = create_state(network, tx, (1, size, size, 1), jax.random.key(0))
-    generator = np.random.default_rng(0)
-    image = generator.integers(0, 256, (batch_size, size, size, 1), np.uint8)
-    batch = {
-        "image": image,
-        "label": generator.integers(0, 10, batch_size).astype(np.int32),
-        "mask": np.ones(batch_size, bool),
-    }
-    batch, key = jax.device_put(batch), jax.random.key(1)
-    prepare = partial(scale_and_resize, size=size)
-    start = time.perf_counter()
-    if mode == "train":
-        step = make_train_step(
-            network,
-            tx,
-            prepare,
-            dtype=dtype,
-            steps_per_epoch=10**9,
-            log_every_steps=10**9,
-        )
-        traced = jax.jit(step, donate_argnums=0).lower(state, batch, key)
-    else:
-        test = make_eval_step(network, prepare, dtype=dtype)
-        traced = jax.jit(test).lower(state.params, state.model_state, batch)
-    compiled = traced.compile()
-    compile_s = time.perf_counter() - start
-    sums: Any = None
-
-    def run() -> None:
-        nonlocal state, sums
-        if mode == "train":
-            state, _ = compiled(state, batch, key)
-        else:
-            sums = compiled(state.params, state.model_state, batch)
-
-    return run, lambda: jax.block_until_ready((state, sums)), compile_s
-
-
-def torch_step(
-    model: str, mode: str, batch_size: int, dtype: str, *, compiled: bool = False
-) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Returns PyTorch's step, on a GPU if there is one, and what waits for it."""
-    import torch
-
-    from benchmarks.torch_networks import torch_network
-
-    torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = SIZES[model]
-    network: Any = torch_network(model, size).to(
-        device, memory_format=torch.channels_last
-    )
-    network.train(mode == "train")
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=0.01, momentum=0.9, fused=device == "cuda" or None
-    )
-    image = torch.rand(batch_size, 1, size, size, device=device)
-    image = image.to(memory_format=torch.channels_last)
-    label = torch.randint(0, 10, (batch_size,), device=device)
-    autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16")
-
-    def forward() -> torch.Tensor:
-        with autocast:
-            logits = network(image)
-            return torch.nn.functional.cross_entropy(logits, label)
-
-    if compiled:
-        forward = torch.compile(forward)
-
-    def run() -> None:
-        if mode == "train":
-            optimizer.zero_grad()
-            forward().backward()
-            optimizer.step()
-        else:
-            with torch.inference_mode():
-                forward()
-
-    return run, torch.cuda.synchronize if device == "cuda" else lambda: None
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    pipe.send(Memory(host, step.device_gb()))

@@ -53,8 +53,8 @@ def measure(
         "ratio_min": min(pairs),
         "ratio_max": max(pairs),
         "compile_s": ours.compile_s,
-        "memory_gb": ours.close(),
-        "torch_memory_gb": torch.close(),
+        "memory_gb": ours.close().host,
+        "torch_memory_gb": torch.close().host,
     }
 
 

@@ -18,7 +18,15 @@ from alexnet_jax.main import parse_seeds
 COMMANDS = ["summary", "predict", "evaluate", "report", "checkpoint"]
 COMMANDS += ["convert", "export", "features", "explain"]
 COMMANDS += ["data.prepare", "data.statistics.__main__"]
-BENCHMARKS = ["step", "gpu", "job", "scaling", "input", "ablations", "readme_tables"]
+BENCHMARKS = [
+    "step",
+    "gpu.__main__",
+    "job",
+    "scaling",
+    "input",
+    "ablations",
+    "readme_tables",
+]
 MODULES = [f"alexnet_jax.{name}" for name in COMMANDS]
 MODULES += [f"benchmarks.{name}" for name in BENCHMARKS]
 
