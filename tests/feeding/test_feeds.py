@@ -233,3 +233,43 @@ class TestChoice:
         config.steps_per_dispatch = 2
         with pytest.raises(InputError, match="^steps_per_dispatch must be 1, or not"):
             self.feed(config)
+
+
+@pytest.mark.parametrize(("backend", "ahead"), [("cpu", 0), ("gpu", 2)])
+def test_an_evaluation_fetches_its_sums_once(config, monkeypatch, backend, ahead):
+    """And adds them in float64; few batches are queued."""
+    config.batch_size = 22
+    test = split_of(5, None)  # five batches
+    parallel = create_parallel(1, 1, 22, "lenet5")
+    trainer = loop.Trainer(
+        config, UserNet(num_classes=10), split_of(22), test, parallel
+    )
+    state = trainer.draw()
+    expected = trainer.evaluate(state)
+    fetched, waited, made = [], [], []
+    step, get = trainer._eval_step, jax.device_get
+
+    def evaluate(*args):
+        made.append(step(*args))
+        return made[-1]
+
+    def fetch(tree):
+        fetched.extend(
+            leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)
+        )
+        return get(tree)
+
+    trainer._eval_step = evaluate
+    monkeypatch.setattr(loop.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "device_get", fetch)
+    monkeypatch.setattr(
+        jax, "block_until_ready", lambda sums: waited.append((len(made), sums))
+    )
+    row = trainer.evaluate(state)
+    row.pop("eval_s"), expected.pop("eval_s")
+    assert row == expected
+    assert len(fetched) == 5 * len(jax.tree.leaves(made[0]))
+    assert [count for count, _ in waited] == [1, 2, 3, 4, 5]
+    assert all(sums is made[max(0, count - 1 - ahead)] for count, sums in waited)
+    total = sum(np.float64(sums["loss"]) for sums in made)
+    assert row["test/loss"] == total / 22
