@@ -25,7 +25,7 @@ MAY_CHANGE = (
     "data.data_dir",
     "data.workers",
     "data.on_broken",
-    "data.on_device",
+    "data.memory",
     "steps_per_dispatch",
     "eval.",
     "checkpoint.",
@@ -119,7 +119,7 @@ def default_config() -> ConfigDict:
     config.data.resize = "bicubic"  # or 'bilinear' as torchvision, 'opencv' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
-    config.data.on_device = config_dict.placeholder(bool)  # images in memory; on GPUs
+    config.data.memory = "auto"  # that holds images: 'host', or 'device' as on GPUs
     config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
 
     config.augment = ConfigDict()
@@ -280,6 +280,7 @@ _RULES: dict[str, Rule] = {
         lambda value: _integer(value, 0),
         "an integer of at least 0",
     ),
+    "data.memory": _one_of("auto", "host", "device"),
     "data.on_broken": _one_of("fail", "skip"),
     "augment.canvas": _OPTIONAL_SIZE,
     "augment.crop": _one_of("none", "random", "random_resized"),

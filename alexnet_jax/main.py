@@ -32,8 +32,8 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.data.val_share=0.2      share of the training images to validate on, if
                                    the data set has no part for it
   --config.data.on_broken=skip     report broken images and leave them out
-  --config.data.on_device=True     keep the training images on each device (default:
-                                   on GPUs, where they fit)
+  --config.data.memory=device      keep the training images on each device, as on GPUs
+                                   where they fit; or host
   --config.data.image_size=96      side of what the network sees; '(96,128)' for
                                    height and width; likewise data.stored_size, of
                                    images read from disk (default: about 256×256)

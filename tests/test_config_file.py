@@ -299,7 +299,6 @@ SET = {
     "num_train_steps": 3,
     "steps_per_dispatch": 3,
     "eval.batch_size": 250,
-    "data.on_device": True,
     "data.manual_dir": "a",
     "data.data_dir": "a",
     "data.val_share": 0.2,

@@ -118,7 +118,7 @@ def create_feed(
     """Picks how batches reach the step, by the config, the data and the devices.
 
     Args:
-      config: The run's: `data.on_device` and `steps_per_dispatch`. `debug.nans`, which
+      config: The run's: `data.memory` and `steps_per_dispatch`. `debug.nans`, which
         looks at each step, takes batches from the host, one by one.
       split: Training batches.
       parallel: The devices.
@@ -131,26 +131,24 @@ def create_feed(
     if config.debug.nans:
         return HostFeed(split, parallel, key)
     is_gpu = jax.default_backend() == "gpu"
-    on_device, most = config.data.on_device, config.steps_per_dispatch
+    memory, most = config.data.memory, config.steps_per_dispatch
     several = most is not None and most > 1
     # Of just this class: another may draw its batches otherwise.
     if type(split) is not Batches:
-        if on_device or several:
-            name = "data.on_device" if on_device else "steps_per_dispatch"
+        if memory == "device" or several:
+            what = f"steps_per_dispatch={most}" if several else "data.memory='device'"
             raise InputError(
-                f"{name} must not be set where images are read from disk, as those of "
-                f"{config.data.name} are; got {on_device or most}"
+                f"{what} wants images of one size in memory; those of "
+                f"{config.data.name} are read from disk: leave it at its default"
             )
         return HostFeed(split, parallel, key)
-    if on_device is None:
-        fits = split.image.nbytes <= _SHARE * device_memory()
-        on_device = several or (is_gpu and fits)
-    if not on_device:
-        if several:
-            raise InputError(
-                "steps_per_dispatch must be 1, or not set, with data.on_device=False; "
-                f"got {most}"
-            )
+    if memory == "host" and several:
+        raise InputError(
+            "steps_per_dispatch must be 1, or not set, with data.memory='host'; got "
+            f"{most}"
+        )
+    fits = split.image.nbytes <= _SHARE * device_memory()
+    if memory == "host" or (memory == "auto" and not several and not (is_gpu and fits)):
         return HostFeed(split, parallel, key)
     if most is None:
         most = _STEPS if is_gpu and step_flop() < _SHORT_FLOP else 1
