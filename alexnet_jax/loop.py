@@ -289,6 +289,8 @@ class Trainer:
         options = _DETERMINISTIC if deterministic and is_gpu else None
         compiled = {}
         for count in {1, self._feed.most}:
+            if step + count > self.num_steps:
+                continue
             sent = self._feed.send(step, count)
             lowered = wrapped.lower(state, sent, self._feed.shared)
             compiled[count] = lowered.compile(options)
