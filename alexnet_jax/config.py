@@ -25,6 +25,8 @@ MAY_CHANGE = (
     "data.data_dir",
     "data.workers",
     "data.on_broken",
+    "data.memory",
+    "steps_per_dispatch",
     "eval.",
     "checkpoint.",
     "parallel.",
@@ -91,6 +93,7 @@ def default_config() -> ConfigDict:
     config.batch_size = 128  # over all devices
     config.num_epochs = 10
     config.num_train_steps = config_dict.placeholder(int)  # stop there
+    config.steps_per_dispatch = config_dict.placeholder(int)  # see feeding/feeds.py
     config.dtype = "float32"  # of activations and gradients; parameters are float32
 
     config.model = ConfigDict()
@@ -116,6 +119,7 @@ def default_config() -> ConfigDict:
     config.data.resize = "bicubic"  # or 'bilinear' as torchvision, 'opencv' as Caffe
     config.data.workers = 0  # processes that decode a split; 0: threads
     config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
+    config.data.memory = "auto"  # that holds images: 'host', or 'device' as on GPUs
     config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
 
     config.augment = ConfigDict()
@@ -148,7 +152,7 @@ def default_config() -> ConfigDict:
     config.optim.rates = RatesReference()  # factors of layers' rates: {'fc8': 10.0}
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 125
+    config.eval.batch_size = config_dict.placeholder(int)  # see inspection/memory.py
     config.eval.every_epochs = 1
     config.eval.metrics = ("loss", "top1", "top5")  # names of metrics.METRICS
     config.eval.views = 1  # of an image: its center; or 10, averaged, as in 2012
@@ -156,6 +160,7 @@ def default_config() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1
     config.checkpoint.every_steps = config_dict.placeholder(int)  # besides
+    config.checkpoint.every_seconds = config_dict.placeholder(float)  # not sooner
     config.checkpoint.keep = 2  # newest ones; the best is kept besides
     config.checkpoint.init_from = config_dict.placeholder(str)  # another run's workdir
     config.checkpoint.init_layers = _names()  # taken from it; not set: all that fit
@@ -258,6 +263,7 @@ _RULES: dict[str, Rule] = {
     "batch_size": _COUNT,
     "num_epochs": _COUNT,
     "num_train_steps": _OPTIONAL_COUNT,
+    "steps_per_dispatch": _OPTIONAL_COUNT,
     "dtype": _one_of("float32", "bfloat16"),
     "model.num_classes": _COUNT,
     "model.dropout_rate": _SHARE,
@@ -274,6 +280,7 @@ _RULES: dict[str, Rule] = {
         lambda value: _integer(value, 0),
         "an integer of at least 0",
     ),
+    "data.memory": _one_of("auto", "host", "device"),
     "data.on_broken": _one_of("fail", "skip"),
     "augment.canvas": _OPTIONAL_SIZE,
     "augment.crop": _one_of("none", "random", "random_resized"),
@@ -316,7 +323,7 @@ _RULES: dict[str, Rule] = {
         lambda value: _real(value, 0.0) and 0 < value <= 1,
         "in (0, 1]",
     ),
-    "eval.batch_size": _COUNT,
+    "eval.batch_size": _OPTIONAL_COUNT,
     "eval.every_epochs": _COUNT,
     "eval.metrics": (
         lambda value: len(value) == len(set(value)) and {"loss", "top1"} <= set(value),
@@ -325,6 +332,10 @@ _RULES: dict[str, Rule] = {
     "eval.views": (lambda value: value in (1, 10), "1 or 10"),
     "checkpoint.every_epochs": _COUNT,
     "checkpoint.every_steps": _OPTIONAL_COUNT,
+    "checkpoint.every_seconds": (
+        lambda value: value is None or (_real(value, 0.0) and value > 0),
+        "a finite number above 0, or not set",
+    ),
     "checkpoint.keep": _COUNT,
     "checkpoint.init_layers": _LAYERS,
     "parallel.data": (

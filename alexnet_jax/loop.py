@@ -1,5 +1,6 @@
 """The training loop: steps, evaluation, records and checkpoints, in order."""
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -15,9 +16,12 @@ from alexnet_jax.config import side_pair
 from alexnet_jax.data import Split
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.feeding.feeds import create_feed
+from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.memory import check_memory
 from alexnet_jax.inspection.nonfinite import check_finite, look_at_layers
 from alexnet_jax.metrics import (
+    Sums,
     add_sums,
     check_metrics,
     create_loss,
@@ -31,6 +35,7 @@ from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
+from alexnet_jax.run.interval import Interval
 from alexnet_jax.run.memory import release_freed_memory
 from alexnet_jax.run.progress import Meter, Progress, epoch_line
 from alexnet_jax.run.records import Row
@@ -49,6 +54,7 @@ from alexnet_jax.transfer.weights import take_layers
 
 # To ask the other processes takes a moment, in which the devices wait.
 _AGREE_EVERY_STEPS = 10
+_TESTS_AHEAD = 2  # test steps that are queued for a GPU; each holds its batch there
 MAX_STEPS = 2**31
 # XLA's settings: no additions in an order left to chance, no algorithm chosen by
 # measuring. Its own matrix products have none that is not, so cuBLAS computes them.
@@ -65,6 +71,7 @@ class Due(NamedTuple):
     window: bool  # a row over the steps since the last row
     evaluate: bool
     save: bool
+    at_epoch: bool  # only because an epoch ends, and so perhaps too soon
 
 
 class Trainer:
@@ -133,12 +140,14 @@ class Trainer:
                 config.optim, shapes.params, shapes.model_state
             )
         self._step_key = parallel.replicate(step_key)
-        self._train_slice = parallel.local_slice(config.batch_size)
         self._test_slice = parallel.local_slice(test.batch_size)
         self._preprocess = make_preprocessing(
             config, model, statistics or train.statistics
         )
         self._preprocess.check_channels(train.image_shape[-1])
+        self._feed = create_feed(
+            config, train, parallel, self._step_key, self._step_flop
+        )
         self._train_step = make_train_step(
             local_model,
             self.tx,
@@ -212,11 +221,14 @@ class Trainer:
 
     def evaluate(self, state: TrainState) -> Row:
         """Returns `test/NAME` for each of `eval.metrics`, and `eval_s`."""
-        start, total = time.perf_counter(), dict[str, Any]()
+        start, sums = time.perf_counter(), list[Sums]()
+        ahead = 0 if jax.default_backend() == "cpu" else _TESTS_AHEAD  # as _Fit says
         for step in range(len(self._test)):
             batch = self._parallel.shard_batch(self._test.batch(step, self._test_slice))
-            sums = self._eval_step(state.params, state.model_state, batch)
-            total = add_sums(total, sums)
+            sums.append(self._eval_step(state.params, state.model_state, batch))
+            jax.block_until_ready(sums[max(0, step - ahead)])
+        # They stay on the devices until now; added in float64, whatever the batches.
+        total = functools.reduce(add_sums, jax.device_get(sums), dict[str, Any]())
         row = {f"test/{name}": value for name, value in finish_metrics(total).items()}
         return row | {"eval_s": time.perf_counter() - start}
 
@@ -226,6 +238,7 @@ class Trainer:
         epoch, position = divmod(step, self.steps_per_epoch)
         last = step == self.num_steps
         save_every_steps = config.checkpoint.every_steps
+        now = save_every_steps is not None and step % save_every_steps == 0
 
         def every(epochs: int) -> bool:
             return last or (position == 0 and epoch % epochs == 0)
@@ -234,21 +247,53 @@ class Trainer:
             epoch=last or position == 0,
             window=position % config.log.every_steps == 0,
             evaluate=every(config.eval.every_epochs),
-            save=every(config.checkpoint.every_epochs)
-            or (save_every_steps is not None and step % save_every_steps == 0),
+            save=now or every(config.checkpoint.every_epochs),
+            at_epoch=not (now or last),
         )
 
-    def _compile(self, state: TrainState, step: int) -> tuple[Callable, float]:
-        """Compiles both steps ahead, so that no speed contains it."""
+    def _count(self, step: int) -> int:
+        """Says how many steps the dispatch after a step has.
+
+        Several only where no event comes between them. It depends on the step alone, so
+        that a resumed run goes on by the same programs.
+        """
+        count = self._feed.most
+        position = step % self.steps_per_epoch % self._config.log.every_steps
+        if position % count or step + count > self.num_steps:
+            return 1
+        between = map(self._due, range(step + 1, step + count))
+        return (
+            1 if any(due.epoch or due.window or due.save for due in between) else count
+        )
+
+    def _step_flop(self) -> float:
+        """Returns the operations of a step's products on a device, without overhead."""
+        macs = sum(row.macs for row in describe(self._model, self._input_shape))
+        return 6 * macs * self._config.batch_size / self._parallel.round_up(1)
+
+    def _compile(
+        self, state: TrainState, step: int
+    ) -> tuple[dict[int, Callable], float]:
+        """Compiles all steps ahead, so that no speed contains it.
+
+        Returns:
+          Training steps, by how many a dispatch has, and the seconds that it took.
+        """
         start = time.perf_counter()
         # To look at the layers, the state before the step is needed.
         donate = not self._config.debug.nans
-        wrapped: Any = self._parallel.compile_train(self._train_step, donate=donate)
-        batch = self._parallel.shard_batch(self._train.batch(step, self._train_slice))
+        train_step = self._feed.wrap(self._train_step)
+        wrapped: Any = self._parallel.compile_train(train_step, donate=donate)
         deterministic = self._config.debug.deterministic
         is_gpu = jax.default_backend() == "gpu"
         options = _DETERMINISTIC if deterministic and is_gpu else None
-        compiled = wrapped.lower(state, batch, self._step_key).compile(options)
+        compiled = {}
+        for count in {1, self._feed.most}:
+            if step + count > self.num_steps:
+                continue
+            sent = self._feed.send(step, count)
+            lowered = wrapped.lower(state, sent, self._feed.shared)
+            compiled[count] = lowered.compile(options)
         test = self._parallel.shard_batch(self._test.batch(0, self._test_slice))
         traced = self._evaluation.lower(state.params, state.model_state, test)
         self._eval_step = traced.compile(options)
@@ -287,21 +332,22 @@ class Trainer:
           RunError: The loss is not finite, all images of an epoch are broken, or a
             checkpoint cannot be written.
         """
-        start = int(state.step)
-        train_step, compile_s = self._compile(state, start)
+        start = step = int(state.step)
+        train_steps, compile_s = self._compile(state, start)
         say(f"compiled  in {compile_s:.1f} s")
         fit = _Fit(
-            *(self, train_step, write, checkpoints, stop, seconds, say, window, start)
+            *(self, train_steps, write, checkpoints, stop, seconds, say, window, start)
         )
         with closing(fit.bar):
-            for step in range(start + 1, self.num_steps + 1):
+            while step < self.num_steps:
+                count = self._count(step)
+                state, norms = fit.advance(state, step, count)
+                step += count
                 due = self._due(step)
-                batch = fit.batch(step)
-                state, norms = fit.advance(state, batch, step)
                 row = fit.record(state, norms, step, due)
                 if due.epoch:
                     state = fit.after_epoch(state, row)
-                fit.save(state, row, step, due)
+                fit.save(state, row, step, due, count)
                 fit.progress(state, step)
         return state
 
@@ -312,7 +358,7 @@ class _Fit:
     def __init__(
         self,
         trainer: Trainer,
-        train_step: Callable,
+        train_steps: dict[int, Callable],
         write: Callable[[Row], None],
         checkpoints: Checkpoints | RemoteCheckpoints | None,
         stop: StopSignal,
@@ -322,37 +368,40 @@ class _Fit:
         start: int,
     ) -> None:
         self._trainer, self._config = trainer, trainer._config
-        self._train_step, self._write, self._say = train_step, write, say
+        self._train_steps, self._write, self._say = train_steps, write, say
         self._checkpoints, self._stop, self._window = checkpoints, stop, window
         # On CPUs steps queued ahead gain nothing; each holds its workspace, and
         # processes lock up if one runs ahead of the other's collectives.
         self._waits = jax.default_backend() == "cpu"
         self._began = time.perf_counter() - seconds
         self._meter, self._save_s = Meter(), 0.0
+        best = checkpoints.best_top1() if checkpoints else -1.0
+        self._interval = Interval(self._config.checkpoint.every_seconds, best)
         self._epoch_mark = self._window_mark = self._meter.mark()
         self.bar = Progress(start, trainer.num_steps)
 
-    def batch(self, step: int) -> dict[str, Any]:
-        """Returns the batch of a step, counted from 1."""
-        trainer = self._trainer
-        self._meter.add(trainer._train.count(step - 1))
-        return trainer._train.batch(step - 1, trainer._train_slice)
-
     def advance(
-        self, state: TrainState, batch: dict[str, Any], step: int
+        self, state: TrainState, step: int, count: int
     ) -> tuple[TrainState, Norms]:
-        """Trains one step; returns the new state and the gradients' norms."""
+        """Trains so many steps from a step on.
+
+        Returns:
+          The new state and the norms of the last step's gradients.
+        """
         trainer, before = self._trainer, state
-        sharded = trainer._parallel.shard_batch(batch)
-        state, norms = self._train_step(state, sharded, trainer._step_key)
+        for one in range(step, step + count):
+            self._meter.add(trainer._train.count(one))
+        feed = trainer._feed
+        sent = feed.send(step, count)
+        state, norms = self._train_steps[count](state, sent, feed.shared)
         if self._waits:
             jax.block_until_ready(state)
         if self._config.debug.nans:
             image = trainer._preprocess.augmented(
-                jnp.asarray(batch["image"]),
-                augmentation_key(trainer._step_key, step - 1),
+                jnp.asarray(trainer._train.batch(step)["image"]),
+                augmentation_key(trainer._step_key, step),
                 0,
-                (step - 1) // trainer.steps_per_epoch,
+                step // trainer.steps_per_epoch,
             )
             look_at_layers(trainer._model, self._config, before, state, image)
         return state, norms
@@ -410,27 +459,32 @@ class _Fit:
         )
         return state.replace(opt_state=opt_state)
 
-    def save(self, state: TrainState, row: Row, step: int, due: Due) -> None:
-        """Saves the state, if that is due or a signal came.
+    def save(
+        self, state: TrainState, row: Row, step: int, due: Due, count: int
+    ) -> None:
+        """Saves the state after so many steps, if that is due or a signal came.
 
         Raises:
           Stopped: A signal came.
         """
-        received = self._received(step)
-        if self._checkpoints and (due.save or received is not None):
+        received = self._received(step, count)
+        is_due = due.save and (not due.at_epoch or self._interval.due(row))
+        if self._checkpoints and (is_due or received is not None):
             check_finite(state, self._trainer._model.lr)
             self._meter.pause()
             self._save_s += self._checkpoints.save(step, state, row)
+            self._interval.saved(row)
         if received is not None and step < self._trainer.num_steps:
             raise Stopped(received, step)
         self._meter.resume()
 
-    def _received(self, step: int) -> int | None:
+    def _received(self, step: int, count: int) -> int | None:
         """Returns the signal that any process received; all act on it at one step."""
         received = self._stop.received  # once: it may come at any moment
         if jax.process_count() == 1:
             return received
-        if step % _AGREE_EVERY_STEPS and step < self._trainer.num_steps:
+        passed = step // _AGREE_EVERY_STEPS > (step - count) // _AGREE_EVERY_STEPS
+        if not passed and step < self._trainer.num_steps:
             return None
         return largest(received or 0) or None
 

@@ -12,6 +12,8 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.data.manual_dir=DIR     folder of the original files (nothing is downloaded)
   --config.num_epochs=20           length of the run
   --config.num_train_steps=100     stop after so many steps, evaluate and save
+  --config.steps_per_dispatch=10   steps that a device does without being asked again
+                                   (default: 10 of small networks on a GPU, else 1)
   --config.batch_size=256          over all devices
   --config.optim.learning_rate=0.1
   --config.dtype=bfloat16
@@ -30,6 +32,8 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.data.val_share=0.2      share of the training images to validate on, if
                                    the data set has no part for it
   --config.data.on_broken=skip     report broken images and leave them out
+  --config.data.memory=device      keep the training images on each device, as on GPUs
+                                   where they fit; or host
   --config.data.image_size=96      side of what the network sees; '(96,128)' for
                                    height and width; likewise data.stored_size, of
                                    images read from disk (default: about 256×256)
@@ -44,6 +48,10 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.optim.schedule=2012     constant, step, cosine, plateau, 2012, ...
   --config.seed=1
   --config.checkpoint.every_steps=500      save this often, besides after every epoch
+  --config.checkpoint.every_seconds=60     after an epoch only so long after the last
+                                   time, or if it is the best
+  --config.eval.batch_size=250     test images at a time (default: 125, or on a GPU as
+                                   many as fit, at most 1,000)
   --config.checkpoint.init_from=WORKDIR    start from the weights of another run, in
                                    the layers that fit, or in checkpoint.init_layers
   --config.optim.freeze='conv*'    layers that do not learn

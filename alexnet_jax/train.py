@@ -14,9 +14,10 @@ from alexnet_jax.data import Data, DataSpec, create_data
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
+from alexnet_jax.inspection.memory import fitting_batch_size
 from alexnet_jax.loop import Trainer
 from alexnet_jax.metrics import METRICS, shown_metrics, shows_top5
-from alexnet_jax.models import create_configured
+from alexnet_jax.models import Classifier, create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
@@ -91,7 +92,7 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
 
     multihost.agree(lambda: _check_source(config, workdir))
     folder = multihost.agree(lambda: stack.enter_context(open_folder(workdir, config)))
-    data = multihost.agree(lambda: _open_data(config, parallel))
+    data = multihost.agree(lambda: _open_data(config, model, parallel))
     stack.enter_context(closing(data))
     data = dataclasses.replace(data, spec=_as_imported(data.spec, workdir))
 
@@ -135,12 +136,13 @@ def _check_source(config: ConfigDict, workdir: Path) -> None:
         find_checkpoint(source, "checkpoint.init_from")
 
 
-def _open_data(config: ConfigDict, parallel: Parallel) -> Data:
+def _open_data(config: ConfigDict, model: Classifier, parallel: Parallel) -> Data:
+    eval_batch_size = multihost.smallest(fitting_batch_size(config, model))
     with multihost.primary_first():
         data = create_data(
             config.data,
             batch_size=config.batch_size,
-            eval_batch_size=parallel.round_up(config.eval.batch_size),
+            eval_batch_size=parallel.round_up(eval_batch_size),
             seed=config.seed,
         )
     needed = len(data.spec.class_names)

@@ -22,6 +22,7 @@ from alexnet_jax.extraction.inputs import paths_or_array
 from alexnet_jax.extraction.outputs import check_pool, choose_layers, make_outputs
 from alexnet_jax.extraction.stream import Part, stream
 from alexnet_jax.inspection.layers import LayerRow, describe
+from alexnet_jax.inspection.memory import fitting_batch_size
 from alexnet_jax.metrics import (
     NO_EXAMPLES,
     add_sums,
@@ -149,7 +150,7 @@ class TrainedModel:
                 dtype=config.dtype,
             )
         )
-        self.batch_size = min(config.eval.batch_size, _MAX_BATCH_SIZE)
+        self.batch_size = min(fitting_batch_size(config, self.model), _MAX_BATCH_SIZE)
 
     def _check(self, folder: Path) -> None:
         def init() -> dict[str, Any]:
@@ -291,7 +292,7 @@ class TrainedModel:
           layers: As in `features`.
           pool: As in `features`.
           invert: Whether to exchange light and dark first.
-          batch_size: Pictures at a time; the run's `eval.batch_size` if not given.
+          batch_size: Pictures at a time; the network's `batch_size` if not given.
 
         Raises:
           InputError: A pattern fits no layer, or `pool` is unknown.

@@ -39,6 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
         )
     config = default_config()
     config.name = f"fashion-{variant}"
+    config.checkpoint.every_seconds = 60.0  # on a GPU an epoch is seconds
     if variant == "seed003":
         config.model.name = "alexnet_fashion"
         config.optim.learning_rate = 0.1

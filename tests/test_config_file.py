@@ -297,6 +297,8 @@ MAKERS = {
 }
 SET = {
     "num_train_steps": 3,
+    "steps_per_dispatch": 3,
+    "eval.batch_size": 250,
     "data.manual_dir": "a",
     "data.data_dir": "a",
     "data.val_share": 0.2,
@@ -304,6 +306,7 @@ SET = {
     "augment.canvas": (240, 260),
     "augment.color_epochs": 3,
     "checkpoint.every_steps": 3,
+    "checkpoint.every_seconds": 0.5,
     "checkpoint.init_from": "a",
     "checkpoint.init_layers": ("conv*", "fc6"),
     "optim.freeze": "conv*",

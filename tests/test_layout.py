@@ -76,11 +76,13 @@ COMMANDS = {"main", "summary", "predict", "evaluate", "report", "checkpoint"}
 COMMANDS |= {"convert", "export", "features", "explain"}
 # Who may import a room, as its `__init__` says; `layers/` and `data/` have laws above.
 IMPORTERS = {
-    "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"},
+    "parallel": {"optim", "step", "loop", "train", "run", "inspection", "d2l"}
+    | {"feeding"},
+    "feeding": {"loop"},
     "preprocessing": {"step", "loop", "trained", "inspection", "exporting", "d2l"}
     | {"weights", "explanation"},
     "inspection": {"reporting", "train", "loop", "trained", "exporting"}
-    | {"extraction", "explanation"},
+    | {"extraction", "explanation", "feeding"},
     "explanation": {"trained", "reporting"},
     "reporting": {"train"},
     "weights": {"exporting", "reporting"},

@@ -192,12 +192,18 @@ class Batches:
         return self._order.count(step)
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        indices, mask = self._order.draw(step, part)
+        indices, mask = self.draw(step, part)
         return {
             "image": self.image[indices],
             "label": self.label[indices],
             "mask": mask,
         }
+
+    def draw(
+        self, step: int, part: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the places of a batch's examples, and its mask; see `Order.draw`."""
+        return self._order.draw(step, part)
 
     def statistics(self) -> Statistics:
         return self._statistics

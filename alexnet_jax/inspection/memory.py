@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.errors import InputError
+from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.transfer.freezing import NONE, Frozen, split
 
 # Where Linux says how much a container may use.
@@ -18,6 +19,10 @@ _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+# Test images at a time; of a GPU's memory they take this share, each as many copies of
+# the largest output.
+_CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 125, 1000
+_SHARE, _COPIES = 1 / 4, 4
 
 
 def device_memory() -> int:
@@ -35,6 +40,26 @@ def host_memory() -> int:
         except (OSError, ValueError):  # there is none; "max"
             continue
     return min(found)
+
+
+def fitting_batch_size(config: ConfigDict, model: Classifier) -> int:
+    """Returns how many test images are looked at at a time, by all devices together.
+
+    That is `eval.batch_size` or, if it is not set, 125 on CPUs, which larger batches
+    make no faster, and on GPUs as many as are sure to fit one, at most 1,000.
+
+    Args:
+      config: The run's.
+      model: Its network.
+    """
+    if config.eval.batch_size is not None:
+        return config.eval.batch_size
+    if jax.default_backend() != "gpu":
+        return _CPU_BATCH_SIZE
+    # Of three channels, as stored no larger than shown: only an estimate is wanted.
+    shape = *side_pair(config.data.image_size), 3
+    needed = _COPIES * _bytes_per_image(config, model.layer_shapes((1, *shape)), shape)
+    return max(1, min(_GPU_BATCH_SIZE, int(_SHARE * device_memory()) // needed))
 
 
 def check_memory(
@@ -67,11 +92,7 @@ def check_memory(
     there = device_memory()
     gradient = _bytes(split(state.params, frozen)[0])
     of_state = (_bytes(state) + gradient) // config.parallel.model
-    size, canvas = config.data.image_size, config.augment.canvas
-    seen = math.prod(side_pair(size if canvas is None else canvas))
-    width = 2 if config.dtype == "bfloat16" else 4
-    largest = max(math.prod(shape) for _, shape in layers) // config.parallel.model
-    per_image = math.prod(image_shape) + width * max(largest, seen * image_shape[-1])
+    per_image = _bytes_per_image(config, layers, image_shape)
     # By the key that is to be lowered: what it takes, besides the state.
     needs = {
         "model.width or model.num_classes": ("the network's state", 0),
@@ -88,6 +109,18 @@ def check_memory(
             f"{(of_state + more) / 1e9:,.1f} GB on each device; there are "
             f"{there / 1e9:,.1f}"
         )
+
+
+def _bytes_per_image(
+    config: ConfigDict,
+    layers: Sequence[tuple[str, tuple[int, ...]]],
+    image_shape: tuple[int, ...],
+) -> int:
+    size, canvas = config.data.image_size, config.augment.canvas
+    seen = math.prod(side_pair(size if canvas is None else canvas))
+    width = 2 if config.dtype == "bfloat16" else 4
+    largest = max(math.prod(shape) for _, shape in layers) // config.parallel.model
+    return math.prod(image_shape) + width * max(largest, seen * image_shape[-1])
 
 
 def _bytes(tree: Any) -> int:

@@ -293,6 +293,11 @@ def largest(value: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
+def smallest(value: int) -> int:
+    """Returns the smallest of all processes' values."""
+    return -largest(-value)
+
+
 def to_host(tree: Any) -> Any:
     """Copies whole arrays to NumPy; every process must call it.
 

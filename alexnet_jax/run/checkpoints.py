@@ -135,6 +135,11 @@ class Checkpoints:
         accuracy = {n: row.get("test/top1", -1.0) for n, row in self._rows.items()}
         return max(accuracy, key=lambda step: (accuracy[step], step), default=None)
 
+    def best_top1(self) -> float:
+        """Returns the best test accuracy, -1 if there is none."""
+        rows = self._rows.values()
+        return max((row.get("test/top1", -1.0) for row in rows), default=-1.0)
+
     def save(self, step: int, state: TrainState, row: Row) -> float:
         """Saves a state; returns when it is copied to the host.
 
@@ -293,6 +298,10 @@ class RemoteCheckpoints:
     def rows(self) -> Stored:
         """Returns none."""
         return Stored([], are_all=True)
+
+    def best_top1(self) -> float:
+        """Returns -1: the primary decides what is saved."""
+        return -1.0
 
     def save(self, step: int, state: TrainState, row: Row) -> float:
         """Hands the primary this process's part of a state; returns 0 s."""

@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection import memory
+from alexnet_jax.models import create_configured
 from alexnet_jax.train import train_and_evaluate
 
 BIG = {
@@ -53,3 +55,30 @@ def test_the_memory_of_a_container(tmp_path, monkeypatch):
     files[0].write_text("max\n")
     files[1].write_text("123\n")
     assert memory.host_memory() == 123
+
+
+class TestTestImagesAtATime:
+    """What `eval.batch_size` is if it is not set."""
+
+    def size(self, monkeypatch, backend, gigabytes, **keys):
+        monkeypatch.setattr(memory.jax, "default_backend", lambda: backend)
+        monkeypatch.setattr(memory, "device_memory", lambda: int(gigabytes * 1e9))
+        config = default_config()
+        config.update(keys)
+        return memory.fitting_batch_size(config, create_configured(config))
+
+    def test_on_a_cpu(self, monkeypatch):
+        assert self.size(monkeypatch, "cpu", 1000) == 125
+
+    def test_on_a_gpu(self, monkeypatch):
+        assert self.size(monkeypatch, "gpu", 80) == 1000
+        # Four copies of conv1's 54×54×96 floats and an image in a quarter of 1 GB.
+        small = self.size(monkeypatch, "gpu", 1)
+        assert small == int(0.25e9) // (4 * (224 * 224 * 3 + 4 * 54 * 54 * 96))
+        half = self.size(monkeypatch, "gpu", 1, dtype="bfloat16")
+        assert small < half < 2 * small
+        assert self.size(monkeypatch, "gpu", 1e-6) == 1
+
+    @pytest.mark.parametrize("backend", ["cpu", "gpu"])
+    def test_as_it_is_set(self, monkeypatch, backend):
+        assert self.size(monkeypatch, backend, 1, eval={"batch_size": 4000}) == 4000

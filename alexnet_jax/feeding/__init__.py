@@ -1,0 +1,4 @@
+"""How batches reach the training step: sent each time, or gathered on the devices.
+
+`loop` imports this room.
+"""
