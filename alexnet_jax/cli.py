@@ -159,6 +159,14 @@ def print_error(line: str) -> None:
     print(f"error: {_one_line(line)}", file=sys.stderr, flush=True)
 
 
+def exit_on_errors(lines: Sequence[str]) -> None:
+    """Prints errors that did not keep a command from going on; ends it if there are."""
+    for line in lines:
+        print_error(line)
+    if lines:
+        sys.exit(1)
+
+
 @contextlib.contextmanager
 def one_line_errors(
     hint: str = "", before_exit: Callable[[int], None] | None = None

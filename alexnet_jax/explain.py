@@ -12,7 +12,6 @@ Grad-CAM    where the maps of the last convolution speak for the class
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,11 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print("\n".join(explanation_lines(network, path, one)))
         if shown:
             print(f"picture  {options.output}")
-    errors = [one for _, one in found if isinstance(one, str)]
-    for line in errors:
-        cli.print_error(line)
-    if errors:
-        sys.exit(1)
+    cli.exit_on_errors([one for _, one in found if isinstance(one, str)])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ cannot be read are reported on stderr; the others are still classified.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from alexnet_jax import cli
@@ -46,11 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(predictions_csv(found), end="")
     else:
         print("\n".join(predictions_text(network, found)))
-    errors = [one["error"] for one in found if "error" in one]
-    for line in errors:
-        cli.print_error(line)
-    if errors:
-        sys.exit(1)
+    cli.exit_on_errors([one["error"] for one in found if "error" in one])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.typing import DTypeLike
 
 from alexnet_jax.metrics import (
     Loss,
@@ -96,7 +97,8 @@ def create_state(
     )
 
 
-def _cast(tree: Any, dtype: jnp.dtype) -> Any:
+def cast(tree: Any, dtype: DTypeLike) -> Any:
+    """Returns arrays in the dtype that layers compute in."""
     return jax.tree.map(lambda array: array.astype(dtype), tree)
 
 
@@ -172,7 +174,7 @@ def make_train_step(
         learning, held = freezing.split(state.params, frozen)
 
         def loss_fn(learning: Any) -> tuple[Any, tuple[Sums, Any]]:
-            params = _cast(freezing.join(learning, held), compute_dtype)
+            params = cast(freezing.join(learning, held), compute_dtype)
             with freezing.evaluated(frozen):
                 logits, model_state = model.apply(
                     {"params": params, **state.model_state},
@@ -268,7 +270,7 @@ def make_forward(
     network = model.clone(training=False)
 
     def forward(params: Any, model_state: dict, image: jax.Array) -> jax.Array:
-        variables = {"params": _cast(params, compute_dtype), **model_state}
+        variables = {"params": cast(params, compute_dtype), **model_state}
 
         def logits_of(image: jax.Array) -> jax.Array:
             logits: Any = network.apply(variables, image.astype(compute_dtype))

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from alexnet_jax.config import side_pair
 from alexnet_jax.data import DataSpec, Split, create_data, true_examples
-from alexnet_jax.data.pictures import list_files, read_picture, read_pictures
+from alexnet_jax.data.pictures import Picture, list_files, read_pictures
 from alexnet_jax.data.wordnet import shown_names
 from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.classes import find_class
@@ -153,15 +153,10 @@ class TrainedModel:
         self.batch_size = min(fitting_batch_size(config, self.model), _MAX_BATCH_SIZE)
 
     def _check(self, folder: Path) -> None:
-        def init() -> dict[str, Any]:
-            keys = {name: jax.random.key(0) for name in ("params", "dropout")}
-            image = jnp.zeros(self.input_shape, jnp.float32)
-            state = dict(self.model.init(keys, image))
-            return {"params": state.pop("params"), "model_state": state}
-
+        state = self.model.variable_shapes(self.input_shape)
         check_same_arrays(
             self.weights,
-            jax.eval_shape(init),
+            {"params": state.pop("params"), "model_state": state},
             f"checkpoint {folder}",
             "restore the run's own config.json",
         )
@@ -276,6 +271,21 @@ class TrainedModel:
             parts.append(part.layers)
         return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
 
+    def read_pictures(
+        self, paths: Sequence[Path], *, invert: bool = False, ahead: int = 64
+    ) -> Iterator[tuple[Path, Picture | InputError]]:
+        """Yields picture files as images of the run's data, or what is wrong with them.
+
+        Args:
+          paths: The files.
+          invert: Whether to exchange light and dark first.
+          ahead: How many pictures are held in memory, at most.
+        """
+        data = self.config.data
+        return read_pictures(
+            paths, self.spec, invert, data.fit, data.resize, ahead=ahead
+        )
+
     def stream_features(
         self,
         paths: Sequence[Path],
@@ -299,10 +309,7 @@ class TrainedModel:
         """
         _, compute = self._compute(layers, pool)
         size = min(batch_size or self.batch_size, len(paths))
-        data = self.config.data
-        pictures = read_pictures(
-            paths, self.spec, invert, data.fit, data.resize, ahead=2 * size
-        )
+        pictures = self.read_pictures(paths, invert=invert, ahead=2 * size)
         return stream(pictures, compute, size)
 
     def _compute(
@@ -365,10 +372,10 @@ class TrainedModel:
             raise InputError(f"label must be from 0 to {classes - 1}; got {label}")
         notes: tuple[str, ...] = ()
         if isinstance(image, str | Path):
-            data = self.config.data
-            image, notes = read_picture(
-                Path(image), self.spec, fit=data.fit, way=data.resize
-            )
+            ((_, picture),) = self.read_pictures([Path(image)])
+            if isinstance(picture, InputError):
+                raise picture
+            image, notes = picture
         found = self._explainer.explain(
             image, label, layer=layer, window=window, stride=stride
         )

@@ -11,6 +11,7 @@ from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.models import Classifier
 from alexnet_jax.models.layer_names import select
 from alexnet_jax.preprocessing.pipeline import Pipeline
+from alexnet_jax.step import cast
 
 
 class LayerAt(NamedTuple):
@@ -78,8 +79,7 @@ def make_derivatives(
     def derivatives(
         params: Any, model_state: dict, image: jax.Array, label: jax.Array
     ) -> Derivatives:
-        cast = jax.tree.map(lambda array: array.astype(dtype), params)
-        variables = {"params": cast, **model_state}
+        variables = {"params": cast(params, dtype), **model_state}
 
         def logit(scaled: jax.Array, shift: jax.Array) -> tuple[jax.Array, Any]:
             seen = preprocess(scaled).astype(dtype)

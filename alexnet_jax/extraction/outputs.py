@@ -10,6 +10,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.layer_names import select
+from alexnet_jax.step import cast
 
 # Of the height and width of maps. Means and maxima are 1 / (h w) of the memory.
 POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -103,9 +104,9 @@ def make_outputs(
             made = [output for _, output in model.layer_outputs(x)]
             return [made[index] for index in wanted]
 
-        cast = jax.tree.map(lambda array: array.astype(dtype), params)
+        variables = {"params": cast(params, dtype), **model_state}
         x = preprocess(image).astype(dtype)
-        made: Any = model.apply({"params": cast, **model_state}, x, method=trace)
+        made: Any = model.apply(variables, x, method=trace)
         found = [one.astype(jnp.float32) for one in made]
         return [POOLS[pool](one) if one.ndim == 4 else one for one in found]
 

@@ -17,7 +17,6 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
 from alexnet_jax.atomic import open_regular
-from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.explainer import Explanation
 from alexnet_jax.explanation.notes import percent
@@ -182,15 +181,12 @@ def explain_files(
       invert: Whether to exchange light and dark first.
       **options: As `TrainedModel.explain` takes them.
     """
-    data = network.config.data
-    for path in paths:
-        try:
-            picture = read_picture(path, network.spec, invert, data.fit, data.resize)
-        except InputError as error:
-            yield path, str(error)
-            continue
-        found = network.explain(picture.image, **options)
-        yield path, found._replace(notes=(*picture.notes, *found.notes))
+    for path, picture in network.read_pictures(paths, invert=invert):
+        if isinstance(picture, InputError):
+            yield path, str(picture)
+        else:
+            found = network.explain(picture.image, **options)
+            yield path, found._replace(notes=(*picture.notes, *found.notes))
 
 
 def explanation_record(

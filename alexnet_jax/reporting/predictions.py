@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
-from alexnet_jax.data.pictures import read_pictures
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.text import line_length, printable
 from alexnet_jax.trained import TrainedModel, probabilities
@@ -32,9 +31,8 @@ def predict_files(
       `file`, and either `notes` and `predictions`, the five most probable classes, or
       `error`, if the file cannot be read.
     """
-    size, data = network.batch_size, network.config.data
-    pictures = read_pictures(paths, network.spec, invert, data.fit, data.resize)
-    while batch := list(itertools.islice(pictures, size)):
+    pictures = network.read_pictures(paths, invert=invert)
+    while batch := list(itertools.islice(pictures, network.batch_size)):
         found: list[dict[str, Any]] = []
         images = []
         for path, picture in batch:

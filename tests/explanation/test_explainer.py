@@ -213,7 +213,9 @@ def test_every_network_is_explained(name, tmp_path):
     assert found.label == net.predict(image[None]).labels[0]
     for made in (found.occlusion, found.gradient, found.grad_cam):
         assert made.shape == shape[:2] and np.isfinite(made).all()
-        assert np.ptp(made) > 0
+        # Random weights may be sure of their answer to the last digit.
+        is_sure = made is found.occlusion and found.flat
+        assert np.ptp(made) > 0 or (is_sure and found.probability == 1)
 
 
 CHANGES = [
