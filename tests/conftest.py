@@ -1,4 +1,4 @@
-"""Eight CPU devices, strict promotion, warnings as errors; small data sets."""
+"""Devices to test on, strict promotion, warnings as errors; small data sets."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,22 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.data import Batches, fashion_mnist, shapes
 from alexnet_jax.data.digits import load
+from alexnet_jax.errors import InputError
 from alexnet_jax.train import train_and_evaluate
 
 TESTS = Path(__file__).parent
 
-jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_platforms", "cpu")
+# Eight devices of a CPU; on a GPU, `cuda`, what needs more than there are is left out.
+PLATFORM = os.environ.get("ALEXNET_JAX_TEST_PLATFORM", "cpu")
+if PLATFORM == "cpu":
+    jax.config.update("jax_num_cpu_devices", 8)
+else:
+    # The tests' bounds are float32's, and TF32 rounds to 10 bits. Read by the processes
+    # that tests start, too, which share the device.
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_platforms", PLATFORM if PLATFORM == "cpu" else f"{PLATFORM},cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -27,6 +37,24 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.e2e)
 
 
+def pytest_sessionstart():
+    """Ends before the first test if there is no such device; JAX would take the CPU."""
+    if PLATFORM != "cpu" and jax.default_backend() == "cpu":
+        pytest.exit(f"ALEXNET_JAX_TEST_PLATFORM: JAX finds no {PLATFORM} device", 2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    """Leaves out, on a platform with fewer devices than eight, what asks for more."""
+    try:
+        return (yield)
+    except InputError as error:
+        asks = "parallel.data × parallel.model must be at most" in str(error)
+        if PLATFORM == "cpu" or not asks:
+            raise
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Lets tests and the processes they start share what they compile."""
@@ -34,6 +62,13 @@ def compilation_cache(tmp_path_factory):
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture
+def eight_devices():
+    """Leaves a test out that counts on eight."""
+    if jax.device_count() < 8:
+        pytest.skip(f"wants eight devices; there are {jax.device_count()}")
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ def test_two_side_by_side(printed):
     assert plain[-2:] == ["params", "MACs"]
 
 
+@pytest.mark.usefixtures("eight_devices")
 def test_the_collectives_of_a_step(printed):
     flags = "--parallel.data=2", "--input-shape=28,28,1", "--batch-size=4"
     head, _, *rows, step, state = printed("lenet5", *flags).splitlines()

@@ -339,11 +339,13 @@ class TestBadInput:
             train_and_evaluate(config, workdir)
         assert "\n" not in str(error.value)
 
+    @pytest.mark.usefixtures("eight_devices")
     def test_more_devices_than_there_are(self, config, tmp_path):
         config.parallel.data = 9
         message = "parallel.data × parallel.model must be at most 8, the number of cpu"
         self.check(config, tmp_path, message)
 
+    @pytest.mark.usefixtures("eight_devices")
     def test_a_batch_that_the_devices_cannot_share(self, config, tmp_path):
         config.parallel.data, config.batch_size = 4, 30
         self.check(config, tmp_path, "batch_size must be a multiple of the 4 devices")

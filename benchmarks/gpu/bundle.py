@@ -82,6 +82,7 @@ def download(target: Path, machine: dict[str, str | None], python: str) -> None:
     """
     target.mkdir(parents=True, exist_ok=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted_there = [*project["dependencies"], "pytest"]  # suite 1 runs tests
     sources = [name for name in _SOURCES if name not in machine]
     if sources:
         _pip("wheel", "--no-deps", f"--wheel-dir={target}", *sources)
@@ -96,7 +97,7 @@ def download(target: Path, machine: dict[str, str | None], python: str) -> None:
     # It resolves everything, the machine's packages too, and downloads nothing.
     plan = ["--dry-run", "--ignore-installed", f"--target={target}"]
     plan += [f"--report={report}", f"--constraint={constraints}"]
-    _pip("install", *plan, *where, *project["dependencies"])
+    _pip("install", *plan, *where, *wanted_there)
     wanted = missing(report.read_text(), machine)
     if wanted:
         _pip("download", "--no-deps", f"--dest={target}", *where, *wanted)

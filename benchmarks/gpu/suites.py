@@ -22,6 +22,8 @@ _COMPILED = ["ours", "torch.compile"]
 _NO_GRAPHS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
 # Compiles in a few seconds: for numbers, not for speed.
 _QUICK = {"XLA_FLAGS": "--xla_gpu_autotune_level=0"}
+# Tests whose numbers should be a GPU's as well.
+_GOLDEN = ["tests/golden", "-mnot heavy and not slow", "tests/layers"]
 _NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each process chooses anew
 
 
@@ -98,6 +100,7 @@ def _steps(place: Place, small: bool) -> list[Part]:
         }
         return [
             _part("forms", "forms", _LONG_S, _QUICK, models=["lenet5"], batch_size=2),
+            _part("tests", "golden", _LONG_S, paths=_GOLDEN[:2], platform="cpu"),
             _step(place, "lenet5", "bfloat16", 4, _LONG_S, **little),
             _profile(place, "lenet5", "float32", 4, 2),
         ]
@@ -110,6 +113,7 @@ def _steps(place: Place, small: bool) -> list[Part]:
         _step(place, d2l, "bfloat16", 128, 150),
         _profile(place, d2l, "bfloat16", 128, 20),
         _step(place, paper, "bfloat16", 128, 150),
+        _part("tests", "golden", 90, _QUICK, paths=_GOLDEN, platform="cuda"),
         _step(place, d2l, "bfloat16", 512, 60, sides=_EAGER),
         _step(place, d2l, "float32", 128, 60, sides=_EAGER),
         _profile(place, paper, "bfloat16", 128, 20),

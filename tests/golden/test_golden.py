@@ -55,7 +55,9 @@ def test_networks(name):
     ["alexnet_d2l", pytest.param("alexnet_torchvision", marks=pytest.mark.slow)],
 )
 def test_networks_as_they_run(name):
-    compare_network(name, 1e-4, precision="default")
+    """With Winograd's algorithm on a CPU; in TF32 on a GPU, which rounds to 10 bits."""
+    on_cpu = jax.default_backend() == "cpu"
+    compare_network(name, 1e-4 if on_cpu else 2e-2, precision="default")
 
 
 def compare_network(name, near, precision):
@@ -86,7 +88,8 @@ def compare_network(name, near, precision):
         with jax.default_matmul_precision(precision):
             (loss, logits), grads = step(params)
         # Rounding grows in the steps; the first loss is of the given weights.
-        assert float(loss) == pytest.approx(expected, rel=1e-4 if number else near)
+        rel = max(1e-4, near) if number else near
+        assert float(loss) == pytest.approx(expected, rel=rel)
         if number == 0:
             scale = np.abs(golden["logits"]).max()
             np.testing.assert_allclose(logits, golden["logits"], atol=near * scale)

@@ -295,6 +295,7 @@ def test_the_arithmetic_in_the_docs():
         (4, 2, 6, "caffenet", "batch_size must be a multiple of the 4 .* got 6"),
     ],
 )
+@pytest.mark.usefixtures("eight_devices")
 def test_layouts_that_cannot_be(data, model, batch_size, name, line):
     with pytest.raises(InputError, match=line) as error:
         create_parallel(data, model, batch_size, name)
