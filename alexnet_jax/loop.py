@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
+from alexnet_jax.run.events import Due, Events
 from alexnet_jax.run.interval import Interval
 from alexnet_jax.run.memory import release_freed_memory
 from alexnet_jax.run.progress import Meter, Progress, epoch_line
@@ -62,16 +63,6 @@ _DETERMINISTIC = {
     "xla_gpu_deterministic_ops": True,
     "xla_gpu_enable_triton_gemm": False,
 }
-
-
-class Due(NamedTuple):
-    """What is to be done after a step."""
-
-    epoch: bool  # a line and a row over the whole epoch
-    window: bool  # a row over the steps since the last row
-    evaluate: bool
-    save: bool
-    at_epoch: bool  # only because an epoch ends, and so perhaps too soon
 
 
 class Trainer:
@@ -118,6 +109,7 @@ class Trainer:
         self.num_steps = config.num_epochs * self.steps_per_epoch
         if config.num_train_steps is not None:
             self.num_steps = min(self.num_steps, config.num_train_steps)
+        self._events = Events(config, self.steps_per_epoch, self.num_steps)
         self._config, self._model, self._parallel = config, model, parallel
         self._train, self._test = train, test
         sides = side_pair(config.data.image_size)
@@ -232,40 +224,6 @@ class Trainer:
         row = {f"test/{name}": value for name, value in finish_metrics(total).items()}
         return row | {"eval_s": time.perf_counter() - start}
 
-    def _due(self, step: int) -> Due:
-        """Says what comes after the step, counted from 1."""
-        config = self._config
-        epoch, position = divmod(step, self.steps_per_epoch)
-        last = step == self.num_steps
-        save_every_steps = config.checkpoint.every_steps
-        now = save_every_steps is not None and step % save_every_steps == 0
-
-        def every(epochs: int) -> bool:
-            return last or (position == 0 and epoch % epochs == 0)
-
-        return Due(
-            epoch=last or position == 0,
-            window=position % config.log.every_steps == 0,
-            evaluate=every(config.eval.every_epochs),
-            save=now or every(config.checkpoint.every_epochs),
-            at_epoch=not (now or last),
-        )
-
-    def _count(self, step: int) -> int:
-        """Says how many steps the dispatch after a step has.
-
-        Several only where no event comes between them. It depends on the step alone, so
-        that a resumed run goes on by the same programs.
-        """
-        count = self._feed.most
-        position = step % self.steps_per_epoch % self._config.log.every_steps
-        if position % count or step + count > self.num_steps:
-            return 1
-        between = map(self._due, range(step + 1, step + count))
-        return (
-            1 if any(due.epoch or due.window or due.save for due in between) else count
-        )
-
     def _step_flop(self) -> float:
         """Returns the operations of a step's products on a device, without overhead."""
         macs = sum(row.macs for row in describe(self._model, self._input_shape))
@@ -340,10 +298,10 @@ class Trainer:
         )
         with closing(fit.bar):
             while step < self.num_steps:
-                count = self._count(step)
+                count = self._events.count(step, self._feed.most)
                 state, norms = fit.advance(state, step, count)
                 step += count
-                due = self._due(step)
+                due = self._events.due(step)
                 row = fit.record(state, norms, step, due)
                 if due.epoch:
                     state = fit.after_epoch(state, row)
