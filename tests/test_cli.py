@@ -187,6 +187,7 @@ def test_numbers_out_of_all_proportion(function, text, expected):
     assert cli.image_shape("000000000001,2,3") == (1, 1, 2, 3)
 
 
+@pytest.mark.slow
 def test_a_platform_that_the_machine_lacks(tmp_path):
     for name in ("cuda", "nonsense"):
         done = subprocess.run(

@@ -41,8 +41,16 @@ def test_it_is_valid_and_has_a_network(name, variant):
     assert shape == (1, config.model.num_classes)
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", EXPERIMENTS)
+SLOW = "ablations", "initialization"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow if n in SLOW else pytest.mark.heavy)
+        for n in EXPERIMENTS
+    ],
+)
 def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
     config = EXPERIMENTS[name].get_config(TRAINED.get(name, ""))
     # The digits stand in for data that may not be at hand, and shapes for coloured
@@ -61,7 +69,7 @@ def test_it_trains_two_steps(name, data_dir, shapes_dir, tmp_path):
     assert train_and_evaluate(config, tmp_path)["step"] == 2
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_fine_tuning_begins_with_the_digits(data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name, variant in (

@@ -54,8 +54,8 @@ def test_they_are_the_steps_own():
         assert norms[layer] == pytest.approx(moved, rel=1e-3), layer
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 4])
 def test_rows_have_them_and_the_run_is_the_same(config, devices, tmp_path):
     """Asked for in the middle of it: nothing that is saved knows of them."""
     config.parallel.data, config.num_epochs = devices, 1

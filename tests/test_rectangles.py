@@ -75,7 +75,7 @@ def test_a_square_is_its_side_bit_for_bit(augmented, tmp_path):
         train_and_evaluate(config, tmp_path / "mixed")
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_rectangle_from_training_to_the_report(augmented, tmp_path, capsys):
     config = augmented
     config.data.image_size, config.augment.canvas = (28, 40), (32, 45)

@@ -75,8 +75,13 @@ def by_the_book(cls):
 
 
 class TestTheTwoLoopsAgree:
-    @pytest.mark.heavy
-    @pytest.mark.parametrize("clip", [0, 0.05])
+    @pytest.mark.parametrize(
+        "clip",
+        [
+            pytest.param(0, marks=pytest.mark.heavy),
+            pytest.param(0.05, marks=pytest.mark.slow),
+        ],
+    )
     def test_on_every_number(self, clip):
         def adam(cls):
             class Adam(cls):

@@ -86,7 +86,7 @@ def network(layer, jitted):
 @pytest.mark.parametrize(
     ("layer", "trainer"),
     [
-        ("norm", d2l.Trainer),
+        pytest.param("norm", d2l.Trainer, marks=pytest.mark.slow),
         ("dropout", BookEpoch),
         pytest.param("norm", BookEpoch, marks=pytest.mark.heavy),
         pytest.param("dropout", d2l.Trainer, marks=pytest.mark.heavy),

@@ -41,10 +41,10 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture(
-    scope="module",
-    params=[("crop", "bicubic"), ("warp", "opencv"), ("crop", "bilinear")],
-)
+WAYS = [("crop", "bicubic"), ("warp", "opencv"), ("crop", "bilinear")]
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def settings(request, folder, tmp_path_factory):
     data = default_config().data
     data.name, data.manual_dir = "image_folder", str(folder)
@@ -165,7 +165,14 @@ def test_what_is_said_of_a_picture(tmp_path):
         assert read_picture(tmp_path / name, SPEC).notes == said[name]
 
 
-@pytest.mark.heavy
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(way, marks=pytest.mark.heavy if place else pytest.mark.slow)
+        for place, way in enumerate(WAYS)
+    ],
+    indirect=True,
+)
 def test_a_network_sees_what_it_was_trained_on(folder, settings, config, tmp_path):
     """Evaluation and prediction of a run of its own, on the same files."""
     count = len(KINDS)

@@ -116,6 +116,7 @@ class TestWithFiles:
         assert held < 60_000_000
         assert train.batch(0)["image"].shape == (128, 28, 28, 1)
 
+    @pytest.mark.slow
     def test_download(self, fashion_files, fashion_dir, tmp_path, monkeypatch, capsys):
         """For a damaged copy, through a proxy that serves the original files."""
         folder = tmp_path / "fashion_mnist" / "3.0.1"

@@ -183,7 +183,7 @@ def test_files_that_are_left_out_are_counted(flat, tmp_path, capsys):
     assert line in capsys.readouterr().err.splitlines()
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_run_writes_it_down_and_is_measured_on_it(
     flat, config, tmp_path, monkeypatch, capsys
 ):

@@ -37,7 +37,13 @@ run = config, {new!r}
         ),
     ],
 )
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * (n == "train_and_evaluate"))
+        for n in CALLS
+    ],
+)
 def test_every_name_twice_in_a_fresh_process(name, before, trained, data_dir, tmp_path):
     """No module of the package takes the place of a function."""
     call = CALLS[name].format(workdir=str(trained))

@@ -108,6 +108,7 @@ def test_a_users_lenet_on_fashion_mnist(fashion_dir, tmp_path):
     assert peak < 1.2e9  # 0.9e9 was measured
 
 
+@pytest.mark.slow
 def test_the_chapter_runs_as_a_script(tmp_path, data_dir, request):
     """On the original files where they are at hand, else on digits."""
     if os.environ.get("FASHION_MNIST_DIR"):

@@ -112,7 +112,7 @@ def test_a_run_and_the_same_command_again(data_dir, tmp_path):
     assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.parametrize("more", ["", "2>&1"])
+@pytest.mark.parametrize("more", [pytest.param("", marks=pytest.mark.slow), "2>&1"])
 def test_a_run_goes_on_though_nobody_reads(data_dir, tmp_path, more):
     """As in `python -m alexnet_jax.main ... | head -1`."""
     flags = shlex.join([DIGITS, *SMALL, f"--workdir={tmp_path}/run"])
@@ -145,6 +145,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_saves(data_dir, tmp_path):
     """With the bar on it, whose next move fails."""
     words = [sys.executable, "-m", "alexnet_jax.main", DIGITS, *SMALL]
@@ -185,7 +186,10 @@ def test_a_signal_while_jax_is_imported(number):
     "environment",
     [
         {"PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        pytest.param(
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_terminal_of_few_letters(data_dir, tmp_path, environment):

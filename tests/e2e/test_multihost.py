@@ -157,6 +157,7 @@ def test_a_tour_through_layouts_and_processes(tmp_path, data_dir):
     assert pair[last][-1] == moved[last][-1] == stayed[last][-1]  # to the last example
 
 
+@pytest.mark.slow
 def test_when_one_is_killed_the_other_says_so_and_both_resume(tmp_path, data_dir):
     """Here each has half of every batch."""
     workdir = tmp_path / "run"

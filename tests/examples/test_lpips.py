@@ -127,6 +127,7 @@ def test_the_gradient_is_that_of_numpys_differences(network):
     )
 
 
+@pytest.mark.slow
 def test_no_channel_answers_and_the_gradient_is_finite(network):
     model, params, linear = network
     dead = jax.tree.map(np.zeros_like, params)

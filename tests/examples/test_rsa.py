@@ -140,7 +140,7 @@ def write_random(folder, data_dir, name="digits", channels=1, size=28):
     return folder
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_command_compares_two_networks(trained, data_dir, tmp_path, capsys):
     write_random(tmp_path / "other", data_dir, size=36)
     output = tmp_path / "rsa.svg"

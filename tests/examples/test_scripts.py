@@ -12,6 +12,7 @@ SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_help_and_a_missing_run(script, tmp_path):
     def start(*words):

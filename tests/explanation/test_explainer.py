@@ -221,20 +221,14 @@ def test_every_network_is_explained(name, tmp_path):
 CHANGES = [
     {"parallel.model": 2, "parallel.data": 1},
     {"eval.views": 10, "augment.canvas": (75, 83), "data.image_size": (67, 73)},
-]
-REST = [
     {"model.normalization": "batch", "dtype": "bfloat16", "data.scale": "caffe"},
     {"model.num_classes": 1000, "data.scale": "torchvision"},
     {"model.num_classes": 1},
 ]
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    "changes",
-    [*CHANGES, *(pytest.param(one, marks=pytest.mark.slow) for one in REST)],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_runs_of_many_kinds(changes, tmp_path, compiled_in_a_hurry):
     make_run(tmp_path, "alexnet_paper", **{"data.image_size": 67, **changes})
     image = np.random.default_rng(0).integers(0, 256, (40, 44, 3), np.uint8)

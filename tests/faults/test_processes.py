@@ -52,6 +52,7 @@ def line_of(process, status=1):
     return line
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_files_size(start, tmp_path):
     """The arrays' file is refused in the middle, as by a disk that fills meanwhile."""
     line = line_of(start(tmp_path / "run", before="ulimit -f 400"))

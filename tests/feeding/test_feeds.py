@@ -104,8 +104,8 @@ def test_events_fall_between_dispatches(config, sent):
 
 
 @pytest.mark.parametrize(
-    ("devices", "towers"), [(1, 1), *(pytest.param(n, m, marks=HEAVY) for n, m in
-    ((2, 1), (1, 2), (2, 2)))],
+    ("devices", "towers"), [(1, 1), *(pytest.param(n, m, marks=mark) for n, m, mark in
+    ((2, 1, pytest.mark.slow), (1, 2, pytest.mark.slow), (2, 2, HEAVY)))],
 )  # fmt: skip
 def test_any_devices(config, devices, towers):
     """Dropout, running statistics, augmentation, towers."""

@@ -203,7 +203,7 @@ def test_batch_norm_trains_in_bfloat16():
     assert (state.batch_stats["norm1"]["mean"] != 0).all() and not state.first_bad
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_batch_norm_uses_the_batch_in_training_and_what_it_ran_up_after():
     model = create_model("alexnet_paper", width=1 / 16, normalization="batch")
     image = 100 * jax.random.normal(jax.random.key(2), (4, 67, 67, 1))

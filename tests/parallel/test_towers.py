@@ -65,11 +65,8 @@ def test_loss_and_every_gradient(layout, padded):
 OTHERS = [name for name in TOWERED if name not in ("alexnet_2012", "alexnet_paper")]
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    "name",
-    ["alexnet_paper", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["alexnet_paper", *OTHERS])
 def test_every_network_with_towers(name, padded):
     """Caffe's normalisation crosses from one device to the other."""
     one, train_one, _ = setup_towers(name, 1, 1, padded)
@@ -102,7 +99,7 @@ def test_gathers_stand_before_what_reads_both_towers(name, links):
             assert reads.name == layer.reader
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_clipping_sees_the_gradient_of_both_towers(padded):
     config = default_config().optim
     config.name, config.momentum, config.weight_decay = "sgd_2012", 0.9, 5e-4
@@ -184,7 +181,7 @@ def towers(config):
     return config
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
     """Written by 2×2; opened by one, by pmap on four, and by one pair: the same."""
     run(towers, tmp_path, "run", (2, 2), 2)
@@ -202,7 +199,7 @@ def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
         assert result["test/loss"] == pytest.approx(results[0]["test/loss"], rel=1e-5)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_nothing_is_said_but_what_2012_said():
     parallel = create_parallel(2, 2, 16, "alexnet_paper")
     step = describe_collectives(parallel, "alexnet_paper", (16, 224, 224, 3), 1000)

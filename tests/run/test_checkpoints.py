@@ -175,6 +175,7 @@ class TestInitFrom:
         with pytest.raises(InputError, match="several seeds; .* such as .*/old/seed-0"):
             train_and_evaluate(config, tmp_path / "new")
 
+    @pytest.mark.slow
     def test_other_classes(self, run, config, tmp_path, capsys):
         """The last layer is drawn as a new run of this seed draws it."""
         config.checkpoint.init_from = str(run)
@@ -302,7 +303,7 @@ def test_a_clock_that_went_back(config, tmp_path, monkeypatch):
     assert rows == sorted(rows)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_lengthening_a_cosine_says_so(config, tmp_path, capsys):
     config.optim.schedule = "cosine"
     config.num_epochs = 1

@@ -136,7 +136,7 @@ def test_a_folder_without_rows_or_imported_weights_is_no_run(run, tmp_path):
         read_run(folder, "x")
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_every_image(run, data_dir, tmp_path, capsys):
     folder = copied(run, tmp_path)
     config = continued(folder, data_dir, batch_size=2)

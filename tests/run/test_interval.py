@@ -64,7 +64,7 @@ def test_events_are_counted(saves, config, tmp_path):
     assert saves([0.88, 0.91, 0.1, 0.1], num_epochs=9) == [7, 9]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_every_steps_and_every_epochs_hold(saves, config, tmp_path):
     config.batch_size = 1500
     every_second = {"every_seconds": 30.0, "every_epochs": 2}

@@ -32,6 +32,17 @@ def heavy(value):
     return pytest.param(value, marks=pytest.mark.heavy)
 
 
+def spoilt_checksums():
+    """Of which checkpoints, and what is in their place."""
+    for number, steps in enumerate([(8,), (4, 8)]):
+        for content in (b'{"sha256": []}', b'{"sha256": {}}', b"", b"5"):
+            marks = [pytest.mark.heavy] * (content != b'{"sha256": []}')
+            if (steps, content) == ((4, 8), b""):
+                marks = [pytest.mark.slow]
+            name = f"steps{number}-{content.decode()}"
+            yield pytest.param(steps, content, id=name, marks=marks)
+
+
 NAMES = ("step", "train/loss", "test/loss")
 
 
@@ -222,10 +233,7 @@ class TestSmallFiles:
         (line,) = goes_on()
         assert line.endswith("cannot be read; written anew, as the data is now")
 
-    @pytest.mark.parametrize(
-        "content", [b'{"sha256": []}', *map(heavy, (b'{"sha256": {}}', b"", b"5"))]
-    )
-    @pytest.mark.parametrize("steps", [(8,), (4, 8)])
+    @pytest.mark.parametrize(("steps", "content"), [*spoilt_checksums()])
     def test_the_checksums(self, run, goes_on, content, steps):
         for step in steps:
             (run / "checkpoints" / str(step) / CHECKSUMS).write_bytes(content)
@@ -261,7 +269,12 @@ class TestSmallFiles:
         assert stat.S_ISREG((run / "curves.png").stat().st_mode)
 
     @pytest.mark.parametrize(
-        "name", ["metrics.jsonl", *map(heavy, ("config.json", "curves.png"))]
+        "name",
+        [
+            "metrics.jsonl",
+            heavy("config.json"),
+            pytest.param("curves.png", marks=pytest.mark.slow),
+        ],
     )
     def test_what_would_never_end(self, run, goes_on, name):
         (run / name).unlink()

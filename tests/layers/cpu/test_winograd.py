@@ -27,14 +27,13 @@ CASES = {
 
 
 QUICK = ["smaller than a tile", "padding on one side"]
+SLOW = ["conv1", "conv1 of the paper"]
+MARKS = dict.fromkeys(CASES, [pytest.mark.heavy])
+MARKS |= dict.fromkeys(SLOW, [pytest.mark.slow]) | dict.fromkeys(QUICK, [])
 
 
 @pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.heavy] * (case not in QUICK))
-        for case in CASES
-    ],
+    "case", [pytest.param(case, marks=MARKS[case]) for case in CASES]
 )
 def test_agrees_with_xla(monkeypatch, case):
     """Value and gradients, 2 images of 5 at a time: the last part is padded."""
