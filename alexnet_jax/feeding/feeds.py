@@ -15,6 +15,7 @@ from alexnet_jax.data.batches import Batches, Split
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.memory import device_memory
 from alexnet_jax.parallel import Parallel
+from alexnet_jax.parallel.multihost import smallest
 
 _SHARE = 1 / 8  # of a device's memory, which images may take
 # Under a millisecond on an H100, where to start a step takes the host 0.3 ms.
@@ -147,7 +148,8 @@ def create_feed(
             "steps_per_dispatch must be 1, or not set, with data.memory='host'; got "
             f"{most}"
         )
-    fits = split.image.nbytes <= _SHARE * device_memory()
+    # All processes decide the same: one program of another kind would wait for ever.
+    fits = smallest(int(split.image.nbytes <= _SHARE * device_memory())) == 1
     if memory == "host" or (memory == "auto" and not several and not (is_gpu and fits)):
         return HostFeed(split, parallel, key)
     if most is None:

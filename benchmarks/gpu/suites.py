@@ -24,6 +24,7 @@ _NO_GRAPHS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
 _QUICK = {"XLA_FLAGS": "--xla_gpu_autotune_level=0"}
 # Tests whose numbers should be a GPU's as well.
 _GOLDEN = ["tests/golden", "-mnot heavy and not slow", "tests/layers"]
+_FEW = ["tests/golden", "-knormalization"]
 _NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each process chooses anew
 
 
@@ -100,7 +101,7 @@ def _steps(place: Place, small: bool) -> list[Part]:
         }
         return [
             _part("forms", "forms", _LONG_S, _QUICK, models=["lenet5"], batch_size=2),
-            _part("tests", "golden", _LONG_S, paths=_GOLDEN[:2], platform="cpu"),
+            _part("tests", "golden", _LONG_S, paths=_FEW, platform="cpu"),
             _step(place, "lenet5", "bfloat16", 4, _LONG_S, **little),
             _profile(place, "lenet5", "float32", 4, 2),
         ]

@@ -206,6 +206,14 @@ class TestChoice:
         config.data.memory = "host"
         assert type(self.feed(config)) is HostFeed
 
+    def test_all_processes_decide_the_same(self, config, monkeypatch):
+        """Another's device is smaller: where steps differ, each waits for the other."""
+        monkeypatch.setattr(feeds.jax, "default_backend", lambda: "gpu")
+        asked = []
+        monkeypatch.setattr(feeds, "smallest", lambda fits: asked.append(fits) or 0)
+        assert type(self.feed(config)) is HostFeed
+        assert asked == [1]
+
     @pytest.mark.parametrize(
         ("keys", "line"),
         [
