@@ -62,8 +62,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--batch-size",
         type=cli.positive_int,
         metavar="N",
-        help=f"pictures at a time (default: the run's eval.batch_size, at most "
-        f"{_BATCH_SIZE})",
+        help=f"pictures at a time (default: the run's eval.batch_size, or as a run "
+        f"chooses it, at most {_BATCH_SIZE})",
     )
     return parser.parse_args(argv)
 

@@ -12,8 +12,8 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.data.manual_dir=DIR     folder of the original files (nothing is downloaded)
   --config.num_epochs=20           length of the run
   --config.num_train_steps=100     stop after so many steps, evaluate and save
-  --config.steps_per_dispatch=10   steps that a device does without being asked again
-                                   (default: 10 of small networks on a GPU, else 1)
+  --config.steps_per_dispatch=10   steps that a GPU does without being asked again
+                                   (default: 10 of small networks; a CPU does one)
   --config.batch_size=256          over all devices
   --config.optim.learning_rate=0.1
   --config.dtype=bfloat16

@@ -16,7 +16,7 @@ from alexnet_jax.train import train_and_evaluate
 TESTS = Path(__file__).parent
 
 # Eight devices of a CPU; on a GPU, `cuda`, what needs more than there are is left out.
-PLATFORM = os.environ.get("ALEXNET_JAX_TEST_PLATFORM", "cpu")
+PLATFORM = os.environ.get("ALEXNET_JAX_TEST_PLATFORM") or "cpu"
 if PLATFORM == "cpu":
     jax.config.update("jax_num_cpu_devices", 8)
 else:

@@ -88,10 +88,7 @@ class DeviceFeed:
             if count == 1:  # the very program of a batch from the host, and a gather
                 return one(state, jax.tree.map(lambda place: place[:, 0], sent))
             places = jax.tree.map(jnp.transpose, sent)  # (B, count) → (count, B)
-            # XLA's CPU compiler orders the operands of convolutions otherwise in a
-            # loop, and so adds up otherwise.
-            unroll = jax.default_backend() == "cpu"
-            state, norms = jax.lax.scan(one, state, places, unroll=unroll)
+            state, norms = jax.lax.scan(one, state, places)
             return state, jax.tree.map(lambda norm: norm[-1], norms)
 
         return train_steps
@@ -120,7 +117,9 @@ def create_feed(
 
     Args:
       config: The run's: `data.memory` and `steps_per_dispatch`. `debug.nans`, which
-        looks at each step, takes batches from the host, one by one.
+        looks at each step, takes batches from the host, one by one. A CPU goes one by
+        one in any case: it has nothing to gain, and XLA's compiler rounds several steps
+        of a program otherwise than one.
       split: Training batches.
       parallel: The devices.
       key: The steps' key, on all devices.
@@ -150,9 +149,13 @@ def create_feed(
         )
     # All processes decide the same: one program of another kind would wait for ever.
     fits = smallest(int(split.image.nbytes <= _SHARE * device_memory())) == 1
-    if memory == "host" or (memory == "auto" and not several and not (is_gpu and fits)):
+    if memory == "host" or (memory == "auto" and not (is_gpu and (fits or several))):
         return HostFeed(split, parallel, key)
-    if most is None:
-        most = _STEPS if is_gpu and step_flop() < _SHORT_FLOP else 1
-    # A dispatch ends where a row is written.
-    return DeviceFeed(split, parallel, key, min(most, config.log.every_steps))
+    if not is_gpu:
+        most = 1
+    elif most is None:
+        most = _STEPS if step_flop() < _SHORT_FLOP else 1
+    # A dispatch ends where a row is written, a checkpoint is due or an epoch ends.
+    every_steps = config.checkpoint.every_steps or len(split)
+    most = min(most, config.log.every_steps, every_steps, len(split))
+    return DeviceFeed(split, parallel, key, most)

@@ -13,6 +13,7 @@ class Due(NamedTuple):
     evaluate: bool
     save: bool
     at_epoch: bool  # only because an epoch ends, and so perhaps too soon
+    named: bool  # by `checkpoint.every_epochs`
 
 
 class Events:
@@ -36,25 +37,29 @@ class Events:
         config = self._config
         epoch, position = divmod(step, self._steps_per_epoch)
         last = step == self._num_steps
+        timed = config.checkpoint.every_seconds is not None
         save_every_steps = config.checkpoint.every_steps
         now = save_every_steps is not None and step % save_every_steps == 0
 
         def every(epochs: int) -> bool:
             return last or (position == 0 and epoch % epochs == 0)
 
+        named = every(config.checkpoint.every_epochs)
+
         return Due(
             epoch=last or position == 0,
             window=position % config.log.every_steps == 0,
             evaluate=every(config.eval.every_epochs),
-            save=now or every(config.checkpoint.every_epochs),
+            save=now or named or (timed and position == 0),
             at_epoch=not (now or last),
+            named=named,
         )
 
     def count(self, step: int, most: int) -> int:
         """Says how many steps the dispatch after a step has.
 
-        Several only where nothing is due between them. It depends on the step alone, so
-        that a resumed run goes on by the same programs.
+        Several only where nothing is due between them. It depends on the step and the
+        config alone, so that a resumed run goes on by the same programs.
 
         Args:
           step: Steps done.

@@ -29,17 +29,19 @@ class Interval:
         self._seconds, self._best, self._clock = seconds, best, clock
         self._saved = clock()
 
-    def due(self, row: Mapping[str, Any]) -> bool:
+    def due(self, row: Mapping[str, Any], named: bool = True) -> bool:
         """Whether to save; the primary decides, and every process must ask.
 
         Args:
           row: The metrics of the epoch, `test/top1` among them if it was evaluated.
+          named: Whether `checkpoint.every_epochs` names the epoch; the best is saved
+            where it does not.
         """
         if self._seconds is None:
-            return True
+            return named
         late = self._clock() - self._saved >= self._seconds
         best = "test/top1" in row and row["test/top1"] >= self._best
-        return bool(largest(int(is_primary() and (late or best))))
+        return bool(largest(int(is_primary() and (late and named or best))))
 
     def saved(self, row: Mapping[str, Any]) -> None:
         """Notes that the state was saved, with these metrics."""

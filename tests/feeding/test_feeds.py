@@ -1,4 +1,4 @@
-"""Images on the devices, several steps a dispatch: bit for bit the plain loop."""
+"""Images on the devices, bit for bit the plain loop; several steps a dispatch."""
 
 import jax
 import numpy as np
@@ -85,7 +85,20 @@ def sent(monkeypatch):
     return seen
 
 
-def test_events_fall_between_dispatches(config, sent):
+@pytest.fixture
+def as_gpu(monkeypatch):
+    """Feeds the loop as a GPU's; XLA's CPU compiler computes it."""
+    return lambda: monkeypatch.setattr(feeds.jax, "default_backend", lambda: "gpu")
+
+
+def assert_near(one, other):
+    """As several steps in one program round: rows of the same steps, near numbers."""
+    assert [row["step"] for row in one[1]] == [row["step"] for row in other[1]]
+    # Not relative: the gradient of a bias before BatchNorm is nothing but rounding.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-4), one, other)
+
+
+def test_events_fall_between_dispatches(config, sent, as_gpu):
     """Rows, checkpoints, the epoch's end and the run's: all as in the plain loop."""
     config.num_train_steps, config.checkpoint.every_steps = 11, 7
     states, rows = fit(config)
@@ -98,6 +111,10 @@ def test_events_fall_between_dispatches(config, sent):
     sent.clear()
     config.steps_per_dispatch = 3
     assert_same_bits((states, rows), fit(config))
+    assert {count for _, count in sent} == {1}  # a CPU goes one by one
+    sent.clear()
+    as_gpu()
+    assert_near((states, rows), fit(config))
     # The first two are sent to be compiled for. Step 7 is saved.
     assert sorted(sent[:2]) == [(0, 1), (0, 3)]
     assert sent[2:] == [(0, 3), (3, 3), (6, 1), (7, 1), (8, 1), (9, 1), (10, 1)]
@@ -107,8 +124,9 @@ def test_events_fall_between_dispatches(config, sent):
     ("devices", "towers"), [(1, 1), *(pytest.param(n, m, marks=mark) for n, m, mark in
     ((2, 1, pytest.mark.slow), (1, 2, pytest.mark.slow), (2, 2, HEAVY)))],
 )  # fmt: skip
-def test_any_devices(config, devices, towers):
-    """Dropout, running statistics, augmentation, towers."""
+def test_any_devices(config, devices, towers, as_gpu):
+    """Dropout, running statistics, augmentation, towers, norms over the gradient."""
+    config.optim.clip_norm = 0.1
     config.parallel.data, config.parallel.model = devices, towers
     config.augment.update(AUGMENTED)
     config.num_epochs = 1
@@ -118,14 +136,20 @@ def test_any_devices(config, devices, towers):
         config.augment.canvas, config.data.image_size = 72, 67
         model = create_model(name, width=1 / 8, num_classes=10)
     plain = fit(config, None, model, None, split, name)
-    config.steps_per_dispatch = 3
+    config.data.memory, config.steps_per_dispatch = "device", 3
     assert_same_bits(plain, fit(config, None, model, None, split, name))
+    as_gpu()
+    assert_near(plain, fit(config, None, model, None, split, name))
 
 
 @pytest.mark.parametrize("steps", [3, pytest.param(None, marks=HEAVY)])
-def test_a_signal_stops_after_the_dispatch_and_the_run_goes_on(config, steps, sent):
-    states, rows = fit(config)
+def test_a_signal_stops_after_the_dispatch_and_the_run_goes_on(
+    config, steps, sent, as_gpu
+):
+    if steps:
+        as_gpu()
     config.data.memory, config.steps_per_dispatch = "device", steps
+    states, rows = fit(config)
     sent.clear()
 
     class Stop:
@@ -185,7 +209,8 @@ class TestChoice:
     def test_by_itself(self, config, monkeypatch, backend, flop, kind, most):
         monkeypatch.setattr(feeds.jax, "default_backend", lambda: backend)
         config.log.every_steps = 50
-        feed = self.feed(config, flop=flop)
+        split = split_of(batch_size=2)  # eleven steps an epoch
+        feed = self.feed(config, split, flop)
         assert type(feed) is kind and feed.most == most
         # One that draws otherwise, and whatever reads from disk, sends its batches.
         assert (
@@ -227,9 +252,20 @@ class TestChoice:
         with pytest.raises(InputError, match=f"^{line}"):
             self.feed(config, Drawn(image, label, 4))
 
-    def test_no_more_steps_than_rows_allow(self, config):
-        config.steps_per_dispatch, config.log.every_steps = 100, 2
-        assert self.feed(config).most == 2
+    @pytest.mark.parametrize(
+        ("keys", "most"),
+        [
+            ({"log.every_steps": 2}, 2),
+            ({"checkpoint.every_steps": 3}, 3),
+            ({}, 6),  # an epoch
+        ],
+    )
+    def test_no_more_steps_than_events_allow(self, config, as_gpu, keys, most):
+        config.steps_per_dispatch, config.log.every_steps = 100, 50
+        config.update_from_flattened_dict(keys)
+        assert self.feed(config).most == 1  # on a CPU
+        as_gpu()
+        assert self.feed(config).most == most
 
     def test_not_on_the_devices(self, config):
         config.data.memory, config.steps_per_dispatch = "host", 1

@@ -68,7 +68,8 @@ def test_events_are_counted(saves, config, tmp_path):
 def test_every_steps_and_every_epochs_hold(saves, config, tmp_path):
     config.batch_size = 1500
     every_second = {"every_seconds": 30.0, "every_epochs": 2}
-    assert saves(WORSE, tmp_path / "a", **every_second) == [2, 4, 6, 8]
+    # The first is the best, though it is not one of every two.
+    assert saves(WORSE, tmp_path / "a", **every_second) == [1, 4, 6, 8]
     config.checkpoint.every_epochs = 1
     # Whatever saves starts the clock; what is due by steps is not put off.
     steps = {"every_seconds": 60.0, "every_steps": 3}
@@ -90,6 +91,12 @@ def test_the_best_is_saved_at_any_time():
     assert made.due({})
     made.saved({})  # between epochs
     assert not made.due({"test/top1": 0.6}) and made.due({"test/top1": 0.7})
+    # Of an epoch that `every_epochs` does not name, only the best.
+    now[0] = 200.0
+    assert made.due({}) and not made.due({}, named=False)
+    assert made.due({"test/top1": 0.7}, named=False)
+    plain = Interval(None, 0.5, lambda: now[0])
+    assert plain.due({}) and not plain.due({"test/top1": 0.7}, named=False)
 
 
 @pytest.mark.parametrize("primary", [True, False])
