@@ -205,16 +205,14 @@ def read_table(page: str) -> dict[tuple[str, str, int], Plan]:
     return rows
 
 
-def check(plan: Plan, published: Plan | None, what: str) -> str | None:
+def check(plan: Plan, published: Plan, what: str) -> str | None:
     """Returns what is wrong with a step, if it moves more than is published.
 
     Args:
       plan: As compiled.
-      published: Its row of the table; None if it has none.
+      published: Its row of the table.
       what: The step, in words.
     """
-    if published is None:
-        return f"{what} has no row in docs/performance.md"
     more = plan.moved_gb / published.moved_gb - 1
     if more <= TOLERANCE:
         return None
@@ -242,7 +240,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--models", type=words(MODELS), default=MODELS, help=f"of {MODELS}")
     add("--dtypes", type=words(DTYPES), default=DTYPES, help=f"of {DTYPES}")
     add("--batches", type=sizes, default=BATCHES, help="images, such as 128,512")
-    add("--kernels", type=int, default=0, help="list so many, the largest first")
+    add(
+        "--kernels",
+        type=cli.positive_int,
+        default=0,
+        help="list so many, the largest first",
+    )
     add("--hlo", type=cli.path, help="folder to write XLA's programs to")
     add("--check", action="store_true", help="compare with the published table")
     return parser.parse_args(argv)
@@ -262,9 +265,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parse(argv)
     device, wrong = h100(), []
     published = read_table(PAGE.read_text()) if options.check else {}
+    steps = [*itertools.product(options.models, options.dtypes, options.batches)]
+    if options.check and (without := [step for step in steps if step not in published]):
+        what = " ".join(map(str, without[0]))
+        raise InputError(f"--check: {what} has no row in docs/performance.md")
     print(f"jax {jax.__version__}, compiled for an H100, not run\n\n{HEADER}")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
-    for step in itertools.product(options.models, options.dtypes, options.batches):
+    for step in steps:
         compiled = compile_step(*step, device)
         hlo = compiled.as_text()
         kernels = sorted(read_kernels(hlo), reverse=True)
@@ -282,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             (options.hlo / f"{name}-{dtype}-{batch_size}.hlo").write_text(hlo)
         _print_kernels(kernels[: options.kernels])
         if options.check:
-            found = check(plan, published.get(step), " ".join(map(str, step)))
+            found = check(plan, published[step], " ".join(map(str, step)))
             wrong += [found] if found else []
     for line in wrong:
         cli.print_error(line)

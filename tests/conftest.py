@@ -65,6 +65,13 @@ def compilation_cache(tmp_path_factory):
 
 
 @pytest.fixture
+def on_cpu():
+    """Leaves a test out that looks at what is computed on a CPU alone."""
+    if jax.default_backend() != "cpu":
+        pytest.skip("looks at a CPU's form")
+
+
+@pytest.fixture
 def eight_devices():
     """Leaves a test out that counts on eight."""
     if jax.device_count() < 8:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_jax import cli
+from alexnet_jax.errors import InputError
 from benchmarks.gpu.runner import Runner
 from benchmarks.gpu.suites import Place, suite
 
@@ -44,16 +45,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     default = Path(tempfile.gettempdir(), "alexnet_jax-gpu")
     work = (options.work or default).absolute()
     stem = f"suite-{options.suite}"
-    runner = Runner(options.output, stem, work, options.seconds)
     manual_dir = options.manual_dir or os.environ.get("FASHION_MNIST_DIR")
     manual_dir = str(Path(manual_dir).absolute()) if manual_dir else None
-    place = Place(str(work), str(runner.results), manual_dir)
+    results = (options.output / f"{stem}.jsonl").absolute()
+    card, *parts = suite(
+        options.suite, Place(str(work), str(results), manual_dir), small=options.small
+    )
+    wanted = [part for part in parts if options.only in part.name]
+    if not wanted and options.only not in card.name:
+        names = ", ".join(part.name for part in parts)
+        raise InputError(f"--only must be in a part's name, one of {names}")
+    runner = Runner(options.output, stem, work, options.seconds)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(work / "compiled"))
-    parts = suite(options.suite, place, small=options.small)
-    # What else is measured is told as a share of the card's rate.
-    wanted = [part for part in parts if options.only in part.name or part == parts[0]]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    runner.perform(wanted)
+    # What else is measured is told as a share of the card's rate.
+    runner.perform([card, *wanted])
 
 
 if __name__ == "__main__":

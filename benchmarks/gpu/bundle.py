@@ -114,9 +114,15 @@ def _pip(*words: str) -> None:
 
 
 def copy_repository(target: Path) -> None:
-    """Copies the files that Git knows or would add, but for results and pages."""
+    """Copies the files that Git knows or would add, but for results and pages.
+
+    Raises:
+      RunError: This is no Git checkout.
+    """
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RunError(f"git: {done.stderr.strip()[-300:]}; bundle a Git checkout")
     for name in filter(None, done.stdout.split("\0")):
         source = ROOT / name
         if not name.startswith(_LEFT_OUT) and source.is_file():
@@ -124,16 +130,21 @@ def copy_repository(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def copy_data(source: Path, target: Path) -> None:
-    """Copies Fashion-MNIST's four files.
+def check_data(source: Path) -> None:
+    """Checks that Fashion-MNIST's four files are there.
 
     Raises:
-      InputError: One is not there.
+      InputError: One is not.
     """
-    target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if not (source / name).is_file():
             raise InputError(f"--data must hold {name}, which {source} does not")
+
+
+def copy_data(source: Path, target: Path) -> None:
+    """Copies Fashion-MNIST's four files."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
         shutil.copy(source / name, target / name)
 
 
@@ -156,10 +167,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--machine must list jax, as `pip freeze` there does")
     if options.bundle.exists() and any(options.bundle.iterdir()):
         raise InputError(f"BUNDLE must be a new or empty folder; got {options.bundle}")
-    copy_repository(options.bundle / "repository")
     if options.data:
-        copy_data(options.data, options.bundle / "data")
-    download(options.bundle / "wheels", machine, options.python)
+        check_data(options.data)
+    options.bundle.mkdir(parents=True, exist_ok=True)
+    try:
+        copy_repository(options.bundle / "repository")
+        if options.data:
+            copy_data(options.data, options.bundle / "data")
+        download(options.bundle / "wheels", machine, options.python)
+    except BaseException:  # so that the same command can be given again
+        for folder in options.bundle.iterdir():
+            shutil.rmtree(folder)
+        raise
     for folder in sorted(path for path in options.bundle.iterdir() if path.is_dir()):
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)

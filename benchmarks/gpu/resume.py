@@ -27,21 +27,20 @@ def measure(
       RuntimeError: A run failed.
     """
     flags = [*flags, f"--config.debug.deterministic={deterministic}"]
-    states = {}
-    for name, lengths in (
-        ("alone", [steps]),
-        ("again", [steps]),
-        ("continued", [steps // 2, steps]),
+    names = ("alone", "again", "continued")
+    workdirs = [Path(work, "runs", f"resume-{deterministic}-{name}") for name in names]
+    for name, workdir, lengths in zip(
+        names, workdirs, ([steps], [steps], [steps // 2, steps]), strict=True
     ):
-        workdir = Path(work, "runs", f"resume-{deterministic}-{name}")
         shutil.rmtree(workdir, ignore_errors=True)  # of an earlier suite
         for length in lengths:
             status = train([*flags, f"--config.num_train_steps={length}"], workdir)
             if status:
                 raise RuntimeError(f"{name}: the run ended with {status}")
-        states[name] = _state(workdir, steps)
-        if name != "alone":
-            yield _compare(name, states["alone"], states[name], deterministic)
+    # Only now: to restore starts JAX here, which would take the card from the runs.
+    alone, *others = (_state(workdir, steps) for workdir in workdirs)
+    for name, other in zip(names[1:], others, strict=True):
+        yield _compare(name, alone, other, deterministic)
 
 
 def _state(workdir: Path, step: int) -> list[np.ndarray]:

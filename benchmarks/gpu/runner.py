@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alexnet_jax.atomic import write_file
+from alexnet_jax.errors import InputError
 from benchmarks.gpu.part import read, write
 
 _ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ class Part(NamedTuple):
       work: Its keyword arguments, as JSON has them.
       limit_s: Seconds until it is ended.
       environment: Variables besides those of the suite.
+      required: Whether the others mean nothing if it fails.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Part(NamedTuple):
     work: dict[str, Any]
     limit_s: float
     environment: dict[str, str] = {}
+    required: bool = False
 
 
 class Runner:
@@ -59,7 +62,16 @@ class Runner:
           stem: Of their names.
           work: Folder of all else; what parts put in its `kept/` is packed.
           seconds: For all parts together.
+
+        Raises:
+          InputError: `kept/` holds what no suite has put there.
         """
+        kept, log = work / "kept", work / "part.log"
+        if kept.is_dir() and any(kept.iterdir()) and not log.exists():
+            raise InputError(
+                f"--work must be a new folder or that of an earlier suite; {work} has "
+                "a folder kept/ of something else"
+            )
         self._end = time.monotonic() + seconds
         self._begin = time.monotonic()
         shutil.rmtree(work / "kept", ignore_errors=True)  # of an earlier suite
@@ -68,12 +80,17 @@ class Runner:
         self.results = (output / f"{stem}.jsonl").absolute()
         self._log = (output / f"{stem}.txt").absolute()
         self._archive = output / f"{stem}.tar.gz"
+        self._archive.unlink(missing_ok=True)
         self._work = work.absolute()
         for path in (self.results, self._log):
             path.write_text("")
 
     def perform(self, parts: Sequence[Part]) -> None:
-        """Measures every part for which there is time, and sums up."""
+        """Measures every part for which there is time, and sums up.
+
+        Raises:
+          SystemExit: With 1, a part that is required failed; nothing follows it.
+        """
         try:
             for part in parts:
                 known = len(read(self.results))
@@ -83,6 +100,8 @@ class Runner:
                 for row in read(self.results)[known:]:
                     self._say(f"{seconds:5.0f} s  {describe(row)}")
                 self._pack()
+                if part.required and note["ended"].startswith("failed"):
+                    sys.exit(1)
         finally:  # also of a suite that is stopped
             self._say("\n" + "\n".join(summarize(read(self.results))))
 

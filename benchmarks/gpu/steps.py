@@ -61,7 +61,13 @@ def measure(
             ready[name] = side
             yield work | {"side": name, "compile_s": side.compile_s}
         names = [name for name in ready if name in (*group, "ours")]
-        turns = take_turns([ready[name] for name in names], repeats, steps)
+        if not {*names} & {*group}:
+            continue
+        try:
+            turns = take_turns([ready[name] for name in names], repeats, steps)
+        except RunError as error:  # one of them died
+            yield work | {"error": str(error)}
+            continue
         times = dict(zip(names, turns, strict=True))
         for name in names:
             if name in group:

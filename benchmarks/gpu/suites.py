@@ -47,6 +47,7 @@ def suite(number: int, place: Place, *, small: bool = False) -> list[Part]:
     makers: dict[int, Callable[[Place, bool], list[Part]]]
     makers = {1: _steps, 2: _job, 3: _flagships}
     card = _part("card", "card", 90, small=small)
+    card = card._replace(required=True)  # without a GPU figures would be a CPU's
     return [card, *makers[number](place, small)]
 
 

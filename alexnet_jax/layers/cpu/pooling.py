@@ -98,7 +98,10 @@ def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.
     batch, height, width, channels = extended.shape
     rows, columns = ((size - window) // 2 for size in (height, width))
     shape = batch, rows + 1, columns + 1, channels
-    value = jnp.full(shape, jnp.finfo(x.dtype).tiny if positive else lowest)
+    # The smallest positive unit: XLA flushes others than float16's subnormal ones.
+    kind = jnp.finfo(x.dtype)
+    least = kind.smallest_subnormal if x.dtype == jnp.float16 else kind.tiny
+    value = jnp.full(shape, least if positive else lowest, x.dtype)
     number = jnp.full(shape, jnp.int8(-1 if positive else window**2 - 1))
     for index, (i, j) in reversed([*enumerate(_places(window))]):
         limits = batch, i + 2 * rows + 1, j + 2 * columns + 1, channels

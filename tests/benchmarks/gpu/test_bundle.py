@@ -57,8 +57,16 @@ def test_a_bundle(tmp_path, monkeypatch, capsys, error_line):
     assert "--data must hold train-images" in error_line(bundle.main, *words)
     for name in FILES:
         (data / name).write_bytes(b"1")
+    words[0].mkdir(exist_ok=True)
+    (words[0] / "mine").touch()
     assert "BUNDLE must be a new or empty folder" in error_line(bundle.main, *words)
     words[0] = tmp_path / "other"
+    with monkeypatch.context() as patch:  # pip fails; the same command is given again
+        failed = subprocess.CompletedProcess([], 1, "", "no such version")
+        quick = lambda c, *a, **k: run(c, *a, **k) if c[0] == "git" else failed  # noqa: E731
+        patch.setattr(bundle.subprocess, "run", quick)
+        assert "pip wheel: no such version" in error_line(bundle.main, *words)
+    assert not [*words[0].iterdir()]
     bundle.main([str(word) for word in words])
     assert [command[0] for command in commands] == ["wheel", "install", "download"]
     assert "grain==0.2.18" in commands[2]
@@ -79,3 +87,10 @@ def test_what_pip_says_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(bundle.RunError, match="^pip wheel: no such version$"):
         bundle.download(tmp_path / "wheels", {}, "3.12")
+
+
+def test_no_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(bundle.RunError, match="^git: .*; bundle a Git checkout$"):
+        bundle.copy_repository(tmp_path / "there")

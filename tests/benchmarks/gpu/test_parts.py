@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.gpu import card, forms, profiling, resume, runs, steps
+from benchmarks.gpu import card, forms, golden, profiling, resume, runs, steps
 
 EVENTS = [  # operation, kernel, start, end: the third within the second
     ("conv.1", "sm90_xmma_fprop", 0.0, 40.0),
@@ -19,6 +19,31 @@ def test_the_card_must_be_a_gpu():
     assert "cores" in next(rows)["words"]
     with pytest.raises(SystemExit, match="^JAX sees no GPU; --small tries"):
         next(rows)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "rows"),
+    [
+        (["t.py::a PASSED [ 1%]", "t.py::b[x y] FAILED", "t.py::c SKIPPED (no)"], 1, 2),
+        (["No module named pytest"], 1, None),
+        (["t.py::a PASSED"], 2, None),
+    ],
+)
+def test_the_tests_are_counted(monkeypatch, lines, status, rows):
+    script = f"print({chr(10).join(lines)!r}); raise SystemExit({status})"
+    popen = golden.subprocess.Popen
+    monkeypatch.setattr(
+        golden.subprocess,
+        "Popen",
+        lambda command, **more: popen([command[0], "-c", script], **more),
+    )
+    if rows is None:
+        with pytest.raises(RuntimeError, match=f"^pytest ended with {status}$"):
+            [*golden.measure(["tests"], "cpu")]
+        return
+    failed, counted = golden.measure(["tests"], "cpu")
+    assert failed["test"] == "t.py::b[x y]" and failed["ok"] is False
+    assert counted["passed"] == counted["failed"] == counted["skipped"] == 1
 
 
 def test_time_in_which_two_kernels_run_counts_once():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_jax.errors import InputError
 from benchmarks.gpu import part as writing
 from benchmarks.gpu.part import read
 from benchmarks.gpu.runner import Part, Runner, describe, summarize
@@ -168,3 +169,42 @@ def test_words():
         "Not measured:",
         "  b: error lost",
     ]
+
+
+def test_nothing_follows_a_required_part_that_fails(perform, tmp_path):
+    required = part("fails")._replace(required=True)
+    with pytest.raises(SystemExit, match="^1$"):
+        perform(required, part("good"))
+    rows = read(tmp_path / "out" / "suite-1.jsonl")
+    assert {row["part"] for row in rows} == {"fails"}
+
+
+def test_what_is_not_a_suites_stays(tmp_path):
+    (tmp_path / "work" / "kept").mkdir(parents=True)
+    (tmp_path / "work" / "kept" / "mine.txt").touch()
+    with pytest.raises(InputError, match="^--work must be a new folder or that of"):
+        Runner(tmp_path / "out", "suite-1", tmp_path / "work", 60)
+    assert (tmp_path / "work" / "kept" / "mine.txt").exists()
+
+
+def test_a_part_ends_with_a_suite_that_is_killed(tmp_path):
+    code = (
+        "from pathlib import Path; from tests.benchmarks.gpu import test_runner as t; "
+        f"t.Runner(Path({str(tmp_path)!r}, 'out'), 's', Path({str(tmp_path)!r}, 'w'), "
+        "60).perform([t.part('hangs')])"
+    )
+    suite = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    rows, path = [], tmp_path / "out" / "s.jsonl"
+    for _ in range(300):
+        if rows := read(path):
+            break
+        time.sleep(0.1)
+    assert is_alive(rows[0]["pid"])
+    suite.kill()
+    suite.wait()
+    for _ in range(100):
+        if not is_alive(rows[0]["pid"]):
+            break
+        time.sleep(0.1)
+    assert not is_alive(rows[0]["pid"])
+    assert read(path) == rows

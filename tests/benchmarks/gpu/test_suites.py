@@ -82,6 +82,11 @@ def test_flags(tmp_path, monkeypatch, error_line):
     monkeypatch.chdir(tmp_path)
     command.main(["--suite=2", out, work, "--manual-dir=data", "--only=data"])
     assert found["work"][1]["manual_dir"] == f"{tmp_path}/data"
+    # Before the results of an earlier suite are touched.
+    (tmp_path / "out" / "suite-1.jsonl").write_text("precious")
+    line = error_line(command.main, "--suite=1", out, work, "--only=nothing")
+    assert "--only must be in a part's name, one of forms d2l, paper, steps" in line
+    assert (tmp_path / "out" / "suite-1.jsonl").read_text() == "precious"
     assert "--suite: invalid choice: 4" in error_line(command.main, "--suite=4", out)
     assert "--seconds: must be at least 1" in error_line(
         command.main, "--suite=1", out, "--seconds=0"

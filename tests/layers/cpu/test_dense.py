@@ -18,6 +18,7 @@ def test_precision():
     assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("dot_general")
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_no_copy_of_the_kernels_in_a_step():
     """On a CPU, where the new kernel is written into the old one's place."""
     x = noise(4, 512)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from alexnet_jax.layers.cpu.opaque import opaque, pullback
 
@@ -14,6 +15,7 @@ def by_calls(x):
     return x * whole, jnp.cos(x) * whole, x - whole
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_the_call_stays_and_what_it_calls_is_inlined():
     x = jnp.linspace(-3, 3, 100)
     compiled = jax.jit(by_calls).lower(x).compile()

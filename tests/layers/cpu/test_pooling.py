@@ -112,6 +112,7 @@ def test_windows_with_nan_and_infinities(forms, pool, with_relu):
 
 
 @pytest.mark.parametrize("with_relu", [False, True])
+@pytest.mark.usefixtures("on_cpu")
 def test_two_opaque_calls_and_none_inside(with_relu):
     """Where places are looked for, and where the gradient is put back."""
     (layer,) = join_layers([nn.relu, max_pool] if with_relu else [max_pool])
@@ -136,3 +137,18 @@ def test_no_scatter_on_nvidia_gpus(pool, with_relu):
 
     assert "scatter" not in lowered("cuda")
     assert "select_and_scatter" in lowered("tpu")
+
+
+def test_the_smallest_units_of_float16_are_positive(forms):
+    (layer,) = join_layers([nn.relu, max_pool])
+    x = (noise(2, 9, 9, 3) * 1e-5).astype(jnp.float16)  # subnormal
+
+    def gradient(x):
+        y, backward = jax.vjp(layer, x)
+        return backward(jnp.ones_like(y))[0]
+
+    got = jax.jit(gradient)(x)
+    with plain_forms():
+        wanted = jax.jit(gradient)(x)
+    assert wanted.any()
+    np.testing.assert_array_equal(got, wanted)

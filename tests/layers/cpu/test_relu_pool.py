@@ -47,6 +47,7 @@ def test_it_is_one_after_the_other(pool, dtype, platform):
     jax.tree.map(np.testing.assert_array_equal, got, wanted)
 
 
+@pytest.mark.usefixtures("on_cpu")
 def test_what_was_pooled_need_not_stay():
     """On a CPU; with ReLU first its gradient wants every unit."""
     image, kernels = (
