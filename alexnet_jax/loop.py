@@ -426,7 +426,7 @@ class _Fit:
           Stopped: A signal came.
         """
         received = self._received(step, count)
-        is_due = due.save and (not due.at_epoch or self._interval.due(row, due.named))
+        is_due = due.save or (due.epoch and self._interval.due(row, due.named))
         if self._checkpoints and (is_due or received is not None):
             check_finite(state, self._trainer._model.lr)
             self._meter.pause()

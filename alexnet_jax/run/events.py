@@ -11,9 +11,8 @@ class Due(NamedTuple):
     epoch: bool  # a line and a row over the whole epoch
     window: bool  # a row over the steps since the last row
     evaluate: bool
-    save: bool
-    at_epoch: bool  # only because an epoch ends, and so perhaps too soon
-    named: bool  # by `checkpoint.every_epochs`
+    save: bool  # at any rate; the end of an epoch is saved as `Interval` says, too
+    named: bool  # whether `checkpoint.every_epochs` names the epoch that ends
 
 
 class Events:
@@ -37,22 +36,18 @@ class Events:
         config = self._config
         epoch, position = divmod(step, self._steps_per_epoch)
         last = step == self._num_steps
-        timed = config.checkpoint.every_seconds is not None
         save_every_steps = config.checkpoint.every_steps
         now = save_every_steps is not None and step % save_every_steps == 0
 
         def every(epochs: int) -> bool:
             return last or (position == 0 and epoch % epochs == 0)
 
-        named = every(config.checkpoint.every_epochs)
-
         return Due(
             epoch=last or position == 0,
             window=position % config.log.every_steps == 0,
             evaluate=every(config.eval.every_epochs),
-            save=now or named or (timed and position == 0),
-            at_epoch=not (now or last),
-            named=named,
+            save=now or last,
+            named=every(config.checkpoint.every_epochs),
         )
 
     def count(self, step: int, most: int) -> int:

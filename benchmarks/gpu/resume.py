@@ -27,20 +27,19 @@ def measure(
       RuntimeError: A run failed.
     """
     flags = [*flags, f"--config.debug.deterministic={deterministic}"]
-    names = ("alone", "again", "continued")
-    workdirs = [Path(work, "runs", f"resume-{deterministic}-{name}") for name in names]
-    for name, workdir, lengths in zip(
-        names, workdirs, ([steps], [steps], [steps // 2, steps]), strict=True
-    ):
+    lengths = {"alone": [steps], "again": [steps], "continued": [steps // 2, steps]}
+    stem = Path(work, "runs", f"resume-{deterministic}")
+    workdirs = {name: Path(f"{stem}-{name}") for name in lengths}
+    for name, workdir in workdirs.items():
         shutil.rmtree(workdir, ignore_errors=True)  # of an earlier suite
-        for length in lengths:
+        for length in lengths[name]:
             status = train([*flags, f"--config.num_train_steps={length}"], workdir)
             if status:
                 raise RuntimeError(f"{name}: the run ended with {status}")
     # Only now: to restore starts JAX here, which would take the card from the runs.
-    alone, *others = (_state(workdir, steps) for workdir in workdirs)
-    for name, other in zip(names[1:], others, strict=True):
-        yield _compare(name, alone, other, deterministic)
+    alone = _state(workdirs.pop("alone"), steps)
+    for name, workdir in workdirs.items():
+        yield _compare(name, alone, _state(workdir, steps), deterministic)
 
 
 def _state(workdir: Path, step: int) -> list[np.ndarray]:

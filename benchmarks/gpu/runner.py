@@ -74,14 +74,14 @@ class Runner:
             )
         self._end = time.monotonic() + seconds
         self._begin = time.monotonic()
-        shutil.rmtree(work / "kept", ignore_errors=True)  # of an earlier suite
-        for folder in (output, work / "kept"):
+        shutil.rmtree(kept, ignore_errors=True)  # of an earlier suite
+        for folder in (output, kept):
             folder.mkdir(parents=True, exist_ok=True)
         self.results = (output / f"{stem}.jsonl").absolute()
         self._log = (output / f"{stem}.txt").absolute()
         self._archive = output / f"{stem}.tar.gz"
         self._archive.unlink(missing_ok=True)
-        self._work = work.absolute()
+        self._work, self._part_log = work.absolute(), log.absolute()
         for path in (self.results, self._log):
             path.write_text("")
 
@@ -113,8 +113,7 @@ class Runner:
         command = [sys.executable, "-m", "benchmarks.gpu.part", part.name, part.module]
         command += [json.dumps(part.work), str(self.results)]
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-        log = self._work / "part.log"
-        with log.open("wb") as file:
+        with self._part_log.open("wb") as file:
             process = subprocess.Popen(
                 command,
                 cwd=_ROOT,  # of the experiments
@@ -129,7 +128,7 @@ class Runner:
             finally:
                 _signal(process, signal.SIGKILL)  # and what it has started
                 process.wait()
-        text = _shorten(log.read_bytes())
+        text = _shorten(self._part_log.read_bytes())
         note = {"ended": ended, "seconds": time.monotonic() - begin}
         if ended != "ok":
             lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -60,9 +60,9 @@ def measure(
                 continue
             ready[name] = side
             yield work | {"side": name, "compile_s": side.compile_s}
-        names = [name for name in ready if name in (*group, "ours")]
-        if not {*names} & {*group}:
+        if not any(name in ready for name in group):
             continue
+        names = [name for name in ready if name in (*group, "ours")]
         try:
             turns = take_turns([ready[name] for name in names], repeats, steps)
         except RunError as error:  # one of them died

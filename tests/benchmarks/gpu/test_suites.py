@@ -19,7 +19,7 @@ from benchmarks.gpu.suites import Place, suite
 from tests.helpers import EXPERIMENTS
 
 ROOT = Path(__file__).parents[3]
-PLACE = Place("/work", "/out/suite.jsonl", "/data")
+PLACE = Place("/scratch", "/out/suite.jsonl", "/data")
 SUITES = [(number, small) for number in (1, 2, 3) for small in (False, True)]
 
 
@@ -46,7 +46,7 @@ def test_flags_of_runs_are_those_of_configs(number, small):
             config = EXPERIMENTS[Path(name).stem].get_config(variant)
             known = {f"--config.{key}" for key in flatten_config(config)}
             assert flags.keys() <= known
-            assert flags["--config.data.data_dir"] == "/work/data"
+            assert flags["--config.data.data_dir"] == "/scratch/data"
 
 
 def test_the_card_s_rate_is_found_by_dtype(tmp_path):
