@@ -5,6 +5,7 @@ Each file defines the networks of one lineage. Of the package, `models/` imports
 """
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,6 +14,14 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.models.ablations import ABLATIONS, Ablatable
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
 from alexnet_jax.models.classifier import Classifier
+from alexnet_jax.models.cuda_convnet import (
+    PREFIX,
+    CfgNetwork,
+    Experiment,
+    params_beside,
+    read_text,
+)
+from alexnet_jax.models.cuda_convnet import network_class as cfg_class
 from alexnet_jax.models.d2l import (
     AlexNet,
     AlexNetFashion,
@@ -68,30 +77,82 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
-def check_name(name: str) -> None:
-    """Checks that a network is registered.
-
-    Raises:
-      InputError: It is not; the nearest names are given.
-    """
-    if name in MODELS:
-        return
-    nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
-    hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
-    raise InputError(f"model.name must be one of {tuple(MODELS)}; got {name!r}{hint}")
+def is_network(name: str) -> bool:
+    """Whether a name is a registered network's, or a layer file's (`cfg:PATH`)."""
+    return name in MODELS or name.startswith(PREFIX)
 
 
-def create_model(name: str, **fields: Any) -> Classifier:
-    """Creates a network by its registered name.
+def network_class(name: str, params: str | None = None) -> type[Classifier]:
+    """Returns a network's class.
 
     Args:
-      name: A key of `MODELS`.
+      name: A key of `MODELS`, or `cfg:PATH`: cuda-convnet's layer file at a path.
+      params: Path of the layer-parameter file; None takes the one of the layer file's
+        name that lies beside it, if there is one.
+
+    Raises:
+      InputError: It is not registered; the nearest names are given. Or the files cannot
+        be used; file and line are named.
+    """
+    if name.startswith(PREFIX):
+        return _experiment_class(name, *read_cfg(name, params), params)
+    if name in MODELS:
+        return MODELS[name]
+    nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)
+    hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+    raise InputError(
+        f"model.name must be one of {tuple(MODELS)}, or cfg:PATH of a layer file; got "
+        f"{name!r}{hint}"
+    )
+
+
+def read_cfg(name: str, params: str | None = None) -> tuple[str, str | None]:
+    """Returns the text of a layer file and of its layer-parameter file.
+
+    Args:
+      name: `cfg:PATH`.
+      params: As for `network_class`.
+
+    Raises:
+      InputError: One cannot be read.
+    """
+    path = name.removeprefix(PREFIX)
+    layers = read_text(path, "model.name")
+    if params is not None:
+        return layers, read_text(params, "optim.params")
+    beside = params_beside(path)
+    return layers, None if beside is None else read_text(str(beside), "model.name")
+
+
+def _experiment_class(
+    name: str, layers: str, params: str | None, params_path: str | None
+) -> type[CfgNetwork]:
+    beside = params_beside(name.removeprefix(PREFIX))
+    return cfg_class(
+        Experiment(
+            name,
+            layers,
+            params,
+            params_path or str(beside or "layer-params"),
+            # A file that nobody named may say more than this network needs.
+            strict=params_path is not None,
+        )
+    )
+
+
+def create_model(name: str, params: str | None = None, **fields: Any) -> Classifier:
+    """Creates a network by its name.
+
+    Args:
+      name: A key of `MODELS`, or `cfg:PATH`: cuda-convnet's layer file at a path.
+      params: With `cfg:PATH`, as for `network_class`.
       **fields: Its attributes: `num_classes`, `training`, `lr`, `initializer` and, for
         all but LeNet-5, `dropout_rate` and `width`; `softmax` for `alexnet_keras`;
         for Krizhevsky's, `ABLATIONS`.
 
     Raises:
-      InputError: `name` is not registered, or it has no ablation that is set.
+      InputError: `name` is not registered, or it has no ablation that is set; or the
+        layer file cannot be used.
 
     Example:
       >>> model = create_model("alexnet_paper", num_classes=10, width=0.25)
@@ -99,12 +160,20 @@ def create_model(name: str, **fields: Any) -> Classifier:
       >>> shape
       (1, 10)
     """
-    check_name(name)
-    network = MODELS[name]
+    return _create(name, network_class(name, params), fields)
+
+
+def _create(
+    name: str, network: type[Classifier], fields: Mapping[str, Any]
+) -> Classifier:
+    given = dict(fields)
     if not issubclass(network, Ablatable):
         for field, by_author in ABLATIONS.items():
-            _check_not_ablated(name, field, fields.pop(field, by_author), by_author)
-    return network(**fields)
+            _check_not_ablated(name, field, given.pop(field, by_author), by_author)
+    model = network(**given)
+    if isinstance(model, CfgNetwork) and model.initializer == "author":
+        model.experiment.check_initialization()
+    return model
 
 
 def _check_not_ablated(name: str, field: str, value: Any, by_author: Any) -> None:
@@ -122,20 +191,28 @@ def create_configured(config: ConfigDict) -> Classifier:
     Raises:
       InputError: Its name is not registered, or it cannot be as asked for.
     """
+    settings, optim = config.model, config.optim
+    name, texts = settings.name, (settings.cfg_layers, settings.cfg_params)
+    if texts[0] is not None:
+        network: type[Classifier] = _experiment_class(name, *texts, optim.params)
+    else:
+        network = network_class(name, optim.params)
     fields = {
-        "lr": config.optim.learning_rate,
-        "num_classes": config.model.num_classes,
-        "initializer": config.model.init,
-        **{field: config.model[field] for field in ABLATIONS},
+        "lr": learning_rate(optim),
+        "num_classes": settings.num_classes,
+        "initializer": settings.init,
+        **{field: settings[field] for field in ABLATIONS},
     }
-    network = MODELS.get(config.model.name)
     if hasattr(network, "dropout_rate"):
-        fields["dropout_rate"] = config.model.dropout_rate
+        rate = settings.dropout_rate
+        # A layer file says its own, unless another is asked for.
+        is_file = issubclass(network, CfgNetwork) and rate == AlexNet.dropout_rate
+        fields["dropout_rate"] = None if is_file else rate
     if hasattr(network, "width"):
-        fields["width"] = config.model.width
-    elif network is not None and config.model.width != 1:
+        fields["width"] = settings.width
+    elif settings.width != 1:
         raise InputError(
-            f"model.width must be 1 with {config.model.name}, which has one width; "
-            f"got {config.model.width}"
+            f"model.width must be 1 with {name}, which has one width; "
+            f"got {settings.width}"
         )
-    return create_model(config.model.name, **fields)
+    return _create(name, network, fields)

@@ -1,0 +1,312 @@
+"""From families of layers to the layers of this package.
+
+Each family becomes one layer, or a few. Where its members read what no grouped layer
+reads, such as two of four towers, they stay apart and are put beside each other.
+"""
+
+import string
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from alexnet_jax.models.cuda_convnet.calls import Call, Name, layer, plain
+from alexnet_jax.models.cuda_convnet.families import Family, Ref, find_families
+from alexnet_jax.models.cuda_convnet.kinds import call_of, weight_calls
+from alexnet_jax.models.cuda_convnet.layers import WEIGHTS, Layer
+from alexnet_jax.models.cuda_convnet.plan import IMAGES, Step
+
+CLASSES = Name("self.num_classes")
+_LAST_DENSE = 8  # Caffe's names: dense layers end with fc8, whose units are classes
+
+
+class Weights(NamedTuple):
+    """A layer with weights, and what the files say of them.
+
+    Attributes:
+      source: The layer of the file.
+      place: The input that the lists of the file are looked up for.
+      has_bias: Whether it has biases.
+    """
+
+    source: Layer
+    place: int
+    has_bias: bool
+
+
+class Part(NamedTuple):
+    """Inputs of a family that have one kernel together.
+
+    Attributes:
+      place: Their first place in the file's lists.
+      refs: Of each member: what it reads, in the order of the towers.
+    """
+
+    place: int
+    refs: list[list[Ref]]
+
+
+class Lowered(NamedTuple):
+    """What an experiment's layers become.
+
+    Attributes:
+      steps: In order; the last are the logits.
+      weights: By the name of the layer.
+      towers: Devices that can hold a part each.
+      num_classes: That the file names.
+      has_classes: Whether there may be other ones: one layer computes all of them.
+    """
+
+    steps: list[Step]
+    weights: dict[str, Weights]
+    towers: int
+    num_classes: int
+    has_classes: bool
+
+
+def lower(layers: dict[str, Layer]) -> Lowered:
+    """Returns what an experiment's layers become.
+
+    Args:
+      layers: From `read_layers`.
+
+    Raises:
+      InputError: They cannot be put together; file and line are named.
+    """
+    lowering = _Lowering(layers)
+    for family in lowering.families[1:]:
+        lowering.add(family)
+    last = lowering.families[lowering.logits[-1].family].members[-1]
+    if last.type != "fc":
+        raise last.error("what softmax reads must be an fc layer, or several")
+    lowering.source(lowering.logits, "logits")
+    classes = sum(layers[ref.layer].channels or 0 for ref in lowering.logits)
+    has_classes = any(CLASSES in step.call.args for step in lowering.steps)
+    return Lowered(
+        lowering.steps, lowering.weights, lowering.towers(), classes, has_classes
+    )
+
+
+class _Lowering:
+    """The walk through the families.
+
+    Attributes:
+      families: Each after those that it reads.
+      logits: What softmax reads.
+      steps: The layers so far.
+      weights: Of these, those with weights.
+    """
+
+    def __init__(self, layers: dict[str, Layer]) -> None:
+        self.families, self.logits = find_families(layers)
+        self.steps: list[Step] = []
+        self.weights: dict[str, Weights] = {}
+        self._values = {0: IMAGES}  # by family, the step that computes all of it
+        self._has_maps = {IMAGES}
+        self._is_uneven = False  # whether something cannot lie on devices of its own
+        kinds = [family.members[0].type for family in self.families]
+        self._next = {"conv": 1, "fc": max(_LAST_DENSE + 1 - kinds.count("fc"), 1)}
+
+    def towers(self) -> int:
+        """Returns the number of devices that can hold a tower each."""
+        last = {ref.family for ref in self.logits}
+        counts = {
+            len(family.members)
+            for family in self.families
+            if family.members[0].type in WEIGHTS and family.number not in last
+        }
+        return counts.pop() if len(counts) == 1 and not self._is_uneven else 1
+
+    def add(self, family: Family) -> None:
+        """Adds the layers that a family becomes."""
+        first = family.members[0]
+        if first.type in WEIGHTS:
+            value = self._add_weights(family)
+        else:
+            value = self._add_other(family)
+        if neuron := first.get("neuron"):
+            value = self._step((value,), plain(neuron))
+        self._values[family.number] = value
+
+    def source(self, refs: Sequence[Ref], reader: str) -> str:
+        """Returns the step whose output is what some layers make, side by side."""
+        sources = []
+        for number, same in groupby(refs, key=lambda ref: ref.family):
+            family = self.families[number]
+            places = [family.place(ref.layer) for ref in same]
+            value = self._values[number]
+            if places != [*range(len(family.members))]:
+                self._is_uneven = True
+                towers = tuple(places), len(family.members)
+                value = self._step((value,), layer("TakeTowers", *towers))
+            sources.append(value)
+        if len(sources) == 1:
+            return sources[0]
+        self._is_uneven = True
+        maps = [source in self._has_maps for source in sources]
+        if any(maps) and not all(maps):
+            sources = [self._flat(source) for source in sources]
+        return self._step(tuple(sources), plain("concatenate"))
+
+    def _step(self, inputs: tuple[str, ...], call: Call, name: str = "") -> str:
+        """Adds a layer; its output has maps if all of its inputs have."""
+        taken = {step.name for step in self.steps}
+        base = name or call.function.lower()
+        names = (base, *(f"{base}{number}" for number in range(2, len(taken) + 3)))
+        free = next(one for one in names if one not in taken)
+        self.steps.append(Step(free, inputs, call))
+        if all(one in self._has_maps for one in inputs):
+            self._has_maps.add(free)
+        return free
+
+    def _flat(self, value: str) -> str:
+        return (
+            self._step((value,), plain("flatten")) if value in self._has_maps else value
+        )
+
+    def _add_other(self, family: Family) -> str:
+        """Adds layers without weights."""
+        members, first = family.members, family.members[0]
+        places = range(len(first.inputs))
+        wholes = [
+            self._whole([_refs(family, member, place) for member in members])
+            for place in places
+        ]
+        values = [value for value in wholes if value is not None]
+        if len(values) == len(wholes):
+            return self._step(tuple(values), call_of(first, len(members)))
+        apart = []
+        for member in members:
+            sources = [
+                self.source(_refs(family, member, place), member.name)
+                for place in places
+            ]
+            apart.append(self._step(tuple(sources), call_of(member, 1)))
+        return self._beside(apart)
+
+    def _beside(self, values: Sequence[str], name: str = "") -> str:
+        if len(values) == 1:
+            return values[0]
+        self._is_uneven = True
+        return self._step(tuple(values), plain("concatenate"), name)
+
+    def _whole(self, refs: Sequence[Sequence[Ref]]) -> str | None:
+        """Returns the step whose output is what members read, one after the other.
+
+        Args:
+          refs: What each reads.
+
+        Returns:
+          None, if together they do not read all of one family, each once, in order.
+        """
+        read = [ref for own in refs for ref in own]
+        numbers = {ref.family for ref in read}
+        family = self.families[read[0].family]
+        names = [member.name for member in family.members]
+        is_even = len({len(own) for own in refs}) == 1
+        is_whole = len(numbers) == 1 and [ref.layer for ref in read] == names
+        return self._values[family.number] if is_whole and is_even else None
+
+    def _add_weights(self, family: Family) -> str:
+        first = family.members[0]
+        kind = "fc" if first.type == "fc" else "conv"
+        number = self._next[kind]
+        self._next[kind] += 1
+        name = f"{'local' if first.type == 'local' else kind}{number}"
+        parts = self._parts(family)
+        groups = [self._groups(family, part) for part in parts]
+        if None not in groups:
+            return self._add_kernels(family, family.members, name, parts, groups)
+        self._is_uneven = True
+        letters = string.ascii_lowercase
+        apart = [
+            self._add_kernels(
+                family,
+                [member],
+                f"{name}{letters[i % 26] * (i // 26 + 1)}",
+                [Part(part.place, [part.refs[i]]) for part in parts],
+                [1] * len(parts),
+            )
+            for i, member in enumerate(family.members)
+        ]
+        return self._beside(apart, name)
+
+    def _parts(self, family: Family) -> list[Part]:
+        """Returns which inputs of a family have one kernel together.
+
+        They are sorted: weights are drawn anew, so that their order says nothing.
+        """
+        parts: dict[object, Part] = {}
+        for one in family.inputs[family.members[0].name]:
+            key = one.ref.family, one.settings
+            if key not in parts:
+                parts[key] = Part(one.place, [[] for _ in family.members])
+        for own, member in enumerate(family.members):
+            for one in family.inputs[member.name]:
+                parts[one.ref.family, one.settings].refs[own].append(one.ref)
+        for part in parts.values():
+            read = self.families[part.refs[0][0].family]
+            for own_refs in part.refs:
+                own_refs.sort(key=lambda ref: read.place(ref.layer))
+        return [*parts.values()]
+
+    def _groups(self, family: Family, part: Part) -> int | None:
+        """Returns how many groups of members read apart; None if no layer does so."""
+        first, count = family.members[0], len(part.refs)
+        distinct = [own for own, _ in groupby(part.refs)]
+        if self._whole(distinct) is None or count % len(distinct):
+            return None
+        sizes = {len([*same]) for _, same in groupby(part.refs)}
+        own_groups = first.of_input("groups", part.place, 1)
+        if count == 1:
+            return 1
+        if len(sizes) > 1 or first.type == "local":
+            return None
+        # In groups of its own, a member reads apart from the others or not at all.
+        alone = len(distinct) == count and not first.of_input("randSparse", part.place)
+        return len(distinct) if own_groups == 1 or alone else None
+
+    def _add_kernels(
+        self,
+        family: Family,
+        members: Sequence[Layer],
+        name: str,
+        parts: Sequence[Part],
+        groups: Sequence[int | None],
+    ) -> str:
+        """Adds a kernel for each part, and the sum of what they make."""
+        first, made = members[0], []
+        features: int | Name = sum(member.channels or 0 for member in members)
+        if {ref.family for ref in self.logits} == {family.number} and len(
+            members
+        ) == len(family.members):
+            features = CLASSES
+        shares_biases = first.get("sharedBiases", True)
+        for i, (part, count) in enumerate(zip(parts, groups, strict=True)):
+            whole = self._whole([own for own, _ in groupby(part.refs)])
+            value = whole or self.source(part.refs[0], name)
+            own_name = name if len(parts) == 1 else f"{name}_{i + 1}"
+            has_bias = i == 0 and shares_biases
+            self.weights[own_name] = Weights(first, part.place, has_bias)
+            seed = family.number  # each layer has connections of its own
+            for call in weight_calls(
+                first, part.place, own_name, features, count or 1, has_bias, seed
+            ):
+                if call.function == "dense" and not dict(call.kwargs).get("groups"):
+                    value = self._flat(value)
+                value = self._step((value,), call, own_name)
+            if first.type == "fc":
+                self._has_maps.discard(value)
+            made.append(value)
+        value = made[0]
+        if len(made) > 1:
+            value = self._step(tuple(made), plain("add"), name)
+        if not shares_biases:
+            self.weights[f"{name}_bias"] = Weights(first, 0, True)
+            call = layer("place_bias", f"{name}_bias", bias=first.get("initB", 0.0))
+            value = self._step((value,), call, f"{name}_bias")
+        return value
+
+
+def _refs(family: Family, member: Layer, place: int) -> list[Ref]:
+    """Returns what a member reads as one of its inputs."""
+    return [one.ref for one in family.inputs[member.name] if one.place == place]
