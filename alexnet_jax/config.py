@@ -107,6 +107,10 @@ def default_config() -> ConfigDict:
     config.model.pooling = "author"  # or '2x2', 'average'
     config.model.activation = "author"  # or 'tanh'
     config.model.links = True  # between the towers
+    # The text of the files of a 'cfg:PATH' network, and no path; filled in by the
+    # program as a run begins, which then does without the files.
+    config.model.cfg_layers = config_dict.placeholder(str)
+    config.model.cfg_params = config_dict.placeholder(str)
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"
@@ -132,7 +136,8 @@ def default_config() -> ConfigDict:
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
-    config.optim.learning_rate = 0.01
+    config.optim.params = config_dict.placeholder(str)  # layer-parameter file: 'cfg:'
+    config.optim.learning_rate = config_dict.placeholder(float)  # see learning_rate
     config.optim.momentum = 0.0
     config.optim.b1 = 0.9  # 'adamw': decay of the gradients' mean ...
     config.optim.b2 = 0.999  # ... and of their mean square,
