@@ -202,8 +202,7 @@ def create_optimizer(
     tower_axis: str | None = None,
     updates: LayerUpdates | None = None,
 ) -> optax.GradientTransformation:
-    """Returns one of `OPTIMIZERS`, or what a layer-parameter file says, with what all
-    share.
+    """Returns one of `OPTIMIZERS`, or a layer-parameter file's, with what all share.
 
     All clip first, if `optim.clip_norm` is set. What `optim.rates` multiplies is the
     rate, wherever the optimizer has it: weight decay with it, and for biases of

@@ -1,7 +1,8 @@
 """Networks by name.
 
 Each file defines the networks of one lineage. Of the package, `models/` imports
-`layers/` only; everything that runs or describes a network may import it.
+`layers/` and the config only; everything that runs or describes a network may import
+it.
 """
 
 import difflib
@@ -9,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import learning_rate
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.ablations import ABLATIONS, Ablatable
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
@@ -68,6 +70,11 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
+def read_cfg(name: str, params: str | None) -> tuple[str, str | None]:
+    """Returns the texts of a layer file and a layer-parameter file."""
+    raise InputError(f"model.name: {name} cannot be read yet")
+
+
 def check_name(name: str) -> None:
     """Checks that a network is registered.
 
@@ -123,7 +130,7 @@ def create_configured(config: ConfigDict) -> Classifier:
       InputError: Its name is not registered, or it cannot be as asked for.
     """
     fields = {
-        "lr": config.optim.learning_rate,
+        "lr": learning_rate(config.optim),
         "num_classes": config.model.num_classes,
         "initializer": config.model.init,
         **{field: config.model[field] for field in ABLATIONS},

@@ -323,7 +323,7 @@ class TestBounds:
             ((3, 3, 2, 8), {"max_norm": 4.0}),
             ((2, 3, 5, 4), {"max_norm": 2.0, "local": True}),
             ((3, 3, 2, 8), {"contrast": (0.22, 0.24)}),
-            ((3, 3, 2, 8), {"contrast": (0.24, 0.3), "max_norm": 4.2}),
+            ((3, 3, 2, 8), {"contrast": (0.22, 0.26), "max_norm": 4.4}),
         ],
         ids=str,
     )
@@ -359,7 +359,9 @@ class TestBounds:
         tx = optimizer(LayerUpdates({"conv1/kernel": held}))
         updates, _ = tx.update(params, tx.init(params), params)
         made = optax.apply_updates(params, updates)
-        np.testing.assert_array_equal(made["conv1"]["kernel"], np.full((3, 3, 1, 2), 0.5))
+        np.testing.assert_array_equal(
+            made["conv1"]["kernel"], np.full((3, 3, 1, 2), 0.5)
+        )
 
     def test_two_towers_are_held_as_one_device_is(self):
         params = params_of(conv1=(3, 3, 2, 8), fc6=(5, 6))
@@ -373,10 +375,8 @@ class TestBounds:
         def move(tx, params, grads):
             return tx.update(grads, tx.init(params), params)[0]
 
-        mesh = jax.make_mesh((2,), (MODEL,), devices=jax.devices()[:2])
-        cut = jax.tree.map(
-            lambda leaf: jax.P(*[None] * (leaf.ndim - 1), MODEL), params
-        )
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), (MODEL,))
+        cut = jax.tree.map(lambda leaf: jax.P(*[None] * (leaf.ndim - 1), MODEL), params)
         divided = jax.shard_map(
             partial(move, halves), mesh=mesh, in_specs=(cut, cut), out_specs=cut
         )
