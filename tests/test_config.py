@@ -10,6 +10,7 @@ from alexnet_jax.config import (
     default_config,
     differences,
     flatten_config,
+    in_one_form,
     learning_rate,
     shown_values,
     side_pair,
@@ -402,6 +403,10 @@ class TestCfg:
         del old["optim"]["params"]
         assert list(differences(old, self.config(params="x"))) == said
         assert not list(differences(old, default_config()))
+
+    def test_processes_compare_no_long_text(self):
+        one = in_one_form(flatten_config(self.config(layers="a\n" * 9999, params="b")))
+        assert max(len(str(value)) for value in one.values()) < 99
 
     def test_reports_show_no_long_text(self):
         flat = flatten_config(self.config(layers="a\n" * 1200, path="p.cfg"))
