@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import hashlib
 import json
 import math
 import operator
@@ -80,6 +81,42 @@ def stored_pair(data: Mapping[str, Any] | ConfigDict) -> tuple[int, int]:
     return max(1, round(_STORED * ratio)), max(1, round(_STORED / ratio))
 
 
+def learning_rate(optim: Mapping[str, Any] | ConfigDict) -> float:
+    """Returns the rate that networks are given: that of a run's kernels, after warm-up.
+
+    Args:
+      optim: `config.optim`. With `params` and no `learning_rate`, the rates of the file
+        hold instead.
+
+    Example:
+      >>> learning_rate(default_config().optim)
+      0.01
+    """
+    rate = optim["learning_rate"]
+    return _LEARNING_RATE if rate is None else rate
+
+
+def is_cfg(name: str) -> bool:
+    """Whether a network's name is that of a layer file, `cfg:PATH`."""
+    return name.startswith("cfg:")
+
+
+def shown_values(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a flat config's values as reports show them.
+
+    Those that hold where a key is not set, and of a long text its length.
+    """
+    values = dict(flat)
+    if values.get("optim.learning_rate", 0) is None:
+        by_file = values.get("optim.params") is not None
+        rate = "as optim.params says" if by_file else _LEARNING_RATE
+        values["optim.learning_rate"] = rate
+    for key in _TEXTS:
+        if isinstance(text := values.get(key), str):
+            values[key] = f"a text of {len(text.splitlines()):,} lines"
+    return values
+
+
 def default_config() -> ConfigDict:
     """Returns the defaults, locked: a key that is not here cannot be set.
 
@@ -107,6 +144,10 @@ def default_config() -> ConfigDict:
     config.model.pooling = "author"  # or '2x2', 'average'
     config.model.activation = "author"  # or 'tanh'
     config.model.links = True  # between the towers
+    # The text of the files of a 'cfg:PATH' network, and no path; filled in by the
+    # program as a run begins, which then does without the files.
+    config.model.cfg_layers = config_dict.placeholder(str)
+    config.model.cfg_params = config_dict.placeholder(str)
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist"
@@ -132,7 +173,8 @@ def default_config() -> ConfigDict:
 
     config.optim = ConfigDict()
     config.optim.name = "sgd"
-    config.optim.learning_rate = 0.01
+    config.optim.params = config_dict.placeholder(str)  # layer-parameter file: 'cfg:'
+    config.optim.learning_rate = config_dict.placeholder(float)  # see learning_rate
     config.optim.momentum = 0.0
     config.optim.b1 = 0.9  # 'adamw': decay of the gradients' mean ...
     config.optim.b2 = 0.999  # ... and of their mean square,
@@ -194,6 +236,8 @@ def _names() -> FieldReference:
 
 _SEVERAL = (Size, Names, Rates)  # names for several types
 _STORED = 256
+_LEARNING_RATE = 0.01
+_TEXTS = ("model.cfg_layers", "model.cfg_params")
 # Steps and sizes are 32-bit integers on devices.
 _LIMIT = 2**31
 _MAX_SIDE = 2**14  # of an image, in pixels
@@ -288,7 +332,14 @@ _RULES: dict[str, Rule] = {
     "augment.color_epochs": _OPTIONAL_COUNT,
     "augment.shared": _COUNT,
     "optim.name": _one_of("sgd", "sgd_2012", "adamw"),
-    "optim.learning_rate": _RATE,
+    "optim.params": (
+        lambda value: value is None or value.strip() != "",
+        "the path of a layer-parameter file, or not set",
+    ),
+    "optim.learning_rate": (
+        lambda value: value is None or _RATE[0](value),
+        f"{_RATE[1]}, or not set",
+    ),
     "optim.momentum": _SHARE,
     "optim.b1": _SHARE,
     "optim.b2": _SHARE,
@@ -505,8 +556,36 @@ def validate(config: ConfigDict) -> None:
             "checkpoint.init_layers is read with checkpoint.init_from only; set both "
             f"or none; got {config.checkpoint.init_layers!r}"
         )
+    _validate_cfg(config)
     _validate_optimizer(config.optim)
     _validate_schedule(config.optim, config.eval.every_epochs)
+
+
+def _validate_cfg(config: ConfigDict) -> None:
+    """Checks that layer-parameter files go with layer files, and what they say."""
+    name, optim = config.model.name, config.optim
+    for key in ("optim.params", *_TEXTS):
+        group, _, leaf = key.partition(".")
+        if config[group][leaf] is not None and not is_cfg(name):
+            raise InputError(
+                f"{key} is read with a model.name 'cfg:PATH' only; got it with {name!r}"
+            )
+    if optim.params is None:
+        return
+    defaults = default_config().optim
+    for key in ("name", "momentum", "weight_decay"):
+        if optim[key] != defaults[key]:
+            raise InputError(
+                f"optim.{key} is not read with optim.params, whose file says it; leave "
+                f"it at {defaults[key]!r}; got {optim[key]!r}"
+            )
+    for key in ("schedule", "warmup_steps"):
+        if optim.learning_rate is None and optim[key] != defaults[key]:
+            raise InputError(
+                f"optim.{key} is not read with optim.params, whose rates hold; leave "
+                f"it at {defaults[key]!r}, or set optim.learning_rate; got "
+                f"{optim[key]!r}"
+            )
 
 
 def _validate_optimizer(optim: ConfigDict) -> None:
@@ -566,8 +645,15 @@ def _validate_canvas(config: ConfigDict) -> None:
 
 
 def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a flat config's values as JSON has them, a square's size as its side."""
+    """Returns a flat config's values as JSON has them, a square's size as its side.
+
+    A layer file is named by its text and not by its path, and a long text by its hash.
+    """
     values = json.loads(json.dumps(flat))
+    _name_by_text(values)
+    if values.get("optim.params") is None and "optim.learning_rate" in values:
+        optim = {"learning_rate": values["optim.learning_rate"]}
+        values["optim.learning_rate"] = learning_rate(optim)
     if size := values.get("data.image_size"):
         data = {"image_size": size, "stored_size": values.get("data.stored_size")}
         values["data.stored_size"] = list(stored_pair(data))
@@ -581,10 +667,25 @@ def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _name_by_text(values: dict[str, Any]) -> None:
+    """Makes equal what two configs say of files with equal texts."""
+    for key in _TEXTS:
+        if isinstance(text := values.get(key), str):
+            values[key] = f"text {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if values.get("model.cfg_layers"):
+        values["model.name"] = f"cfg: {values['model.cfg_layers']}"
+        values["model.cfg_layers"] = None
+    if values.get("model.cfg_params") and values.get("optim.params"):
+        values["optim.params"] = "the layer-parameter file"
+
+
 def differences(
     old: Mapping[str, Any] | ConfigDict, new: Mapping[str, Any] | ConfigDict
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yields `(key, old value, new value)` where two configs are of different runs.
+
+    Of a file whose text has changed, the key that names it and its paths, which may be
+    equal.
 
     Args:
       old: A config, or its nested mapping as `config.json` holds it.
@@ -593,11 +694,22 @@ def differences(
 
     def leaves(config: Any) -> dict[str, Any]:
         nested = config.to_dict() if isinstance(config, ConfigDict) else config
-        return in_one_form(flatten_config(nested))
+        return flatten_config(nested)
 
-    defaults, before, after = map(leaves, (default_config(), old, new))
+    raw = [leaves(config) for config in (default_config(), old, new)]
+    defaults, before, after = map(in_one_form, raw)
+    found: dict[str, tuple[Any, Any]] = {}
     for key in sorted(before.keys() | after.keys()):
         # Before a key existed, runs did what its default says.
         pair = before.get(key, defaults.get(key)), after.get(key)
         if pair[0] != pair[1] and not key.startswith(MAY_CHANGE):
-            yield key, *pair
+            found[key] = pair
+    if found.pop("model.cfg_params", None) and "optim.params" not in found:
+        by_name = "optim.params" if raw[2].get("optim.params") else "model.name"
+        found[by_name] = (None, None)
+    if raw[1].get("optim.learning_rate") == raw[2].get("optim.learning_rate"):
+        found.pop("optim.learning_rate", None)  # it follows from optim.params
+    for key in found.keys() & {"model.name", "optim.params"}:
+        found[key] = raw[1].get(key, raw[0][key]), raw[2].get(key, raw[0][key])
+    for key in sorted(found):
+        yield key, *found[key]

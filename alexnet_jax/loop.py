@@ -50,6 +50,7 @@ from alexnet_jax.step import (
     make_train_step,
 )
 from alexnet_jax.transfer import freezing
+from alexnet_jax.transfer.layer_updates import updates_of
 from alexnet_jax.transfer.settings import patterns_of
 from alexnet_jax.transfer.weights import take_layers
 
@@ -103,7 +104,7 @@ class Trainer:
           InputError: The model is no `Classifier` with a `net`, the images are too
             small for it or too few for a batch, it returns something else than
             `num_classes` logits, a metric or the channels of the images do not fit, or
-            `optim.freeze` or `optim.rates` do not fit its layers.
+            `optim.freeze`, `optim.rates` or `optim.params` do not fit its layers.
         """
         self.steps_per_epoch = len(train)
         self.num_steps = config.num_epochs * self.steps_per_epoch
@@ -116,12 +117,15 @@ class Trainer:
         self._input_shape = (1, *sides, train.image_shape[-1])
         layers = _check(config, model, train, self._input_shape)
         # The optimizer is the one reader of `lr`.
+        updates = updates_of(model, config.optim.params)
         schedule = create_schedule(
-            config.optim, model.lr, self.steps_per_epoch, config.num_epochs
+            config.optim, model.lr, self.steps_per_epoch, config.num_epochs, updates
         )
+        by_file = updates is not None and config.optim.learning_rate is None
+        self._rate = None if by_file else model.lr
         local_model = parallel.local_model(model)
         tower_axis = getattr(local_model, "tower_axis", None)
-        self.tx = tx or create_optimizer(config.optim, schedule, tower_axis)
+        self.tx = tx or create_optimizer(config.optim, schedule, tower_axis, updates)
         # A step's key is a function of (seed, step), so none is saved.
         key = jax.random.key(config.seed) if key is None else key
         self._init_key, step_key = jax.random.split(key)
@@ -373,7 +377,7 @@ class _Fit:
         if not (due.epoch or due.window):
             return {}
         trainer = self._trainer
-        check_finite(state, trainer._model.lr)  # waits for the device
+        check_finite(state, trainer._rate)  # waits for the device
         self._meter.pause()
         row = {"step": step, "epoch": step / trainer.steps_per_epoch}
         recent = row | _train_means(state.window_sums)
@@ -428,7 +432,7 @@ class _Fit:
         received = self._received(step, count)
         is_due = due.save or (due.epoch and self._interval.due(row, due.named))
         if self._checkpoints and (is_due or received is not None):
-            check_finite(state, self._trainer._model.lr)
+            check_finite(state, self._trainer._rate)
             self._meter.pause()
             self._save_s += self._checkpoints.save(step, state, row)
             self._interval.saved(row)

@@ -46,6 +46,8 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.eval.views=10           average over the ten views of 2012
   --config.optim.name=sgd_2012     the update rule of 2012; sgd is PyTorch's and Optax's
   --config.optim.schedule=2012     constant, step, cosine, plateau, 2012, ...
+  --config.optim.params=FILE       rates, momenta and decays of a layer-parameter file;
+                                   with optim.learning_rate all but its rates
   --config.seed=1
   --config.checkpoint.every_steps=500      save this often, besides after every epoch
   --config.checkpoint.every_seconds=60     after an epoch only so long after the last

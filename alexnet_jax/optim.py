@@ -16,8 +16,10 @@ from flax import traverse_util
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
+from alexnet_jax.models.cuda_convnet.updates import LayerUpdates
 from alexnet_jax.models.layer_names import layer_of
 from alexnet_jax.parallel.sharding import is_sharded
+from alexnet_jax.transfer import layer_updates
 from alexnet_jax.transfer.rates import factor_of
 from alexnet_jax.transfer.settings import rates_of
 
@@ -44,7 +46,11 @@ _ONE_WEIRD_TRICK: Table = {
 
 
 def create_schedule(
-    optim: ConfigDict, learning_rate: float, steps_per_epoch: int, num_epochs: int
+    optim: ConfigDict,
+    learning_rate: float,
+    steps_per_epoch: int,
+    num_epochs: int,
+    updates: LayerUpdates | None = None,
 ) -> Schedule:
     """Returns the learning rates by group, each a function of the step.
 
@@ -53,18 +59,23 @@ def create_schedule(
     falls to 0 over the run. `2012` is configuration 145: the kernels' rate is divided
     by 10 three times, conv1's sooner, until it is frozen at last, and the biases' rate
     stays. `one_weird_trick` is cuda-convnet2's: four steps over the run for kernels,
-    two for biases.
+    two for biases. A layer-parameter file's own rates are a group for each array.
 
     Args:
       optim: `config.optim`.
       learning_rate: The rate after warm-up; taken from the model, its one owner.
       steps_per_epoch: Steps in an epoch, the padded last one included.
-      num_epochs: Length of the run, over which `cosine` and `one_weird_trick` stretch.
+      num_epochs: Length of the run, over which `cosine`, `one_weird_trick` and a file's
+        rates stretch.
+      updates: What `optim.params` says; its rates hold if `optim.learning_rate` is not
+        set.
 
     Source: cuda-convnet layer-params-145.cfg, with the notes at its end; cuda-convnet2
     layer-params-imagenet-1gpu.cfg and lr.cu (`dexp`).
     """
     warmup, num_steps = optim.warmup_steps, num_epochs * steps_per_epoch
+    if updates is not None and optim.learning_rate is None:
+        return layer_updates.rates_by_array(updates, num_steps)
     if optim.schedule == "cosine":
         decay_steps = max(num_steps - warmup, 1)
         mains = {"all": optax.cosine_decay_schedule(learning_rate, decay_steps)}
@@ -117,8 +128,9 @@ def group_of(path: Sequence[Any], groups: Mapping[str, Any]) -> str:
         `jax.tree_util.tree_map_with_path` gives them.
       groups: By name.
     """
-    names = [str(getattr(key, "key", "")) for key in path[-2:]]
-    return next((n for n in ("/".join(names), names[-1]) if n in groups), "all")
+    names = [str(getattr(key, "key", "")) for key in path]
+    ends = ("/".join(names[start:]) for start in range(len(names)))
+    return next((end for end in ends if end in groups), "all")
 
 
 def _sgd(
@@ -185,9 +197,12 @@ OPTIMIZERS: dict[
 
 
 def create_optimizer(
-    optim: ConfigDict, schedule: Schedule, tower_axis: str | None = None
+    optim: ConfigDict,
+    schedule: Schedule,
+    tower_axis: str | None = None,
+    updates: LayerUpdates | None = None,
 ) -> optax.GradientTransformation:
-    """Returns one of `OPTIMIZERS`, with what all share.
+    """Returns one of `OPTIMIZERS`, or a layer-parameter file's, with what all share.
 
     All clip first, if `optim.clip_norm` is set. What `optim.rates` multiplies is the
     rate, wherever the optimizer has it: weight decay with it, and for biases of
@@ -200,6 +215,8 @@ def create_optimizer(
       schedule: From `create_schedule`.
       tower_axis: The axis of the devices that hold a tower each; None where one holds
         all.
+      updates: What `optim.params` says, if it is set: momenta, decays, bounds of
+        kernels, and the rates if `optim.learning_rate` is not set.
     """
     clip = []
     if optim.clip_norm and tower_axis:
@@ -209,8 +226,17 @@ def create_optimizer(
     rate = _scale_by_rate(schedule, rates_of(optim.rates))
     if optim.schedule == "plateau":
         rate = optax.chain(rate, divide_on_plateau(optim.decay_rate))
-    tx = optax.chain(*clip, *OPTIMIZERS[optim.name](optim, rate))
-    return _freeze(tx, schedule) if len(schedule) > 1 else tx
+    can_stop = schedule.keys() - {"all"}
+    if updates is None:
+        parts = OPTIMIZERS[optim.name](optim, rate)
+    else:
+        parts = layer_updates.follow(updates, rate, optim.learning_rate)
+        if updates.coefficient != 1:
+            clip = [optax.scale(updates.coefficient), *clip]
+        if optim.learning_rate is None:
+            can_stop &= {*layer_updates.frozen_arrays(updates)}
+    tx = optax.chain(*clip, *parts)
+    return _freeze(tx, {name: schedule[name] for name in can_stop}) if can_stop else tx
 
 
 def _scale_by_rate(
@@ -243,12 +269,11 @@ def _scale_by_rate(
 def _freeze(
     tx: optax.GradientTransformation, schedule: Schedule
 ) -> optax.GradientTransformation:
-    """Returns the optimizer, held still for groups whose rate is 0."""
+    """Returns the optimizer, held still for those of some groups whose rate is 0."""
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         step = _find(state, optax.ScaleByScheduleState).count
-        named = {group: schedule[group] for group in schedule if group != "all"}
-        moves = {group: rate(step) != 0 for group, rate in named.items()}
+        moves = {group: rate(step) != 0 for group, rate in schedule.items()}
 
         def hold(path: Any, new: jax.Array, old: jax.Array) -> jax.Array:
             group = group_of(path, moves)

@@ -9,7 +9,14 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import differences, size_text, validate
+from alexnet_jax.config import (
+    differences,
+    is_cfg,
+    learning_rate,
+    restore_types,
+    size_text,
+    validate,
+)
 from alexnet_jax.data import Data, DataSpec, create_data
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
@@ -17,7 +24,7 @@ from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.inspection.memory import fitting_batch_size
 from alexnet_jax.loop import Trainer
 from alexnet_jax.metrics import METRICS, shown_metrics, shows_top5
-from alexnet_jax.models import Classifier, create_configured
+from alexnet_jax.models import Classifier, create_configured, read_cfg
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
@@ -79,8 +86,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
         return _run(config, workdir, stack)
 
 
-def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
+def _run(
+    config_as_given: ConfigDict, workdir: Path, stack: contextlib.ExitStack
+) -> Row:
     """Runs in each process; a phase that fails in one of them stops all."""
+    config = multihost.agree(lambda: _with_texts(config_as_given))
     multihost.check_same_config(config)
     model = create_configured(config)
     parallel = create_parallel(
@@ -126,6 +136,20 @@ def _run(config: ConfigDict, workdir: Path, stack: contextlib.ExitStack) -> Row:
     with closing(folder):  # a run has finished when its last checkpoint is on disk
         _fit(trainer, state, folder, stop)
     return _report(config, workdir, folder.rows)
+
+
+def _with_texts(config: ConfigDict) -> ConfigDict:
+    """Returns the config with the texts of a `cfg:` network's files; others as given.
+
+    So the run goes on, and is opened, without the files.
+    """
+    if not is_cfg(config.model.name) or config.model.cfg_layers is not None:
+        return config
+    layers, params = read_cfg(config.model.name, config.optim.params)
+    config = config.copy_and_resolve_references()  # the caller's stays
+    restore_types(config)
+    config.model.cfg_layers, config.model.cfg_params = layers, params
+    return config
 
 
 def _check_source(config: ConfigDict, workdir: Path) -> None:
@@ -213,9 +237,9 @@ def _remedy(checkpoint: Path, config: ConfigDict) -> str:
         theirs = read_config(checkpoint.parent.parent)
         keys = [
             shlex.quote(f"--config.{key}={one}")
-            for key, old, _ in differences(theirs, config)
+            for key, old, new in differences(theirs, config)
             for one in [tuple(old) if isinstance(old, list) else old]
-            if key in _SHAPING
+            if key in _SHAPING and old != new
         ]
         if keys:
             return f"set {' '.join(keys)}, as that run did, or choose another run"
@@ -270,6 +294,8 @@ def _announce(
             leaf.size for leaf in jax.tree.leaves(split(state.params, frozen)[1])
         )
         print(f"frozen    {', '.join(sorted(frozen))}: {held:,} parameters")
+    if config.optim.params is not None:
+        print(f"rates     {_rates_text(config.optim)}")
     if rates := rates_of(config.optim.rates):
         listed = ", ".join(f"{layer} × {rate:g}" for layer, rate in rates.items())
         print(f"rates     {listed}")
@@ -284,6 +310,17 @@ def _announce(
         each = ", ".join(f"{count / 1e6:.1f}" for count in sorted({*memory.values()}))
         print(f"state     {each} MB on each device, {whole:.1f} MB in total")
     print(f"workdir   {workdir}", flush=True)
+
+
+def _rates_text(optim: ConfigDict) -> str:
+    """Returns what a layer-parameter file decides, and what it does not."""
+    name = Path(optim.params).name
+    if optim.learning_rate is None:
+        return f"{name}: as written"
+    rate = learning_rate(optim)
+    return (
+        f"{rate:g} for kernels, {2 * rate:g} for biases; momentum and decay of {name}"
+    )
 
 
 def _report(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:

@@ -6,9 +6,13 @@ import pytest
 
 from alexnet_jax.config import (
     SIZES,
+    config_of,
     default_config,
     differences,
     flatten_config,
+    in_one_form,
+    learning_rate,
+    shown_values,
     side_pair,
     size_text,
     stored_pair,
@@ -44,6 +48,7 @@ BAD = {
     "optim.b1": [-0.1, 1.0, math.nan],
     "optim.b2": [-0.1, 1.0, math.nan],
     "optim.eps": [-1e-8, math.nan],
+    "optim.params": ["", " "],
     "optim.learning_rate": [-0.1, math.nan, math.inf, 1e39],
     "optim.momentum": [-0.1, 1.0, math.nan],
     "optim.weight_decay": [-1e-4, math.nan],
@@ -96,6 +101,8 @@ ELSEWHERE = {
     "data.scale",
 }
 ANY = {
+    "model.cfg_layers",
+    "model.cfg_params",
     "model.links",
     "data.manual_dir",
     "data.data_dir",
@@ -281,3 +288,132 @@ def test_a_stored_size_that_is_not_set_is_one_run_with_what_it_stands_for():
     assert list(differences(old, new)) == [("data.stored_size", 256, [222, 296])]
     old.data.stored_size = (222, 296)
     assert not list(differences(old, new))
+
+
+def test_a_learning_rate_that_is_not_set_is_the_default():
+    config = default_config()
+    assert learning_rate(config.optim) == learning_rate(config.optim.to_dict()) == 0.01
+    config.optim.learning_rate = 0.0
+    assert learning_rate(config.optim) == 0.0
+    # Runs of before, whose default was a number.
+    old, new = default_config(), default_config()
+    old.optim.learning_rate = 0.01
+    assert not list(differences(old, new)) and not list(differences(new, old))
+    old.optim.learning_rate = 0.02
+    assert list(differences(old, new)) == [("optim.learning_rate", 0.02, 0.01)]
+
+
+class TestCfg:
+    """Networks of a layer file, and the layer-parameter file."""
+
+    def config(self, *, layers="[fc]\n", params=None, name="cfg:a.cfg", path=None):
+        config = default_config()
+        config.model.name, config.optim.params = name, path
+        config.model.cfg_layers, config.model.cfg_params = layers, params
+        return config
+
+    def test_not_set_means_the_files_rates(self):
+        by_file = self.config(params="x", path="p.cfg")
+        by_rate = self.config(params="x", path="p.cfg")
+        by_rate.optim.learning_rate = 0.01
+        said = [("optim.learning_rate", None, 0.01)]
+        assert list(differences(by_file, by_rate)) == said
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"optim.params": "a"}, r"optim.params is read with .* it with 'lenet5'"),
+            ({"model.cfg_layers": "a"}, "model.cfg_layers is read with a model.name"),
+            ({"model.cfg_params": "a"}, "model.cfg_params is read with a model.name"),
+        ],
+    )
+    def test_other_networks_have_no_such_files(self, changes, said):
+        config = default_config()
+        config.update_from_flattened_dict({"model.name": "lenet5", **changes})
+        with pytest.raises(InputError, match=said):
+            validate(config)
+        config.model.name = "cfg:a.cfg"
+        validate(config)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "said"),
+        [
+            ("name", "sgd_2012", "whose file says it; leave it at 'sgd'; got 'sgd_201"),
+            ("momentum", 0.9, "whose file says it; leave it at 0.0; got 0.9"),
+            ("weight_decay", 5e-4, "whose file says it; leave it at 0.0; got 0.0005"),
+        ],
+    )
+    @pytest.mark.parametrize("rate", [None, 0.1])
+    def test_what_the_file_says(self, key, value, said, rate):
+        config = self.config(path="p.cfg")
+        config.optim.update({"learning_rate": rate, key: value})
+        with pytest.raises(InputError, match=f"optim.{key} is not read .* {said}"):
+            validate(config)
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("schedule", "plateau"), ("schedule", "2012"), ("warmup_steps", 10)],
+    )
+    def test_schedules_are_of_a_learning_rate(self, key, value):
+        config = self.config(path="p.cfg")
+        config.optim[key] = value
+        said = f"optim.{key} is not read .*, or set optim.learning_rate; got {value!r}"
+        with pytest.raises(InputError, match=said):
+            validate(config)
+        config.optim.learning_rate = 0.1
+        validate(config)
+
+    def test_files_are_known_by_their_texts(self):
+        old = self.config(name="cfg:a.cfg", params="x", path="p.cfg")
+        new = self.config(name="cfg:/elsewhere/b.cfg", params="x", path="q.cfg")
+        stored = json.loads(json.dumps(old.to_dict()))
+        assert not list(differences(stored, new)) and not list(differences(new, old))
+        assert not list(differences(config_of(stored), new))
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"layers": "[other]\n"}, ("model.name", "cfg:a.cfg", "cfg:a.cfg")),
+            (
+                {"layers": "[other]\n", "name": "cfg:b.cfg"},
+                ("model.name", "cfg:a.cfg", "cfg:b.cfg"),
+            ),
+            ({"params": "y"}, ("optim.params", "p.cfg", "p.cfg")),
+            ({"params": "y", "path": "q.cfg"}, ("optim.params", "p.cfg", "q.cfg")),
+            ({"params": None, "path": None}, ("optim.params", "p.cfg", None)),
+            ({"path": None}, ("optim.params", "p.cfg", None)),
+        ],
+    )
+    def test_changed_texts_are_named_by_their_keys(self, changes, expected):
+        old = {"params": "x", "path": "p.cfg"}
+        pair = self.config(**old), self.config(**{**old, **changes})
+        assert list(differences(*pair)) == [expected]
+
+    def test_a_changed_file_beside_the_layer_file(self):
+        pair = self.config(params="x"), self.config(params="y")
+        said = [("model.name", "cfg:a.cfg", "cfg:a.cfg")]
+        assert list(differences(*pair)) == said
+
+    def test_another_kind_of_network(self):
+        other = default_config()
+        said = [("model.name", "alexnet_d2l", "cfg:a.cfg")]
+        assert list(differences(other, self.config(params="x"))) == said
+        old = json.loads(json.dumps(other.to_dict()))
+        del old["model"]["cfg_layers"], old["model"]["cfg_params"]
+        del old["optim"]["params"]
+        assert list(differences(old, self.config(params="x"))) == said
+        assert not list(differences(old, default_config()))
+
+    def test_processes_compare_no_long_text(self):
+        one = in_one_form(flatten_config(self.config(layers="a\n" * 9999, params="b")))
+        assert max(len(str(value)) for value in one.values()) < 99
+
+    def test_reports_show_no_long_text(self):
+        flat = flatten_config(self.config(layers="a\n" * 1200, path="p.cfg"))
+        shown = shown_values(flat)
+        assert shown["model.cfg_layers"] == "a text of 1,200 lines"
+        assert shown["model.cfg_params"] is None
+        assert shown["optim.learning_rate"] == "as optim.params says"
+        default = shown_values(flatten_config(default_config()))
+        assert default["optim.learning_rate"] == 0.01
+        assert shown_values({"seed": 0}) == {"seed": 0}  # a record without the key

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_jax.config import differences, validate
+from alexnet_jax.config import differences, learning_rate, validate
 from alexnet_jax.errors import InputError
 from alexnet_jax.models import create_configured
 from alexnet_jax.optim import create_optimizer, create_schedule
@@ -106,7 +106,7 @@ def test_an_unknown_variant_is_named(name):
 def test_the_default_variant_of_fashion_is_d2l():
     fashion = EXPERIMENTS["fashion"]
     assert fashion.get_config().to_dict() == fashion.get_config("d2l").to_dict()
-    assert fashion.get_config().optim.learning_rate == 0.01
+    assert learning_rate(fashion.get_config().optim) == 0.01
     tutorial = fashion.get_config("seed003")
     assert (tutorial.model.name, tutorial.optim.learning_rate) == (
         "alexnet_fashion",

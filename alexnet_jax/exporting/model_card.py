@@ -14,7 +14,12 @@ import yaml
 
 from alexnet_jax import __version__
 from alexnet_jax.atomic import read_regular
-from alexnet_jax.config import default_config, flatten_config, size_text
+from alexnet_jax.config import (
+    default_config,
+    flatten_config,
+    shown_values,
+    size_text,
+)
 from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.folder import MARK
 from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
@@ -25,7 +30,7 @@ from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
 from alexnet_jax.trained import TrainedModel
 
 # Keys that name folders of the machine that the run was on.
-PLACES = ("data.manual_dir", "data.data_dir", "checkpoint.init_from")
+PLACES = ("data.manual_dir", "data.data_dir", "checkpoint.init_from", "optim.params")
 UNKNOWN_LICENSE = "unknown"  # as the hub calls it
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
 # What the hub calls data sets, by their names here; a card lists no others.
@@ -188,7 +193,10 @@ def _evaluation(net: TrainedModel, rows: Sequence[Row], form: str) -> list[str]:
 def _origin(net: TrainedModel) -> list[str]:
     versions = {**_record(net.workdir / "config.json").get("versions", {})}
     exported = {"alexnet_jax": __version__, "jax": jax.__version__}
-    defaults, config = map(flatten_config, (default_config(), net.config))
+    defaults, config = (
+        shown_values(flatten_config(config))
+        for config in (default_config(), net.config)
+    )
     changed = {
         key: value
         for key, value in config.items()

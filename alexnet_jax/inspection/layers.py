@@ -3,7 +3,7 @@
 import math
 import re
 import string
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from flax import traverse_util
 from alexnet_jax.layers.conv import CEIL
 from alexnet_jax.layers.dense import TowerDense, flatten
 from alexnet_jax.layers.dropout import MaskDropout
+from alexnet_jax.layers.graph import IMAGES, sources
 from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
 from alexnet_jax.layers.pooling import (
     adaptive_avg_pool,
@@ -111,40 +112,82 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
     variables = jax.eval_shape(init, jax.random.key(0))
     params = traverse_util.flatten_dict(variables.get("params", {}))
     rows: list[LayerRow] = []
-    before, number = input_shape, ""
-    field: int | None = 1
-    jump = 1  # pixels between the centers of neighboring units
-    for layer, path, shape in seen:
+    number = ""
+    views = [_View(input_shape, 1, 1)]  # of the images, and of each layer's output
+    for (layer, path, shape), reads in zip(seen, sources(_net(model)), strict=True):
+        inputs = [views[place + 1] for place in reads]
+        before = inputs[0].shape
         sizes = [
             leaf.size for at, leaf in params.items() if path and at[: len(path)] == path
         ]
         kind = _kind(layer)
         if sizes:
             name = path[-1]
-            number = (re.findall(r"\d+$", name) or [""])[-1]
+            number = _number(name)
         else:
             name = kind if layer is flatten else _PREFIXES.get(kind, kind) + number
         name = _free_name(name, {row.name for row in rows})
-        window = _window(layer, before, shape)
-        if window is None or field is None:
-            field = None
-        else:
-            field += (window[0] - 1) * jump
-            jump *= window[1]
+        view = _look_through(inputs, _window(layer, before, shape), shape)
+        views.append(view)
+        words = [_settings(layer), _links(reads, rows)]
         rows.append(
             LayerRow(
                 name=name,
                 kind=kind,
-                settings=_settings(layer),
+                settings=" ".join(word for word in words if word),
                 output_shape=shape,
-                receptive_field=field,
+                receptive_field=view.field,
                 params=sum(sizes),
                 macs=_multiply_adds(layer, before, shape),
                 activation_bytes=4 * math.prod(shape[1:]),
             )
         )
-        before = shape
     return rows
+
+
+class _View(NamedTuple):
+    """What the units of a layer's output see of the images.
+
+    Attributes:
+      shape: Of the output.
+      field: The width of what one sees in pixels, or None if unknown.
+      jump: Pixels between the centers of neighbors.
+    """
+
+    shape: tuple[int, ...]
+    field: int | None
+    jump: int
+
+
+def _look_through(
+    inputs: Sequence[_View], window: tuple[int, int] | None, shape: tuple[int, ...]
+) -> _View:
+    """Returns what units see through a layer's window; of several inputs, the most."""
+    jumps = {one.jump for one in inputs}
+    fields = [one.field for one in inputs if one.field is not None]
+    if window is None or len(fields) < len(inputs) or len(jumps) > 1:
+        return _View(shape, None, max(jumps))
+    jump = jumps.pop()
+    return _View(shape, max(fields) + (window[0] - 1) * jump, jump * window[1])
+
+
+def _net(model: Classifier) -> Any:
+    """Returns what a network's `setup` fills in; without its parameters."""
+    return model.bind({}).net
+
+
+def _number(name: str) -> str:
+    """Returns the number in a layer's name: of `conv3`, `conv3a` and `conv3a_1` it is 3."""
+    own = re.fullmatch(r"(?:conv|local|fc)(\d+)[a-z]*(?:_\w+)?", name)
+    return own[1] if own else (re.findall(r"\d+$", name) or [""])[-1]
+
+
+def _links(reads: tuple[int, ...], rows: Sequence[LayerRow]) -> str:
+    """Says what a layer reads, if it is not the row above."""
+    if reads == (len(rows) - 1,):
+        return ""
+    names = [rows[place].name if place >= 0 else IMAGES for place in reads]
+    return f"of {', '.join(names)}"
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

@@ -12,20 +12,25 @@ from alexnet_jax.models.classifier import Classifier, layer_name
 from alexnet_jax.step import TrainState
 
 
-def check_finite(state: TrainState, learning_rate: float) -> None:
+def check_finite(state: TrainState, learning_rate: float | None) -> None:
     """Checks that all steps so far were finite; waits for the device.
 
     Args:
       state: The state after any step.
-      learning_rate: For the message.
+      learning_rate: For the message; None if there is one for each array.
 
     Raises:
       RunError: The loss or the update of a step was not finite.
     """
     if step := int(state.first_bad):
+        remedy = (
+            "Set optim.learning_rate, below the rates of optim.params, or"
+            if learning_rate is None
+            else f"Lower optim.learning_rate ({learning_rate:g}) or"
+        )
         raise RunError(
             f"loss: step {step} has a loss or an update that is not finite; earlier "
-            f"checkpoints are kept. Lower optim.learning_rate ({learning_rate:g}) or "
+            f"checkpoints are kept. {remedy} "
             "set optim.warmup_steps; --config.debug.nans=True names the layer"
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu.dense import dot_general
@@ -33,6 +34,8 @@ class TowerDense(Initialized):
     Attributes:
       features: Units of all groups.
       groups: Groups that do not see each other: the towers.
+      kernel_init: Draws the kernel, `(in / groups, features)`, without a scheme.
+      bias_init: Draws the biases, likewise.
 
     Raises:
       InputError: `groups` does not divide the channels or `features`.
@@ -42,6 +45,8 @@ class TowerDense(Initialized):
 
     features: int
     groups: int = 1
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -56,10 +61,8 @@ class TowerDense(Initialized):
         channels = x.shape[-1] // groups
         grouped = x.reshape((x.shape[0], places, groups, channels))
         shape = places * channels, self.features
-        kernel = self.param(
-            "kernel", nn.initializers.lecun_normal(), shape, jnp.float32
-        )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         by_group = kernel.reshape((places, channels, groups, self.features // groups))
         y = jnp.einsum("bpgc,pcgf->bgf", grouped, by_group)
         return y.reshape((x.shape[0], self.features)) + bias[None]

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from alexnet_jax.errors import InputError
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.dense import Dense, TowerDense, flatten
+from alexnet_jax.layers.graph import IMAGES, Block, TakeTowers, concatenate
 from alexnet_jax.layers.normalization import LocalResponseNorm
 
 REPLICATED = "fc8"  # the layer that every tower computes, with all of its weights
@@ -92,7 +94,9 @@ class NormAcrossTowers:
         return self.norm(extended)[..., below : below + width]
 
 
-def one_tower(layers: Sequence[Callable], axis: str, towers: int) -> list[Callable]:
+def one_tower(
+    layers: Sequence[Callable], axis: str, towers: int, *, is_split: bool = False
+) -> tuple[list[Callable], bool]:
     """Returns the layers that a tower computes, from those of the whole network.
 
     A tower makes its share of a layer's maps or units. A convolution in as many groups
@@ -103,9 +107,13 @@ def one_tower(layers: Sequence[Callable], axis: str, towers: int) -> list[Callab
       layers: Of the whole network, one after the other.
       axis: The devices' axis.
       towers: How many there are.
+      is_split: Whether a tower has its own maps alone of what the first layer reads;
+        all read the same image.
+
+    Returns:
+      Its layers, and whether a tower has its own maps alone of what the last makes.
     """
     local: list[Callable] = []
-    is_split = False  # whether a tower has its own maps alone; all read the same image
     for layer in layers:
         if isinstance(layer, Conv | Dense):
             groups = getattr(layer, "feature_group_count", 1)
@@ -129,4 +137,31 @@ def one_tower(layers: Sequence[Callable], axis: str, towers: int) -> list[Callab
             else:
                 layer = dataclasses.replace(layer, groups=layer.groups // towers)
         local.append(layer)
+    return local, is_split
+
+
+def one_tower_graph(blocks: Sequence[Block], axis: str, towers: int) -> list[Block]:
+    """Returns the blocks that a tower computes, from those of the whole network.
+
+    Args:
+      blocks: Of the whole network.
+      axis: The devices' axis.
+      towers: How many there are.
+
+    Raises:
+      InputError: A block puts maps of several towers together as no device can.
+    """
+    local, is_split = [], {IMAGES: False}
+    for block in blocks:
+        splits = {is_split[name] for name in block.inputs}
+        mixes = any(layer is concatenate for layer in block.layers) and True in splits
+        takes = any(isinstance(layer, TakeTowers) for layer in block.layers)
+        if len(splits) > 1 or mixes or takes:
+            raise InputError(
+                f"parallel.model must be 1: block {block.name} reads maps of several "
+                f"towers in another way than devices exchange them; got {towers}"
+            )
+        layers, split = one_tower(block.layers, axis, towers, is_split=splits.pop())
+        local.append(block._replace(layers=tuple(layers)))
+        is_split[block.name] = split
     return local

@@ -1,7 +1,8 @@
 """Networks by name.
 
-Each file defines the networks of one lineage. Of the package, `models/` imports
-`layers/` only; everything that runs or describes a network may import it.
+Each file defines the networks of one lineage; `cuda_convnet/` reads those of released
+layer files. Of the package, `models/` imports `layers/` and the config only;
+everything that runs or describes a network may import it.
 """
 
 import difflib
@@ -10,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from alexnet_jax.config import learning_rate
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.ablations import ABLATIONS, Ablatable
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
@@ -46,7 +48,10 @@ __all__ = [
     "LeNet",
     "create_configured",
     "create_model",
+    "is_network",
     "list_models",
+    "network_class",
+    "read_cfg",
 ]
 
 MODELS: dict[str, type[Classifier]] = {

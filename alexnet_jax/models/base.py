@@ -1,16 +1,19 @@
 """What AlexNets derive from: the methods that their tables are written with."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.conv import Conv
-from alexnet_jax.layers.dense import Dense
+from alexnet_jax.layers.conv import CeilPad, Conv
+from alexnet_jax.layers.dense import Dense, TowerDense
 from alexnet_jax.layers.dropout import MaskDropout
+from alexnet_jax.layers.graph import Block, Graph, create_graph
+from alexnet_jax.layers.initializers import gaussian
+from alexnet_jax.layers.local import LocallyConnected, PlaceBias
 from alexnet_jax.layers.normalization import LocalResponseNorm
-from alexnet_jax.layers.towers import one_tower
+from alexnet_jax.layers.towers import one_tower, one_tower_graph
 from alexnet_jax.models.classifier import Classifier
 
 
@@ -40,8 +43,12 @@ class AlexNetBase(Classifier):
         features: int,
         size: int,
         stride: int = 1,
-        pad: int | str = 0,
+        pad: int | str | CeilPad = 0,
         groups: int = 1,
+        *,
+        deviation: float | None = None,
+        bias: float = 0.0,
+        use_bias: bool = True,
     ) -> Conv:
         """Describes a convolution, in the order of arguments of Caffe and PyTorch.
 
@@ -50,8 +57,12 @@ class AlexNetBase(Classifier):
           features: Output maps, before `width`.
           size: Height and width of the kernel.
           stride: In pixels.
-          pad: Zeros on each side, or `CEIL`.
+          pad: Zeros on each side, `CEIL`, or `CeilPad` for both.
           groups: Groups of maps that do not see each other: the towers.
+          deviation: Of the kernel's first values, N(0, deviation), where the network
+            has no scheme; None for Flax's.
+          bias: First value of the biases, likewise.
+          use_bias: Whether there are any.
         """
         return Conv(
             features,
@@ -59,20 +70,79 @@ class AlexNetBase(Classifier):
             strides=stride,
             padding=pad,
             feature_group_count=groups,
-            initializer=self.scheme(),
-            name=name,
-            parent=None,
+            use_bias=use_bias,
+            **self._initializers(name, deviation, bias),
         )
 
     @nn.nowrap
-    def dense(self, name: str, units: int) -> Dense:
+    def local(
+        self,
+        name: str,
+        features: int,
+        size: int,
+        stride: int = 1,
+        pad: int | str | CeilPad = 0,
+        *,
+        deviation: float | None = None,
+        bias: float = 0.0,
+        use_bias: bool = True,
+    ) -> LocallyConnected:
+        """Describes a locally connected layer; its arguments are those of `conv`."""
+        return LocallyConnected(
+            features,
+            size,
+            strides=stride,
+            padding=pad,
+            use_bias=use_bias,
+            **self._initializers(name, deviation, bias),
+        )
+
+    @nn.nowrap
+    def dense(
+        self,
+        name: str,
+        units: int,
+        groups: int = 1,
+        *,
+        deviation: float | None = None,
+        bias: float = 0.0,
+        use_bias: bool = True,
+    ) -> Dense | TowerDense:
         """Describes a dense layer.
 
         Args:
           name: Its parameters' name.
           units: Outputs; before `width` in all but the network's last layer.
+          groups: Groups of maps that do not see each other; of more than one, the layer
+            reads maps, so that no `flatten` stands before it.
+          deviation: As for `conv`.
+          bias: As for `conv`.
+          use_bias: As for `conv`.
         """
-        return Dense(units, initializer=self.scheme(), name=name, parent=None)
+        settings = self._initializers(name, deviation, bias)
+        if groups > 1:
+            return TowerDense(units, groups, **settings)
+        return Dense(units, use_bias=use_bias, **settings)
+
+    @nn.nowrap
+    def place_bias(self, name: str, bias: float = 0.0) -> PlaceBias:
+        """Describes a bias for each place of each map.
+
+        Args:
+          name: Its parameter's name.
+          bias: Its first value.
+        """
+        return PlaceBias(nn.initializers.constant(bias), name=name, parent=None)
+
+    @nn.nowrap
+    def _initializers(
+        self, name: str, deviation: float | None, bias: float
+    ) -> dict[str, Any]:
+        settings: dict[str, Any] = {"initializer": self.scheme()}
+        if deviation is not None:
+            settings["kernel_init"] = gaussian(deviation)
+            settings["bias_init"] = nn.initializers.constant(bias)
+        return {**settings, "name": name, "parent": None}
 
     @nn.nowrap
     def norm(self, convention: str, *, crosses: bool = False) -> LocalResponseNorm:
@@ -85,18 +155,21 @@ class AlexNetBase(Classifier):
         return LocalResponseNorm(convention, groups=1 if crosses else self.towers)
 
     @nn.nowrap
-    def dropout(self, *, mask: bool = False) -> nn.Module:
+    def dropout(self, *, mask: bool = False, rate: float | None = None) -> nn.Module:
         """Describes dropout, today's or, with `mask`, that of 2012.
 
+        Args:
+          mask: Whether units are scaled at test, and not in training.
+          rate: Share of units that are dropped; None for `dropout_rate`.
+
         Raises:
-          InputError: `dropout_rate` is out of range.
+          InputError: The rate is out of range.
         """
-        if not 0 <= self.dropout_rate < 1:
-            raise InputError(
-                f"model.dropout_rate must be in [0, 1); got {self.dropout_rate!r}"
-            )
+        rate = self.dropout_rate if rate is None else rate
+        if not 0 <= rate < 1:
+            raise InputError(f"model.dropout_rate must be in [0, 1); got {rate!r}")
         kind = MaskDropout if mask else nn.Dropout
-        return kind(self.dropout_rate, deterministic=not self.training, parent=None)
+        return kind(rate, deterministic=not self.training, parent=None)
 
     @nn.nowrap
     def sequential(self, *blocks: Iterable[Callable]) -> nn.Sequential:
@@ -111,8 +184,38 @@ class AlexNetBase(Classifier):
         """
         layers = self._scale([layer for block in blocks for layer in block])
         if self.tower_axis is not None:
-            layers = one_tower(layers, self.tower_axis, self.towers)
+            layers, _ = one_tower(layers, self.tower_axis, self.towers)
         return nn.Sequential([self._create(layer) for layer in layers])
+
+    @nn.nowrap
+    def graph(
+        self, *blocks: tuple[str, str | tuple[str, ...], Sequence[Callable]]
+    ) -> Graph:
+        """Creates the layers of a network that is no chain.
+
+        Args:
+          *blocks: Name, what the block reads, and its layers. It reads blocks before
+            it, or `images`; of several, its first layer gets a tuple. The last one's
+            output is the network's.
+
+        Raises:
+          InputError: `width` is out of range, the blocks do not fit each other, or
+            they cannot lie on a device for each tower.
+        """
+        layers = self._scale([layer for *_, own in blocks for layer in own])
+        found, begin = [], 0
+        for name, inputs, own in blocks:
+            reads = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+            found.append(Block(name, reads, tuple(layers[begin : begin + len(own)])))
+            begin += len(own)
+        if self.tower_axis is not None:
+            found = one_tower_graph(found, self.tower_axis, self.towers)
+        return create_graph(
+            [
+                block._replace(layers=tuple(map(self._create, block.layers)))
+                for block in found
+            ]
+        )
 
     @nn.nowrap
     def _scale(self, layers: list[Callable]) -> list[Callable]:

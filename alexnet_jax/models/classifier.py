@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.layers.graph import IMAGES, Block, Graph, blocks_of, read
 from alexnet_jax.layers.initializers import SCHEMES
 from alexnet_jax.layers.sequential import apply_layer, join_layers
 
@@ -122,15 +123,20 @@ class Classifier(nn.Module):
         """
         self._check(jnp.shape(x))
         net: Any = getattr(self, "net", None)
-        if callable(net) and type(net) is not nn.Sequential:
+        if callable(net) and type(net) not in (nn.Sequential, Graph):
             with self._all_follow():
                 return net(x)
-        y = x
-        for layer in join_layers(self._layers()):
-            with self._all_follow():
-                y = apply_layer(layer, y)
-            if not _has_units(y):
-                self.clone(parent=None).layer_shapes(x.shape)  # raises: names the layer
+        values: dict[str, Any] = {IMAGES: x}
+        y: Any = x
+        for block in self._blocks():
+            y = read(block, values)
+            for layer in join_layers(block.layers):
+                with self._all_follow():
+                    y = apply_layer(layer, y)
+                if not _has_units(y):
+                    # Raises: names the layer.
+                    self.clone(parent=None).layer_shapes(x.shape)
+            values[block.name] = y
         return y
 
     @nn.nowrap  # linen's tables would look into what a method returns
@@ -152,22 +158,28 @@ class Classifier(nn.Module):
         self._check(jnp.shape(x))
         _, height, width, _ = x.shape
         size = height if height == width else f"{height}×{width}"
-        for place, layer in enumerate(self._layers(), 1):
-            with self._all_follow():
-                x = apply_layer(layer, x)
-            if not hasattr(x, "shape"):
-                raise InputError(
-                    f"{type(self).__name__}: layer {place}, {layer_name(layer)}, must "
-                    f"return an array; got {type(x).__name__}"
-                )
-            if not _has_units(x):
-                raise InputError(
-                    f"image_size {size} is too small for {type(self).__name__}: layer "
-                    f"{place}, {layer_name(layer)}, has no output; use larger images"
-                )
-            if shifts and place - 1 in shifts:
-                x = x + shifts[place - 1].astype(x.dtype)
-            yield layer, x
+        values, place = {IMAGES: x}, 0
+        for block in self._blocks():
+            x = read(block, values)
+            for layer in block.layers:
+                place += 1
+                with self._all_follow():
+                    x = apply_layer(layer, x)
+                if not hasattr(x, "shape"):
+                    raise InputError(
+                        f"{type(self).__name__}: layer {place}, {layer_name(layer)}, "
+                        f"must return an array; got {type(x).__name__}"
+                    )
+                if not _has_units(x):
+                    raise InputError(
+                        f"image_size {size} is too small for {type(self).__name__}: "
+                        f"layer {place}, {layer_name(layer)}, has no output; use "
+                        "larger images"
+                    )
+                if shifts and place - 1 in shifts:
+                    x = x + shifts[place - 1].astype(x.dtype)
+                yield layer, x
+            values[block.name] = x
 
     @nn.nowrap
     def layer_shapes(
@@ -242,14 +254,14 @@ class Classifier(nn.Module):
             )
 
     @nn.nowrap
-    def _layers(self) -> Sequence[Callable]:
+    def _blocks(self) -> list[Block]:
         net: Any = getattr(self, "net", None)
         if not hasattr(net, "layers"):
             raise InputError(
                 f"{type(self).__name__} must fill self.net with an nn.Sequential in "
                 f"its setup; got {type(net).__name__}"
             )
-        return net.layers
+        return blocks_of(net)
 
     @nn.nowrap
     def _all_follow(self) -> AbstractContextManager:

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from alexnet_jax.atomic import write_file
-from alexnet_jax.config import default_config, flatten_config, side_pair
+from alexnet_jax.config import (
+    default_config,
+    flatten_config,
+    shown_values,
+    side_pair,
+)
 from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import describe
@@ -222,9 +227,10 @@ def _config(run: Run) -> Iterator[str]:
     if not run.record:
         yield paragraph("The run has no readable config.json.", is_note=True)
         return
-    defaults = flatten_config(default_config())
+    defaults = shown_values(flatten_config(default_config()))
     rows = []
-    for key, value in flatten_config(run.record.get("config", {})).items():
+    values = shown_values(flatten_config(run.record.get("config", {})))
+    for key, value in values.items():
         default = defaults.get(key)
         default = list(default) if isinstance(default, tuple) else default
         rows.append([key, str(value), "" if value == default else str(default)])

@@ -23,6 +23,7 @@ from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.run.folder import open_folder
 from alexnet_jax.step import TrainState, create_state
 from alexnet_jax.transfer.freezing import frozen_layers
+from alexnet_jax.transfer.layer_updates import updates_of
 
 IMPORTED_FILE = "imported.json"
 _STEP = 0  # that none was taken is what a resumed run goes on from
@@ -195,7 +196,9 @@ def _number(path: Path) -> tuple[int, int] | None:
 def _state(config: ConfigDict, spec: DataSpec, params: Mapping[str, Any]) -> TrainState:
     """Returns a state whose other arrays are zeros, as they are before a step."""
     model = create_configured(config)
-    tx = create_optimizer(config.optim, create_schedule(config.optim, model.lr, 1, 1))
+    updates = updates_of(model, config.optim.params)
+    schedule = create_schedule(config.optim, model.lr, 1, 1, updates)
+    tx = create_optimizer(config.optim, schedule, updates=updates)
     shape = (1, *side_pair(config.data.image_size), spec.image_shape[-1])
     variables = model.variable_shapes(shape)
     frozen = frozen_layers(config.optim, variables.pop("params"), variables)

@@ -69,6 +69,8 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
         old = _restore_config(path)
     changed = [
         f"{key} was {before!r}, is {after!r}"
+        if before != after
+        else f"the text of {key} {after!r} has changed"
         for key, before, after in differences(old, config)
     ]
     if changed:
@@ -77,11 +79,15 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
             "choose another --workdir, or the old values"
         )
     epochs = old["num_epochs"], config.num_epochs
-    stretched = config.optim.schedule in ("cosine", "one_weird_trick")
-    if stretched and epochs[0] != epochs[1]:
+    follows = None
+    if config.optim.params and config.optim.learning_rate is None:
+        follows = "optim.params over the new length"
+    elif config.optim.schedule in ("cosine", "one_weird_trick"):
+        follows = f"the new {config.optim.schedule}"
+    if follows and epochs[0] != epochs[1]:
         print(
             f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
-            f"the learning rates follow the new {config.optim.schedule}"
+            f"the learning rates follow {follows}"
         )
 
 

@@ -8,7 +8,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.layers.initializers import gaussian_scheme
 from alexnet_jax.models.cuda_convnet.calls import Call
 from alexnet_jax.models.cuda_convnet.files import File, parse_file
-from alexnet_jax.models.cuda_convnet.layers import Layer, read_layers
+from alexnet_jax.models.cuda_convnet.layers import Layer, complete, read_layers
 from alexnet_jax.models.cuda_convnet.lowering import Lowered, lower
 from alexnet_jax.models.cuda_convnet.plan import Block, join_steps
 from alexnet_jax.models.cuda_convnet.rates import layer_updates
@@ -28,6 +28,8 @@ class Experiment:
       params_text: The layer-parameter file; None if there is none.
       params_name: What errors call it.
       strict: Whether each of its sections must be a layer's.
+      is_complete: Whether constants that stand in neither file are an error; else they
+        are taken as 1, for a network that is counted and not computed.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Experiment:
     params_text: str | None = None
     params_name: str = "layer-params"
     strict: bool = True
+    is_complete: bool = True
 
     @property
     def file_name(self) -> str:
@@ -55,7 +58,10 @@ class Experiment:
           InputError: They cannot be used; file and line are named.
         """
         file = parse_file(self.layers_text, self.name.removeprefix(PREFIX))
-        return read_layers(file, self.params, strict=self.strict)
+        layers = read_layers(file, self.params, strict=self.strict)
+        if not self.is_complete:
+            complete(layers)
+        return layers
 
     @cached_property
     def lowered(self) -> Lowered:
@@ -91,11 +97,10 @@ class Experiment:
         kwargs = dict(call.kwargs)
         if self.scheme and call.function in ("conv", "dense", "local"):
             del kwargs["deviation"], kwargs["bias"]
-        towers = self.lowered.towers
-        is_2012 = call.args == ("2012",) and {**kwargs, "groups": 0} == {"groups": 0}
-        if call.function == "LocalResponseNorm" and is_2012:
-            if kwargs.get("groups", 1) == towers:
-                return call._replace(function="norm", kwargs=())
+        has_defaults = kwargs.keys() <= {"groups"}
+        is_by_tower = kwargs.get("groups", 1) == self.lowered.towers
+        if call.function == "LocalResponseNorm" and has_defaults and is_by_tower:
+            return call._replace(function="norm", kwargs=())
         return call._replace(kwargs=tuple(kwargs.items()))
 
     @cached_property
@@ -159,7 +164,8 @@ def read_text(path: str, key: str) -> str:
             )
         if file.stat().st_size > _MAX_BYTES:
             raise InputError(
-                f"{key}: must be a text file of at most {_MAX_BYTES:,} bytes; got {path}"
+                f"{key}: must be a text file of at most {_MAX_BYTES:,} bytes; got "
+                f"{path}"
             )
         return file.read_bytes().decode("utf-8")
     except UnicodeDecodeError:

@@ -22,6 +22,7 @@ _ONE_INPUT = {"pool", "cmrnorm", "rnorm", "cnorm", "hs", "dropout", "dropout2"}
 _ONE_INPUT |= {"blur", "nailbed", "href", "softmax"}
 _FILTERS = {"conv", "local"}
 WEIGHTS = _FILTERS | {"fc"}
+NORMS = ("cmrnorm", "rnorm", "cnorm")
 _UPDATED = ("epsW", "epsB", "momW", "momB")
 
 
@@ -99,6 +100,32 @@ def read_layers(
         _check_inputs(layer, sized)
         sized[layer.name] = _with_channels(layer, sized)
     return sized
+
+
+def complete(layers: Mapping[str, Layer]) -> None:
+    """Gives 1 for each constant that stands in neither file."""
+    for layer in layers.values():
+        if layer.type in NORMS:
+            layer.settings.setdefault("scale", 1.0)
+            layer.settings.setdefault("pow", 1.0)
+        if layer.get("pool") == "rand":
+            layer.settings.setdefault("doMax", True)
+
+
+def check_params(file: File) -> None:
+    """Checks a layer-parameter file whose layer file is not there.
+
+    Raises:
+      InputError: A key or a value cannot be used; file and line are named.
+    """
+    keys = {name: key for keys in PARAM_KEYS.values() for name, key in keys.items()}
+    for section in file.sections.values():
+        inputs = [
+            len(value.text.split(","))
+            for name, value in section.values.items()
+            if name in ("epsw", "momw", "wc")
+        ]
+        _read_values(section, keys, max(inputs, default=1))
 
 
 def _read_layer(section: Section, params: Section | None) -> Layer:
@@ -180,7 +207,7 @@ _NEEDED = {
 
 def _check_complete(layer: Layer) -> None:
     kind, settings = layer.type, layer.settings
-    if kind in ("rnorm", "cnorm", "cmrnorm"):
+    if kind in NORMS:
         if ("size" in settings) == ("sizeX" in settings):
             raise layer.error("size must be set, once; sizeX is its old name", "sizeX")
         settings["size"] = settings.pop("sizeX", settings.get("size"))

@@ -66,6 +66,6 @@ def join_steps(steps: Sequence[Step]) -> list[Block]:
 
 
 def _name(block: Sequence[Step]) -> str:
-    """Returns a block's name: its first layer's with weights, else its first layer's."""
+    """Returns a block's name: of its first layer with weights, else of its first."""
     named = (step.name for step in block if step.call.function in _NAMING)
     return next(named, block[0].name)

@@ -1,0 +1,197 @@
+"""Tables of cuda-convnet's experiments: what each is, and how it differs from 145."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from alexnet_jax.errors import InputError
+from alexnet_jax.inspection.layers import LayerRow, describe
+from alexnet_jax.inspection.tables import align, make_table, summarize
+from alexnet_jax.models.cuda_convnet import (
+    PREFIX,
+    Experiment,
+    network_class,
+    params_beside,
+    read_text,
+)
+from alexnet_jax.models.cuda_convnet.files import parse_file
+from alexnet_jax.models.cuda_convnet.layers import check_params
+from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
+
+_TWIN = "alexnet_2012"  # configuration 145
+_NORMS = ("lrn", "map_norm", "map_contrast_norm")
+
+
+class ExperimentRow(NamedTuple):
+    """A layer file, or a layer-parameter file without one.
+
+    Attributes:
+      name: Its path in the directory, without `layers-` and `.cfg`.
+      has_layers: Whether there is a layer file.
+      has_params: Whether there is a layer-parameter file.
+      params: Weights and biases; None where no layer file says.
+      macs: Multiply-adds an image, likewise.
+      differences: What differs from configuration 145, likewise.
+      errors: Results in the comments of the layer-parameter file.
+      refused: Why it is not read; None if it is.
+      params_refused: Why its layer-parameter file is not.
+    """
+
+    name: str
+    has_layers: bool
+    has_params: bool
+    params: int | None = None
+    macs: int | None = None
+    differences: tuple[str, ...] | None = None
+    errors: tuple[ErrorRate, ...] = ()
+    refused: str | None = None
+    params_refused: str | None = None
+
+
+def read_experiments(directory: Path) -> list[ExperimentRow]:
+    """Reads all layer files and layer-parameter files of a directory and below it.
+
+    Args:
+      directory: Of `layers*.cfg` and `layer-params*.cfg`.
+
+    Raises:
+      InputError: There is no such directory, or it has no such files.
+    """
+    if not directory.is_dir():
+        raise InputError(f"--report: {directory} must be a directory of .cfg files")
+    files = sorted(directory.rglob("*.cfg"))
+    layers = [file for file in files if file.name.startswith("layers")]
+    params = [file for file in files if file.name.startswith("layer-params")]
+    if not (layers or params):
+        raise InputError(
+            f"--report: {directory} must hold files layers*.cfg or "
+            "layer-params*.cfg; it has none"
+        )
+    twin = summarize(_TWIN).layers
+    rows = [_layers_row(file, directory, twin) for file in layers]
+    paired = {params_beside(str(file)) for file in layers}
+    rows += [_params_row(file, directory) for file in params if file not in paired]
+    return sorted(rows, key=lambda row: row.name)
+
+
+def _layers_row(file: Path, directory: Path, twin: Sequence[LayerRow]) -> ExperimentRow:
+    beside = params_beside(str(file))
+    row = ExperimentRow(
+        _name(file, "layers", directory), True, has_params=beside is not None
+    )
+    params_text = None
+    if beside is not None:
+        params_text = read_text(str(beside), "--report")
+        row = _with_params(row, beside, params_text)
+    try:
+        experiment = Experiment(
+            f"{PREFIX}{file.name}",
+            read_text(str(file), "--report"),
+            # What its layers are can be said without what their rates are.
+            None if row.params_refused else params_text,
+            "layer-params" if beside is None else beside.name,
+            strict=False,
+            is_complete=False,
+        )
+        network = network_class(experiment)
+        assert network.reference is not None
+        layers = describe(network(), (1, *network.reference.input_shape))
+    except InputError as error:
+        return row._replace(refused=str(error))
+    return row._replace(
+        params=sum(layer.params for layer in layers),
+        macs=sum(layer.macs for layer in layers),
+        differences=tuple(differences(layers, twin, experiment.params is not None)),
+    )
+
+
+def _params_row(file: Path, directory: Path) -> ExperimentRow:
+    row = ExperimentRow(_name(file, "layer-params", directory), False, has_params=True)
+    return _with_params(row, file, read_text(str(file), "--report"))
+
+
+def _with_params(row: ExperimentRow, file: Path, text: str) -> ExperimentRow:
+    try:
+        params = parse_file(text, file.name)
+        row = row._replace(errors=tuple(error_rates(params.comments)))
+        check_params(params)
+    except InputError as error:
+        return row._replace(params_refused=str(error))
+    return row
+
+
+def _name(file: Path, prefix: str, directory: Path) -> str:
+    stem = file.name.removeprefix(prefix).removesuffix(".cfg").lstrip("-.")
+    folder = file.parent.relative_to(directory).as_posix()
+    return stem if folder == "." else f"{folder}/{stem}"
+
+
+def differences(
+    layers: Sequence[LayerRow], others: Sequence[LayerRow], with_constants: bool
+) -> list[str]:
+    """Returns what differs between two networks, a few words for each layer.
+
+    Args:
+      layers: Of the network that is described.
+      others: Of the one that it is compared with.
+      with_constants: Whether the constants of normalization are known.
+    """
+    words = []
+    for own, other in align([list(layers), list(others)]):
+        if own is None or other is None:
+            layer = own or other
+            assert layer is not None
+            words.append(f"{'+' if own else '-'}{layer.name}")
+            continue
+        parts = []
+        is_known = with_constants or own.kind not in _NORMS
+        if (own.kind, own.settings) != (other.kind, other.settings) and is_known:
+            parts.append(own.settings or own.kind)
+        before, after = other.output_shape[-1], own.output_shape[-1]
+        if after != before and own.params:
+            parts.append(f"{after:,} for {before:,}")
+        if parts:
+            words.append(f"{own.name} {' '.join(parts)}")
+    return words
+
+
+def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
+    """Lays out experiments, one per line."""
+    numbers = ("params", "MACs")
+    table = make_table(
+        "name", *numbers, "error, %", "differs from 145 by", numbers=numbers
+    )
+    for row in rows:
+        table.add_row(*cells(row))
+    return table
+
+
+def cells(row: ExperimentRow) -> tuple[str, ...]:
+    """Returns the cells of a row, `-` for what its files do not say."""
+    if row.refused:
+        difference = f"not supported: {row.refused}"
+    elif row.differences is None:
+        difference = "-"
+    else:
+        difference = ", ".join(row.differences) or "nothing"
+    errors = "; ".join(
+        " / ".join(f"{100 * e:.2f}" for e in error if e is not None)
+        for error in row.errors
+    )
+    counts = ("-" if n is None else f"{n:,}" for n in (row.params, row.macs))
+    return row.name, *counts, errors or "-", difference
+
+
+def totals(rows: Sequence[ExperimentRow]) -> str:
+    """Returns how many files were read and how many were not."""
+    layers = [row for row in rows if row.has_layers]
+    params = [row for row in rows if row.has_params]
+    refused = sum(row.refused is not None for row in layers)
+    refused_params = sum(row.params_refused is not None for row in params)
+    return (
+        f"{len(layers)} layer files: {len(layers) - refused} read, {refused} not "
+        f"supported; {len(params)} layer-parameter files: "
+        f"{len(params) - refused_params} read, {refused_params} not supported"
+    )

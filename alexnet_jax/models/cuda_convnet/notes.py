@@ -1,0 +1,36 @@
+"""What the comments of layer-parameter files tell: Krizhevsky's notes on his runs."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+# Negative log-probability, top-1 and, in most, top-5 error: `1.741473, 0.406640, ...`.
+_RESULT = re.compile(r"(\d\.\d{3,}),\s*(0\.\d{3,})(?:,\s*(0\.\d{3,}))?")
+_CHANGE = re.compile(r"epoch\s+([\d.]+):.*\b(?:epsw|epstw|eps|rates?)\b", re.IGNORECASE)
+
+
+class ErrorRate(NamedTuple):
+    """A result in a comment.
+
+    Attributes:
+      top1: Fraction of images, in [0, 1].
+      top5: Likewise; None if the comment has none.
+    """
+
+    top1: float
+    top5: float | None
+
+
+def error_rates(comments: Iterable[str]) -> list[ErrorRate]:
+    """Returns the error rates that comments tell, in their order."""
+    found = (match for line in comments for match in _RESULT.finditer(line))
+    return [ErrorRate(float(m[2]), float(m[3]) if m[3] else None) for m in found]
+
+
+def rate_changes(comments: Iterable[str]) -> list[str]:
+    """Returns the comments that tell when learning rates were changed.
+
+    Rates were changed by hand as a run went on, so the file as it was left has those of
+    its last stage.
+    """
+    return [line for line in comments if _CHANGE.search(line)]
