@@ -98,6 +98,7 @@ def _run(
         config.parallel.model,
         config.batch_size,
         config.model.name,
+        model.towers,
     )
 
     multihost.agree(lambda: _check_source(config, workdir))

@@ -153,7 +153,7 @@ def describe_collectives(
 
     Args:
       parallel: The layout of the devices.
-      name: A key of `MODELS`.
+      name: A key of `MODELS`, or `cfg:PATH`.
       input_shape: `(B, H, W, C)`, B over all devices.
       num_classes: Number of logits.
     """
@@ -197,7 +197,9 @@ def simulate_collectives(
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", data * model)
     batch_size = data * device_batch_size
-    parallel = create_parallel(data, model, batch_size, summary.name)
+    parallel = create_parallel(
+        data, model, batch_size, summary.name, summary.network.towers
+    )
     shape = (batch_size, *summary.input_shape[1:])
     return describe_collectives(parallel, summary.name, shape, summary.num_classes)
 

@@ -11,12 +11,20 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from alexnet_jax.layers.conv import CEIL
+from alexnet_jax.layers.channels import RandomChannels
+from alexnet_jax.layers.conv import CEIL, is_ceil
 from alexnet_jax.layers.dense import TowerDense, flatten
 from alexnet_jax.layers.dropout import MaskDropout
-from alexnet_jax.layers.graph import IMAGES, sources
-from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
+from alexnet_jax.layers.graph import IMAGES, Add, TakeTowers, sources
+from alexnet_jax.layers.images import GaussianBlur, Subsample
+from alexnet_jax.layers.local import LocallyConnected, PlaceBias
+from alexnet_jax.layers.normalization import (
+    LocalResponseNorm,
+    MapContrastNorm,
+    MapNorm,
+)
 from alexnet_jax.layers.pooling import (
+    CeilPool,
     adaptive_avg_pool,
     avg_pool,
     avg_pool_3x3,
@@ -44,11 +52,23 @@ _KINDS = {
     MaskDropout: "mask_dropout",
     LocalResponseNorm: "lrn",
     MapNorm: "map_norm",
+    MapContrastNorm: "map_contrast_norm",
+    LocallyConnected: "local",
+    PlaceBias: "place_bias",
+    RandomChannels: "random_channels",
+    GaussianBlur: "blur",
+    Subsample: "subsample",
+    TakeTowers: "take_towers",
+    Add: "add",
 }
 # Caffe's names: `pool1` follows `conv1`.
 _PREFIXES = {
     "lrn": "norm",
     "map_norm": "mapnorm",
+    "map_contrast_norm": "contrastnorm",
+    "random_channels": "random",
+    "take_towers": "towers",
+    "concatenate": "concat",
     "max_pool": "pool",
     "max_pool_ceil": "pool",
     "max_pool_2x2": "pool",
@@ -177,7 +197,7 @@ def _net(model: Classifier) -> Any:
 
 
 def _number(name: str) -> str:
-    """Returns the number in a layer's name: of `conv3`, `conv3a` and `conv3a_1` it is 3."""
+    """Returns the number in a layer's name: 3 of `conv3`, `conv3a` and `conv3a_1`."""
     own = re.fullmatch(r"(?:conv|local|fc)(\d+)[a-z]*(?:_\w+)?", name)
     return own[1] if own else (re.findall(r"\d+$", name) or [""])[-1]
 
@@ -198,6 +218,8 @@ def _free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _kind(layer: Callable) -> str:
+    if isinstance(layer, CeilPool):
+        return f"{layer.kind}_pool"
     for type_, kind in _KINDS.items():
         if isinstance(layer, type_):
             return kind
@@ -211,6 +233,8 @@ def _conv_window(layer: nn.Conv) -> tuple[int, int]:
 
 
 def _pool_window(layer: Callable) -> tuple[int, int] | None:
+    if isinstance(layer, CeilPool):
+        return layer.size, layer.stride
     # By identity: a module that holds variables cannot be hashed.
     return next((window for pool, window in _POOLS if pool is layer), None)
 
@@ -221,8 +245,14 @@ def _window(
     """Returns a layer's window and stride in units of its input; None if unknown."""
     if isinstance(layer, nn.Conv):
         return _conv_window(layer)
-    if isinstance(layer, MapNorm):
+    if isinstance(layer, LocallyConnected):
+        return layer.size, layer.strides
+    if isinstance(layer, MapNorm | GaussianBlur):
         return layer.size, 1
+    if isinstance(layer, MapContrastNorm):  # of means of as many
+        return 2 * layer.size - 1, 1
+    if isinstance(layer, Subsample):
+        return 1, layer.stride
     if pool := _pool_window(layer):
         return pool
     if layer is flatten or (isinstance(layer, TowerDense) and len(before) == 4):
@@ -238,6 +268,8 @@ def _multiply_adds(
         kernel: Any = layer.kernel_size
         inputs = before[-1] // layer.feature_group_count
         return math.prod(after[1:]) * math.prod(kernel) * inputs
+    if isinstance(layer, LocallyConnected):
+        return math.prod(after[1:]) * layer.size**2 * before[-1]
     if isinstance(layer, nn.Dense):
         return before[-1] * after[-1]
     if isinstance(layer, TowerDense):
@@ -245,30 +277,57 @@ def _multiply_adds(
     return 0
 
 
+def _padding(padding: Any, size: int) -> str:
+    if is_ceil(padding):
+        return f"pad {padding[len(CEIL) + 1 :]} ceil" if padding != CEIL else "ceil"
+    named = {"SAME": f"pad {size // 2}", "VALID": "", 0: ""}
+    return named.get(padding, f"pad {padding}")
+
+
 def _settings(layer: Callable) -> str:
-    if isinstance(layer, nn.Conv):
-        size, stride = _conv_window(layer)
-        pad = {CEIL: "ceil", "SAME": f"pad {size // 2}", "VALID": "", 0: ""}.get(
-            layer.padding, f"pad {layer.padding}"
+    if isinstance(layer, nn.Conv | LocallyConnected):
+        size, stride = (
+            _conv_window(layer)
+            if isinstance(layer, nn.Conv)
+            else (layer.size, layer.strides)
         )
-        count = layer.feature_group_count
+        count = getattr(layer, "feature_group_count", 1)
+        pad = _padding(layer.padding, size)
         words = [f"{size}×{size}/{stride}", pad, f"{count} groups" * (count > 1)]
         return " ".join(word for word in words if word)
     if pool := _pool_window(layer):
         size, stride = pool
-        hangs_over = any(pool is layer for pool in _CEIL_POOLS)
-        return f"{size}×{size}/{stride}" + " ceil" * hangs_over
+        ceil = isinstance(layer, CeilPool) or any(one is layer for one in _CEIL_POOLS)
+        return f"{size}×{size}/{stride}" + " ceil" * ceil
+    return _constants(layer)
+
+
+def _constants(layer: Callable) -> str:
+    """Returns the settings of a layer without windows that move."""
     if isinstance(layer, TowerDense):
         return f"{layer.groups} groups"
     if isinstance(layer, LocalResponseNorm):
         groups = f" {layer.groups} groups" * (layer.groups > 1)
         divisor = "" if layer.scale == layer.alpha else f"/{layer.size}"
-        constants = f"α {layer.alpha:g}{divisor} k {layer.constant:g}"
+        power = f" β {layer.beta:g}" * (layer.beta != 0.75)
+        constants = f"α {layer.alpha:g}{divisor} k {layer.constant:g}{power}"
         return f"{layer.size} maps {constants}{groups}"
-    if isinstance(layer, MapNorm):
-        return f"{layer.size}×{layer.size} α {layer.scale:g}/{layer.size**2} k 1"
+    if isinstance(layer, MapNorm | MapContrastNorm):
+        power = f" β {layer.power:g}" * (layer.power != 0.75)
+        constants = f"α {layer.scale:g}/{layer.size**2} k {layer.k:g}{power}"
+        return f"{layer.size}×{layer.size} {constants}"
     if isinstance(layer, MaskDropout):
         return f"{layer.rate:g} mask, ×{1 - layer.rate:g} at test"
     if isinstance(layer, nn.Dropout):
         return f"{layer.rate:g}"
+    if isinstance(layer, GaussianBlur):
+        return f"{layer.size}×{layer.size} σ {layer.deviation:g}"
+    if isinstance(layer, Subsample):
+        return f"1 of {layer.stride}×{layer.stride}"
+    if isinstance(layer, TakeTowers):
+        return f"{', '.join(map(str, layer.places))} of 0 to {layer.towers - 1}"
+    if isinstance(layer, RandomChannels):
+        return f"{layer.channels} maps for each of {layer.groups} groups"
+    if isinstance(layer, Add):
+        return " ".join(f"× {factor:g}" for factor in layer.factors)
     return "to 6×6" if layer is adaptive_avg_pool else ""

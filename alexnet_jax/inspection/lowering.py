@@ -9,7 +9,7 @@ import optax
 from jax.sharding import NamedSharding
 
 from alexnet_jax.config import default_config
-from alexnet_jax.models import create_model
+from alexnet_jax.models import network_class
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.mesh import MeshParallel
@@ -27,11 +27,11 @@ def abstract_state(name: str, input_shape: tuple[int, ...], num_classes: int) ->
     """Returns the shapes of a `TrainState` with momentum; allocates nothing.
 
     Args:
-      name: A key of `MODELS`.
+      name: A key of `MODELS`, or `cfg:PATH`.
       input_shape: `(B, H, W, C)`.
       num_classes: Number of logits.
     """
-    model = create_model(name, num_classes=num_classes)
+    model = network_class(name)(num_classes=num_classes)
     shape = (1, *input_shape[1:])
     return jax.eval_shape(
         lambda key: create_state(model, _optimizer(), shape, key), jax.random.key(0)
@@ -50,7 +50,7 @@ def lower_step(
 
     Args:
       parallel: The layout of the devices.
-      name: A key of `MODELS`.
+      name: A key of `MODELS`, or `cfg:PATH`.
       input_shape: `(B, H, W, C)`, B over all devices.
       num_classes: Number of logits.
       automatic: Whether XLA's partitioner divides the network of one device, given the
@@ -59,7 +59,7 @@ def lower_step(
     Returns:
       A `jax.stages.Lowered`, which can be compiled.
     """
-    model = create_model(name, num_classes=num_classes)
+    model = network_class(name)(num_classes=num_classes)
     batch_size, *image_shape = input_shape
     prepare = partial(scale_and_resize, size=image_shape[:2])
     step = make_train_step(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alexnet_jax.inspection.layers import LayerRow, describe
-from alexnet_jax.models import MODELS, Classifier, check_name, create_model
+from alexnet_jax.models import Classifier, network_class
 
 # Numbers are never cut or wrapped, however narrow the terminal or the pipe.
 _MIN_WIDTH = 250
@@ -27,6 +27,7 @@ class Summary(NamedTuple):
       num_classes: Number of logits.
       layers: From `describe`.
       width: What the numbers of maps and hidden units are multiplied by.
+      network: Its class.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Summary(NamedTuple):
     num_classes: int
     layers: list[LayerRow]
     width: float = 1.0
+    network: type[Classifier] = Classifier
 
     @property
     def params(self) -> int:
@@ -82,7 +84,7 @@ def summarize(
     input_shape: tuple[int, ...] | None = None,
     num_classes: int | None = None,
 ) -> Summary:
-    """Describes a registered network layer by layer; allocates no weights.
+    """Describes a network layer by layer; allocates no weights.
 
     Example:
       >>> summary = summarize("lenet5")
@@ -93,19 +95,20 @@ def summarize(
       layer ...
 
     Args:
-      name: A key of `MODELS`.
+      name: A key of `MODELS`, or `cfg:PATH` of one of cuda-convnet's layer files.
       input_shape: `(B, H, W, C)`; the author's if not given.
       num_classes: Number of logits; the author's if not given.
 
     Raises:
-      InputError: The name is unknown, or the images are too small.
+      InputError: The name is unknown, the layer file cannot be used, or the images are
+        too small.
     """
-    check_name(name)
-    reference = MODELS[name].reference
-    assert reference is not None  # every registered network has one
+    network = network_class(name)
+    reference = network.reference
+    assert reference is not None  # every network with a name has one
     shape = input_shape or (1, *reference.input_shape)
     classes = reference.num_classes if num_classes is None else num_classes
-    return describe_model(name, create_model(name, num_classes=classes), shape)
+    return describe_model(name, network(num_classes=classes), shape)
 
 
 def describe_model(
@@ -123,7 +126,7 @@ def describe_model(
     """
     layers = describe(model, input_shape)
     width = getattr(model, "width", 1.0)
-    return Summary(name, input_shape, model.num_classes, layers, width)
+    return Summary(name, input_shape, model.num_classes, layers, width, type(model))
 
 
 class _Console(Console):
@@ -228,7 +231,7 @@ def side_by_side(summaries: Sequence[Summary]) -> Table:
         color = style or ("yellow" if differs else "")
         table.add_row("≠" if differs else "", name, *words, style=color)
 
-    networks = [MODELS[summary.name] for summary in summaries]
+    networks = [summary.network for summary in summaries]
     add("input", [(shape_text(s.input_shape[1:]), "", "") for s in summaries])
     add("images", [(network.author_scale, "", "") for network in networks])
     add("init", [(str(network.author_initializer), "", "") for network in networks])
@@ -256,7 +259,7 @@ def list_table(summaries: Iterable[Summary]) -> Table:
         "name", "source", "input", *numbers, "published accuracy, %", numbers=numbers
     )
     for summary in summaries:
-        reference = MODELS[summary.name].reference
+        reference = summary.network.reference
         assert reference is not None
         table.add_row(
             summary.name,

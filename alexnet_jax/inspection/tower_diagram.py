@@ -11,7 +11,6 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.inspection.tables import Summary
 from alexnet_jax.layers.towers import GatherTowers, NormAcrossTowers
-from alexnet_jax.models import MODELS, create_model
 
 _TOWERS = ("tower a", "tower b")
 _COLORS = ("tab:blue", "tab:orange")
@@ -38,9 +37,8 @@ class Stage(NamedTuple):
 
 def stages(summary: Summary) -> list[Stage]:
     """Derives a network's stages from the tower that one device runs."""
-    tower: Any = create_model(
-        summary.name, num_classes=summary.num_classes, tower_axis="model"
-    )
+    network: Any = summary.network
+    tower = network(num_classes=summary.num_classes, tower_axis="model")
     layers = tower.bind({}).net.layers
     readers = {
         layer.reader: "replicated" if layer.replicated else "both"
@@ -86,7 +84,7 @@ def draw_towers(summary: Summary, path: Path) -> None:
     Raises:
       InputError: The network has one tower, or the file cannot be written.
     """
-    if MODELS[summary.name].towers != 2:
+    if summary.network.towers != 2:
         raise InputError(f"--picture needs a network of two towers; got {summary.name}")
     columns = stages(summary)
     figure = Figure(figsize=(1.75 * len(columns) + 1.2, 4.2))

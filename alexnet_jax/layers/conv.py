@@ -1,5 +1,6 @@
 """Convolution: linen's, with `CEIL` padding."""
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
@@ -12,6 +13,15 @@ from alexnet_jax.layers.cpu.convolution import conv_general_dilated
 from alexnet_jax.layers.initializers import Initialized
 
 CEIL = "CEIL"  # cuda-convnet's padding: zeros after the end, where windows need them
+
+
+def ceil_pad(size: int) -> str:
+    """Returns `CEIL` padding with zeros on each side besides.
+
+    Args:
+      size: How many; of height and width alike.
+    """
+    return f"{CEIL}+{size}"
 
 
 def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:
@@ -39,17 +49,40 @@ def convolution(
       lhs: `(B, H, W, C)`.
       rhs: `(h, w, C / groups, features)`.
       window_strides: Of height and width, in pixels.
-      padding: As `jax.lax` takes it, or `CEIL`.
+      padding: As `jax.lax` takes it, `CEIL` or `ceil_pad`'s.
       **settings: The rest of `conv_general_dilated`'s arguments.
     """
-    if padding == CEIL:
-        padding = tuple(
-            ceil_padding(*axis)
-            for axis in zip(
-                lhs.shape[1:-1], rhs.shape[:-2], window_strides, strict=True
-            )
-        )
+    padding = explicit_padding(padding, lhs.shape[1:-1], rhs.shape[:-2], window_strides)
     return conv_general_dilated(lhs, rhs, window_strides, padding, **settings)
+
+
+def explicit_padding(
+    padding: Any,
+    sizes: Sequence[int],
+    windows: Sequence[int],
+    strides: Sequence[int],
+) -> Any:
+    """Returns `CEIL` padding as what it adds before and after; any other as it is.
+
+    Args:
+      padding: As `convolution` takes it.
+      sizes: Of the input, for each axis of a map.
+      windows: Of the kernel, likewise.
+      strides: Likewise.
+    """
+    if not is_ceil(padding):
+        return padding
+    pad = int(padding[len(CEIL) :] or 0)
+    edges = []
+    for size, *rest in zip(sizes, windows, strides, strict=True):
+        before, after = ceil_padding(size + 2 * pad, *rest)
+        edges.append((before + pad, after + pad))
+    return tuple(edges)
+
+
+def is_ceil(padding: Any) -> bool:
+    """Whether padding is `CEIL`, or that with more zeros on each side."""
+    return isinstance(padding, str) and padding.startswith(CEIL)
 
 
 class Conv(Initialized, nn.Conv):

@@ -81,7 +81,9 @@ def create_graph(blocks: Sequence[Block]) -> Graph:
         if block.name in known:
             raise InputError(f"block {block.name}: its name must be its own")
         if not block.layers or not block.inputs:
-            raise InputError(f"block {block.name}: must have layers, and read something")
+            raise InputError(
+                f"block {block.name}: must have layers, and read something"
+            )
         for name in block.inputs:
             if name not in known:
                 raise InputError(

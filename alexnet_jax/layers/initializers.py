@@ -6,7 +6,7 @@ Two things that Flax's own do not know are in them: authors draw a layer by its 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -40,23 +40,33 @@ def _torch(
     return draw, draw
 
 
-def _gaussian(deviations: Mapping[str, float], biases: Mapping[str, float]) -> Scheme:
+def gaussian(deviation: float) -> Initializer:
+    """Returns an initializer that draws from N(0, deviation)."""
+
+    def draw(
+        key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+    ) -> jax.Array:
+        flat = (math.prod(shape),)  # as in `_torch`
+        return deviation * jax.random.normal(key, flat, dtype).reshape(shape)
+
+    return draw
+
+
+class _Gaussian(NamedTuple):
     """Kernels from N(0, 0.01) and zero biases, but for the layers that are named."""
 
-    def scheme(
-        name: str | None, kernel_shape: tuple[int, ...]
+    deviations: Mapping[str, float]
+    biases: Mapping[str, float]
+
+    def of(self, name: str | None) -> tuple[float, float]:
+        """Returns the deviation and the first bias of a layer."""
+        return self.deviations.get(name or "", 0.01), self.biases.get(name or "", 0.0)
+
+    def __call__(
+        self, name: str | None, kernel_shape: tuple[int, ...]
     ) -> tuple[Initializer, Initializer]:
-        deviation = deviations.get(name or "", 0.01)
-
-        def draw(
-            key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
-        ) -> jax.Array:
-            flat = (math.prod(shape),)  # as in `_torch`
-            return deviation * jax.random.normal(key, flat, dtype).reshape(shape)
-
-        return draw, initializers.constant(biases.get(name or "", 0.0))
-
-    return scheme
+        deviation, bias = self.of(name)
+        return gaussian(deviation), initializers.constant(bias)
 
 
 _CONV_WIDE = dict.fromkeys(("conv3", "conv4", "conv5", "conv6"), 0.03)
@@ -64,7 +74,7 @@ _DENSE_NARROW = dict.fromkeys(("fc6", "fc7"), 0.005)
 # A bias so that ReLU passes something from the first step on.
 _BIASED = ("conv2", "conv4", "conv5", "conv6", "fc6", "fc7")
 _ONES = dict.fromkeys(_BIASED, 1.0)
-_convolutions = _gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
+_convolutions = _Gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
 
 
 def _ungrouped(
@@ -80,13 +90,35 @@ SCHEMES: dict[str, Scheme] = {
     "he": _zero_bias(initializers.he_normal()),
     "xavier": _zero_bias(initializers.xavier_uniform()),  # Keras's default
     "torch": _torch,  # PyTorch's default
-    "paper": _gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
-    "2012": _gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
-    "one_weird_trick": _gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
-    "caffe": _gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
-    "caffenet": _gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
+    "paper": _Gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
+    "2012": _Gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
+    "one_weird_trick": _Gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
+    "caffe": _Gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
+    "caffenet": _Gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
     "ungrouped": _ungrouped,  # dansuh17/alexnet-pytorch
 }
+
+
+def gaussian_scheme(layers: Mapping[str, tuple[float, float]]) -> str | None:
+    """Returns the scheme that draws layers from given distributions.
+
+    Args:
+      layers: By name, the deviation of the kernel, N(0, deviation), and the first value
+        of the biases.
+
+    Returns:
+      A key of `SCHEMES`; None if there is none.
+
+    Example:
+      >>> gaussian_scheme({"conv1": (0.01, 0.0), "conv3": (0.03, 0.0)})
+      '2012'
+    """
+    for key, scheme in SCHEMES.items():
+        if isinstance(scheme, _Gaussian) and all(
+            scheme.of(name) == given for name, given in layers.items()
+        ):
+            return key
+    return None
 
 
 class Initialized(nn.Module, kw_only=True):
@@ -116,5 +148,12 @@ class Initialized(nn.Module, kw_only=True):
                 )
             is_bias = name == "bias"
             shape = self.get_variable("params", "kernel").shape if is_bias else args[0]
-            init_fn = SCHEMES[self.initializer](self.name, shape)[is_bias]
+            init_fn = self.drawn_by(SCHEMES[self.initializer], shape)[is_bias]
         return super().param(name, init_fn, *args, **kwargs)
+
+    @nn.nowrap
+    def drawn_by(
+        self, scheme: Scheme, kernel_shape: tuple[int, ...]
+    ) -> tuple[Initializer, Initializer]:
+        """Returns what draws the kernel and the bias by a scheme."""
+        return scheme(self.name, kernel_shape)

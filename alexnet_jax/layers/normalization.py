@@ -124,7 +124,7 @@ class LocalResponseNorm:
 class MapNorm:
     """Divides each unit by its neighbors' strength in its own map.
 
-    b = a / (1 + scale / size² · Σ a²)^power over the `size` × `size` units around,
+    b = a / (k + scale / size² · Σ a²)^power over the `size` × `size` units around,
     zeros beyond the edge. The runs behind the paper had it after conv2; the paper is
     silent.
 
@@ -132,6 +132,7 @@ class MapNorm:
       size: Height and width of the window, odd.
       scale: As the source writes it, before the division.
       power: The exponent.
+      k: The constant in the denominator.
 
     Source: cuda-convnet `rnorm` in layers-145.cfg; Caffe `LRN` WITHIN_CHANNEL. The
     constant 1 is the kernel's default there; its own source was not released.
@@ -140,11 +141,45 @@ class MapNorm:
     size: int = 5
     scale: float = 1e-3
     power: float = 0.75
+    k: float = 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to the same shape and dtype."""
         window = (1, self.size, self.size, 1)
-        return _normalize(x, window, 1.0, self.scale / self.size**2, self.power)
+        return _normalize(x, window, self.k, self.scale / self.size**2, self.power)
+
+
+@dataclass(frozen=True)
+class MapContrastNorm:
+    """Divides each unit by the contrast of its neighbors in its own map.
+
+    b = a / (k + scale / size² · Σ (a - m)²)^power over the `size` × `size` units
+    around, each less the mean m of its own neighborhood, the pixels of it that there
+    are; zeros beyond the edge. The runs before the paper's had it after conv2.
+
+    Attributes:
+      size: Height and width of the window. An even one begins a unit earlier.
+      scale: As the source writes it, before the division.
+      power: The exponent.
+      k: The constant in the denominator.
+
+    Source: cuda-convnet `cnorm`, `ContrastNormLayer` in layer.cu.
+    """
+
+    size: int
+    scale: float
+    power: float
+    k: float = 1.0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(B, H, W, C)` to the same shape and dtype."""
+        window = (1, self.size, self.size, 1)
+        wide = widen(x)
+        ones = jnp.ones((1, *x.shape[1:3], 1), wide.dtype)
+        difference = wide - _window_sum(wide, window) / _window_sum(ones, window)
+        scale = self.scale / self.size**2
+        denominator = _denominator(difference, window, self.k, scale)
+        return (wide * _power(denominator, self.power)).astype(x.dtype)
 
 
 def _normalize(

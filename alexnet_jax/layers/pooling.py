@@ -3,12 +3,15 @@
 Functions, not modules, so that `layer_summary` names them as d2l does.
 """
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from alexnet_jax.errors import InputError
 from alexnet_jax.layers.conv import ceil_padding
 from alexnet_jax.layers.cpu import Padding
 from alexnet_jax.layers.cpu.pooling import strided_max_pool
@@ -85,6 +88,66 @@ def avg_pool_3x3(x: jax.Array) -> jax.Array:
     wide = widen(x)
     mean = total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
     return mean.astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class CeilPool:
+    """Pooling over windows of any size, the last of which may hang over the end.
+
+    Attributes:
+      kind: `max`; or `avg`, over the pixels of a window that there are.
+      size: Height and width of a window.
+      stride: From window to window, at most `size`, so that each pixel is seen.
+      start: Where the first window begins: 0, or so many pixels before the map, as a
+        negative number.
+
+    Raises:
+      InputError: A value is out of range.
+
+    Source: cuda-convnet `pool`.
+    """
+
+    kind: str
+    size: int
+    stride: int
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name, allowed, fits in (
+            ("kind", "'max' or 'avg'", self.kind in ("max", "avg")),
+            ("size", "at least 1", self.size >= 1),
+            ("stride", f"from 1 to size, {self.size}", 1 <= self.stride <= self.size),
+            ("start", f"above -{self.size}, up to 0", -self.size < self.start <= 0),
+        ):
+            if not fits:
+                raise InputError(
+                    f"{name} must be {allowed}; got {getattr(self, name)!r}"
+                )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(B, H, W, C)` to `(B, H', W', C)`, of the input's dtype.
+
+        H' is ceil((H - start - size) / stride) + 1.
+        """
+        window = (1, self.size, self.size, 1)
+        strides = (1, self.stride, self.stride, 1)
+        inner = []
+        for length in x.shape[1:3]:
+            _, after = ceil_padding(length - self.start, self.size, self.stride)
+            inner.append((-self.start, after))
+        edges = ((0, 0), *inner, (0, 0))
+        if self.kind == "max":
+            least = np.array(-np.inf, x.dtype)
+            return lax.reduce_window(x, least, lax.max, window, strides, edges)
+
+        def total(x: jax.Array) -> jax.Array:
+            zero = np.zeros((), x.dtype)
+            return lax.reduce_window(x, zero, lax.add, window, strides, edges)
+
+        wide = widen(x)
+        mean = total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
+        return mean.astype(x.dtype)
 
 
 def avg_pool(x: jax.Array) -> jax.Array:

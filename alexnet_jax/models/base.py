@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.conv import CeilPad, Conv
+from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.dense import Dense, TowerDense
 from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.graph import Block, Graph, create_graph
@@ -43,7 +43,7 @@ class AlexNetBase(Classifier):
         features: int,
         size: int,
         stride: int = 1,
-        pad: int | str | CeilPad = 0,
+        pad: int | str = 0,
         groups: int = 1,
         *,
         deviation: float | None = None,
@@ -57,7 +57,7 @@ class AlexNetBase(Classifier):
           features: Output maps, before `width`.
           size: Height and width of the kernel.
           stride: In pixels.
-          pad: Zeros on each side, `CEIL`, or `CeilPad` for both.
+          pad: Zeros on each side, `CEIL`, or `ceil_pad`'s for both.
           groups: Groups of maps that do not see each other: the towers.
           deviation: Of the kernel's first values, N(0, deviation), where the network
             has no scheme; None for Flax's.
@@ -81,7 +81,7 @@ class AlexNetBase(Classifier):
         features: int,
         size: int,
         stride: int = 1,
-        pad: int | str | CeilPad = 0,
+        pad: int | str = 0,
         *,
         deviation: float | None = None,
         bias: float = 0.0,

@@ -70,7 +70,9 @@ class Parallel(Protocol):
         """Puts a key on every device."""
 
 
-def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parallel:
+def create_parallel(
+    data: int, model: int, batch_size: int, name: str, towers: int | None = None
+) -> Parallel:
     """Picks the devices.
 
     Args:
@@ -78,12 +80,14 @@ def create_parallel(data: int, model: int, batch_size: int, name: str) -> Parall
       model: `config.parallel.model`: devices that hold the network together.
       batch_size: Images of a step over all devices.
       name: The network's.
+      towers: Parts of it that can lie on devices of their own; None for those of the
+        registered network of that name.
 
     Raises:
       InputError: The network has no such towers, there are too few devices, or they
         cannot share the batch.
     """
-    towers = MODELS[name].towers
+    towers = MODELS[name].towers if towers is None else towers
     if model not in (1, towers):
         able = [other for other, kind in MODELS.items() if kind.towers == model]
         hint = f"; networks with {model} towers: {', '.join(able)}" if able else ""

@@ -155,19 +155,19 @@ def _hold(update: ArrayUpdate, change: jax.Array, weight: jax.Array) -> jax.Arra
     new = weight + change
     scale = jnp.ones((), new.dtype)
     least, largest = update.contrast
+    count = new.size // new.sum(axes).size
     if largest > 0:
         # The root of the sum over the count, as the source has it: no deviation.
         off = new - new.mean(axes, keepdims=True)
-        count = new.size // new.sum(axes).size
         contrast = _norm(off, axes) / count
         within = jnp.clip(contrast, least, largest)
         # Equal weights cannot be brought apart.
         is_out = (contrast != within) & (contrast > 0)
         scale = jnp.where(is_out, within / jnp.where(is_out, contrast, 1.0), 1.0)
     if update.max_norm > 0:
-        norm = _norm(new * scale, axes)
-        is_long = norm > update.max_norm
-        scale *= jnp.where(is_long, update.max_norm / jnp.where(is_long, norm, 1.0), 1)
+        norm, most = _norm(new * scale, axes), update.max_norm * count
+        is_long = norm > most
+        scale *= jnp.where(is_long, most / jnp.where(is_long, norm, 1.0), 1)
     return jnp.where(scale != 1, new * scale - weight, change)
 
 

@@ -311,19 +311,19 @@ class TestBounds:
                 unit *= least / contrast
             elif largest and contrast > largest:
                 unit *= largest / contrast
-            norm = np.linalg.norm(unit)
-            if update.max_norm and norm > update.max_norm:
-                unit *= update.max_norm / norm
+            norm, most = np.linalg.norm(unit), update.max_norm * unit.size
+            if update.max_norm and norm > most:
+                unit *= most / norm
         return held
 
     @pytest.mark.parametrize(
         ("shape", "bounds"),
         [
-            ((5, 6), {"max_norm": 2.0}),
-            ((3, 3, 2, 8), {"max_norm": 4.0}),
-            ((2, 3, 5, 4), {"max_norm": 2.0, "local": True}),
+            ((5, 6), {"max_norm": 0.4}),
+            ((3, 3, 2, 8), {"max_norm": 0.222}),
+            ((2, 3, 5, 4), {"max_norm": 0.4, "local": True}),
             ((3, 3, 2, 8), {"contrast": (0.22, 0.24)}),
-            ((3, 3, 2, 8), {"contrast": (0.22, 0.26), "max_norm": 4.4}),
+            ((3, 3, 2, 8), {"contrast": (0.22, 0.26), "max_norm": 0.2444}),
         ],
         ids=str,
     )
@@ -347,7 +347,7 @@ class TestBounds:
 
     def test_a_later_step_begins_where_the_bounds_left_off(self):
         params = params_of(fc8=(5, 6))
-        held = KERNEL._replace(max_norm=0.5)
+        held = KERNEL._replace(max_norm=0.1)
         tx = optimizer(updates_for(params, held), learning_rate=0.1)
         for made, _ in train(tx, params, 4):
             norms = np.linalg.norm(made["fc8"]["kernel"], axis=0)
@@ -365,8 +365,8 @@ class TestBounds:
 
     def test_two_towers_are_held_as_one_device_is(self):
         params = params_of(conv1=(3, 3, 2, 8), fc6=(5, 6))
-        held = KERNEL._replace(contrast=(0.22, 0.24), max_norm=4.0)
-        updates = updates_for(params, held, fc6_kernel=KERNEL._replace(max_norm=2.0))
+        held = KERNEL._replace(contrast=(0.22, 0.24), max_norm=0.222)
+        updates = updates_for(params, held, fc6_kernel=KERNEL._replace(max_norm=0.4))
         whole, halves = (
             optimizer(updates, tower_axis=axis, clip_norm=0.5) for axis in (None, MODEL)
         )

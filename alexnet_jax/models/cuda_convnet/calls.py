@@ -15,7 +15,7 @@ class Call(NamedTuple):
 
     Attributes:
       function: A method of `AlexNetBase`, or a function or class of `layers/`.
-      args: In order: numbers, strings, `Name`s, or a `Call` (`CeilPad(2)`).
+      args: In order: numbers, strings, `Name`s, or a `Call` (`ceil_pad(2)`).
       kwargs: Pairs, likewise.
       is_layer: Whether the name alone is the layer (`relu`).
       comment: The names of the layers in the file.

@@ -39,6 +39,7 @@ def print_class(model: CfgNetwork) -> str:
     assert reference is not None
     calls = [call for block in experiment.blocks for call in block.calls]
     short = _shortened(calls)
+    image = _shape(reference.input_shape[:2])
     shapes = iter(model.layer_shapes((1, *reference.input_shape)))
     lines = [
         *_imports(experiment, calls),
@@ -54,7 +55,7 @@ def print_class(model: CfgNetwork) -> str:
         *_class_fields(experiment),
         "",
         "    def setup(self) -> None:",
-        f'        """Lays out the layers; shapes are for {_shape(reference.input_shape[:2])}."""',
+        f'        """Lays out the layers; shapes are for {image}."""',
         *_names(calls, short),
         *_net(experiment, short, shapes),
     ]

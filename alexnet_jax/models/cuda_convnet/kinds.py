@@ -150,4 +150,4 @@ def _padding(pad: int, stride: int) -> int | Name | Call | None:
     """Returns how windows at the end are padded: they may hang over."""
     if stride == 1:  # they never do
         return pad or None
-    return layer("CeilPad", pad) if pad else Name("CEIL")
+    return layer("ceil_pad", pad) if pad else Name("CEIL")

@@ -8,7 +8,7 @@ import flax.linen as nn
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.channels import RandomChannels
-from alexnet_jax.layers.conv import CEIL, CeilPad
+from alexnet_jax.layers.conv import CEIL, ceil_pad
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.graph import Add, TakeTowers, add, concatenate
@@ -28,13 +28,14 @@ from alexnet_jax.models.base import AlexNetBase
 from alexnet_jax.models.classifier import Reference
 from alexnet_jax.models.cuda_convnet.experiment import Experiment
 from alexnet_jax.models.cuda_convnet.plan import IMAGES
+from alexnet_jax.models.cuda_convnet.updates import LayerUpdates
 
 # What a layer is written with, besides the methods of `AlexNetBase`; and where it is
 # imported from.
 LAYERS: dict[str, Any] = {
     "CEIL": CEIL,
     "Add": Add,
-    "CeilPad": CeilPad,
+    "ceil_pad": ceil_pad,
     "CeilPool": CeilPool,
     "GaussianBlur": GaussianBlur,
     "LocalResponseNorm": LocalResponseNorm,
@@ -75,6 +76,16 @@ class CfgNetwork(AlexNetBase):
 
     author_scale: ClassVar[str] = "pixels"
     experiment: ClassVar[Experiment]
+
+    @property
+    def layer_updates(self) -> LayerUpdates | None:
+        """How each array learns; None without a layer-parameter file.
+
+        Raises:
+          InputError: The file leaves a layer out.
+        """
+        has_params = self.experiment.params_text is not None
+        return self.experiment.updates if has_params else None
 
     def setup(self) -> None:
         """Lays out the layers that the file names."""

@@ -52,6 +52,7 @@ def _kernel(one: Weights) -> ArrayUpdate:
         layer.of_input("wc", place, 0.0),
         layer.of_input("wball", place, 0.0),
         contrast,
+        local=layer.type == "local",
     )
 
 

@@ -91,7 +91,8 @@ class ArrayUpdate(NamedTuple):
       rate: Its learning rate.
       momentum: Share of the last change that is kept.
       weight_decay: Share of the array that joins the gradient.
-      max_norm: What the norm of a unit's weights is held at or below; 0: not held.
+      max_norm: Times the number of a unit's weights, what their norm is held at or
+        below; 0: not held.
       contrast: Least and largest deviation of a filter's weights, its mean taken off;
         a largest of 0: not held.
       local: Whether the first two axes are places, each with units of its own.
