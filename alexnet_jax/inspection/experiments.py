@@ -154,7 +154,15 @@ def differences(
             parts.append(f"{after:,} for {before:,}")
         if parts:
             words.append(f"{own.name} {' '.join(parts)}")
-    return words
+    return _moves(words)
+
+
+def _moves(words: list[str]) -> list[str]:
+    """Says once of a layer that it stands elsewhere."""
+    moved = {word[1:] for word in words if word.startswith("-")}
+    moved &= {word[1:] for word in words if word.startswith("+")}
+    kept = [word for word in words if word[1:] not in moved or word[0] not in "+-"]
+    return kept + [f"{name} elsewhere" for name in sorted(moved)]
 
 
 def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
@@ -177,8 +185,7 @@ def cells(row: ExperimentRow) -> tuple[str, ...]:
     else:
         difference = ", ".join(row.differences) or "nothing"
     errors = "; ".join(
-        " / ".join(f"{100 * e:.2f}" for e in error if e is not None)
-        for error in row.errors
+        f"{100 * error.top1:.2f} / {100 * error.top5:.2f}" for error in row.errors
     )
     counts = ("-" if n is None else f"{n:,}" for n in (row.params, row.macs))
     return row.name, *counts, errors or "-", difference

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# Negative log-probability, top-1 and, in most, top-5 error: `1.741473, 0.406640, ...`.
-_RESULT = re.compile(r"(\d\.\d{3,}),\s*(0\.\d{3,})(?:,\s*(0\.\d{3,}))?")
+# Negative log-probability, top-1 and top-5 error: `1.741473, 0.406640, 0.182100`.
+_RESULT = re.compile(r"\d\.\d{4,},\s*(0\.\d{4,}),\s*(0\.\d{4,})")
 _CHANGE = re.compile(r"epoch\s+([\d.]+):.*\b(?:epsw|epstw|eps|rates?)\b", re.IGNORECASE)
 
 
@@ -14,17 +14,17 @@ class ErrorRate(NamedTuple):
 
     Attributes:
       top1: Fraction of images, in [0, 1].
-      top5: Likewise; None if the comment has none.
+      top5: Likewise.
     """
 
     top1: float
-    top5: float | None
+    top5: float
 
 
 def error_rates(comments: Iterable[str]) -> list[ErrorRate]:
     """Returns the error rates that comments tell, in their order."""
     found = (match for line in comments for match in _RESULT.finditer(line))
-    return [ErrorRate(float(m[2]), float(m[3]) if m[3] else None) for m in found]
+    return [ErrorRate(float(match[1]), float(match[2])) for match in found]
 
 
 def rate_changes(comments: Iterable[str]) -> list[str]:
