@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -48,6 +48,11 @@ class ExperimentRow(NamedTuple):
     errors: tuple[ErrorRate, ...] = ()
     refused: str | None = None
     params_refused: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `--json` prints."""
+        errors = [error._asdict() for error in self.errors]
+        return self._asdict() | {"errors": errors}
 
 
 def read_experiments(directory: Path) -> list[ExperimentRow]:
