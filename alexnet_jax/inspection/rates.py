@@ -1,4 +1,4 @@
-"""How each layer learns: as a layer-parameter file says, and as the networks here do."""
+"""How each layer learns: as a layer-parameter file says, and as networks here do."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -84,12 +84,13 @@ def _rate_text(update: ArrayUpdate | None) -> str:
 
 def rate_text(rate: Rate) -> str:
     """Returns a rate in words: `0.01 → 4e-05 in 4 steps`."""
-    if rate.kind == "constant" or not rate.base:
-        return f"{rate.base:g}"
+    noise = f", noise {rate.noise:g}" * bool(rate.noise)
+    if rate.kind == "constant" or not rate.base or rate.factor == 1:
+        return f"{rate.base:g}{noise}"
     words = {"linear": "", "exp": ", exponential"}
     words |= {"dexp": f" in {rate.steps} steps"}
     words |= {"jdexp": f" in {rate.steps} steps, half of each between two"}
-    return f"{rate.base:g} → {rate.base / rate.factor:.3g}{words[rate.kind]}"
+    return f"{rate.base:g} → {rate.base / rate.factor:.3g}{words[rate.kind]}{noise}"
 
 
 def _rates_of_schedule(name: str, schedule: str) -> LayerRates:
