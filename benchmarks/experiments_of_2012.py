@@ -8,7 +8,6 @@ often each occurs, and what each experiment is.
 """
 
 import argparse
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,10 +93,8 @@ def write_page(tables: Mapping[str, str], page: Path = PAGE) -> None:
     text = page.read_text()
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        pattern = re.escape(begin) + ".*?" + re.escape(end)
-        text = re.sub(
-            pattern, lambda _: f"{begin}\n\n{table}\n\n{end}", text, flags=re.S
-        )
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
     write_file(page, text.encode())
 
 
