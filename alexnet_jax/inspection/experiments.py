@@ -166,7 +166,7 @@ def differences(
             changes.append(f"{after:,} for {before:,}")
         if changes:
             words.append(f"{own.name.partition(' ')[0]} {' '.join(changes)}")
-    return _moves(words)
+    return _moves(words, whole, known, with_constants)
 
 
 def _by_owner(layers: Iterable[LayerRow]) -> list[LayerRow]:
@@ -197,12 +197,24 @@ def _whole(name: str) -> str:
     return found[1] if found else name
 
 
-def _moves(words: list[str]) -> list[str]:
-    """Says once of a layer that it stands elsewhere."""
+def _moves(
+    words: list[str],
+    layers: Sequence[LayerRow],
+    others: Sequence[LayerRow],
+    with_constants: bool,
+) -> list[str]:
+    """Says once of a layer that it stands elsewhere, and if it is another besides."""
     moved = {word[1:] for word in words if word.startswith("-")}
     moved &= {word[1:] for word in words if word.startswith("+")}
     kept = [word for word in words if word[1:] not in moved or word[0] not in "+-"]
-    return kept + [f"{name} elsewhere" for name in sorted(moved)]
+    before = {other.name: _own_settings(other) for other in others}
+    for layer in layers:
+        if layer.name in moved:
+            settings = _own_settings(layer)
+            is_known = with_constants or layer.kind not in _NORMS
+            changed = f" {settings}" * (settings != before[layer.name] and is_known)
+            kept.append(f"{layer.name} elsewhere{changed}")
+    return kept
 
 
 def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
@@ -211,6 +223,8 @@ def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
     table = make_table(
         "name", *numbers, "error, %", "differs from 145 by", numbers=numbers
     )
+    for column in table.columns[3:]:
+        column.no_wrap = False  # a line may be longer than any terminal
     for row in rows:
         table.add_row(*cells(row))
     return table
