@@ -19,8 +19,8 @@ from alexnet_jax.models.cuda_convnet import (
     read_text,
 )
 from alexnet_jax.models.cuda_convnet.files import parse_file
-from alexnet_jax.models.cuda_convnet.layers import check_params
 from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
+from alexnet_jax.models.cuda_convnet.reading import check_params
 
 _TWIN = "alexnet_2012"  # configuration 145
 _WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
