@@ -18,7 +18,7 @@ from alexnet_jax.models.cuda_convnet import (
     params_beside,
     read_text,
 )
-from alexnet_jax.models.cuda_convnet.files import parse_file
+from alexnet_jax.models.cuda_convnet.files import File, parse_file
 from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
 from alexnet_jax.models.cuda_convnet.reading import check_params
 
@@ -86,19 +86,17 @@ def read_experiments(directory: Path) -> list[ExperimentRow]:
 
 def _layers_row(file: Path, directory: Path, twin: Sequence[LayerRow]) -> ExperimentRow:
     beside = params_beside(str(file))
-    row = ExperimentRow(
-        _name(file, "layers", directory), True, has_params=beside is not None
-    )
-    params_text = None
+    row = ExperimentRow(_name(file, "layers", directory), True, beside is not None)
+    params = None
     if beside is not None:
-        params_text = read_text(str(beside), "--report")
-        row = _with_params(row, beside, params_text)
+        row, params = _with_params(row, beside)
     try:
+        text = read_text(str(file), "--report")
+        row = _with_results(row, parse_file(text, file.name))
         experiment = Experiment(
             f"{PREFIX}{file.name}",
-            read_text(str(file), "--report"),
-            # What its layers are can be said without what their rates are.
-            None if row.params_refused else params_text,
+            text,
+            params,
             "layer-params" if beside is None else beside.name,
             strict=False,
             is_complete=False,
@@ -117,17 +115,27 @@ def _layers_row(file: Path, directory: Path, twin: Sequence[LayerRow]) -> Experi
 
 def _params_row(file: Path, directory: Path) -> ExperimentRow:
     row = ExperimentRow(_name(file, "layer-params", directory), False, has_params=True)
-    return _with_params(row, file, read_text(str(file), "--report"))
+    return _with_params(row, file)[0]
 
 
-def _with_params(row: ExperimentRow, file: Path, text: str) -> ExperimentRow:
+def _with_params(row: ExperimentRow, file: Path) -> tuple[ExperimentRow, str | None]:
+    """Returns a row with what a layer-parameter file says, and its text.
+
+    No text, if it is not read: what the layers are can be said without.
+    """
     try:
+        text = read_text(str(file), "--report")
         params = parse_file(text, file.name)
-        row = row._replace(errors=tuple(error_rates(params.comments)))
+        row = _with_results(row, params)
         check_params(params)
     except InputError as error:
-        return row._replace(params_refused=str(error))
-    return row
+        return row._replace(params_refused=str(error)), None
+    return row, text
+
+
+def _with_results(row: ExperimentRow, file: File) -> ExperimentRow:
+    found = dict.fromkeys((*row.errors, *error_rates(file.comments)))
+    return row._replace(errors=tuple(found))
 
 
 def _name(file: Path, prefix: str, directory: Path) -> str:
@@ -239,7 +247,8 @@ def cells(row: ExperimentRow) -> tuple[str, ...]:
     else:
         difference = ", ".join(row.differences) or "nothing"
     errors = "; ".join(
-        f"{100 * error.top1:.2f} / {100 * error.top5:.2f}" for error in row.errors
+        " / ".join(f"{100 * rate:.2f}" for rate in error if rate is not None)
+        for error in row.errors
     )
     counts = ("-" if n is None else f"{n:,}" for n in (row.params, row.macs))
     return row.name, *counts, errors or "-", difference

@@ -9,6 +9,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.experiments import cells, read_experiments, totals
 from alexnet_jax.inspection.rates import layer_rates, rate_text, rates_table, stages
 from alexnet_jax.inspection.tables import make_console, summarize
+from alexnet_jax.models.cuda_convnet.notes import error_rates
 from alexnet_jax.models.cuda_convnet.updates import Rate
 from alexnet_jax.summary import main
 
@@ -112,7 +113,6 @@ def test_what_differs_from_145(folder):
     assert "conv1 5×5/2 pad 2 ceil 16 for 96" in words
     assert "norm1 elsewhere 5 maps α 0.001/5 k 2" in words
     assert "-conv2" in words and "fc8 10 for 1,000" in words
-    assert "relu1 elsewhere" in words
     # Without the file that has them, nothing is said of the constants.
     assert "norm1 elsewhere" in rows["sub/2"].differences
 
@@ -128,6 +128,14 @@ def test_what_is_not_supported_says_why_with_file_and_line(folder):
         "3 layer files: 2 read, 1 not supported; 4 layer-parameter files: 3 read, 1 "
         "not supported"
     )
+
+
+def test_a_file_that_is_no_text_is_a_row_of_its_own(folder):
+    for name in ("layers-6.cfg", "layer-params-1.cfg", "layer-params-7.cfg"):
+        (folder / name).write_bytes(b"\xff\xfe\x00")
+    rows = {row.name: row for row in read_experiments(folder)}
+    assert "UTF-8" in rows["6"].refused and "UTF-8" in rows["7"].params_refused
+    assert "UTF-8" in rows["1"].params_refused and rows["1"].params == 47_466
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,12 @@ def test_the_command_prints_the_report(folder, capsys):
     first, *_ = json.loads(capsys.readouterr().out)
     assert first["name"] == "1" and first["params"] == 47_466
     assert first["errors"][0] == {"top1": 0.40664, "top5": 0.1821}
+
+
+def test_results_of_the_examples():
+    comments = ["26% error on CIFAR-10 in 80 seconds", "13% error on CIFAR-10"]
+    assert error_rates([*comments, comments[0]]) == [(0.26, None), (0.13, None)]
+    assert error_rates(["set epsw to 0.00001, 0.0001, 0.01", "12% more"]) == []
 
 
 class TestRates:
