@@ -247,7 +247,9 @@ def cells(row: ExperimentRow) -> tuple[str, ...]:
     else:
         difference = ", ".join(row.differences) or "nothing"
     errors = "; ".join(
-        " / ".join(f"{100 * rate:.2f}" for rate in error if rate is not None)
+        f"{100 * error.top1:.0f}"
+        if error.top5 is None
+        else f"{100 * error.top1:.2f} / {100 * error.top5:.2f}"
         for error in row.errors
     )
     counts = ("-" if n is None else f"{n:,}" for n in (row.params, row.macs))
