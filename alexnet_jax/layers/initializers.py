@@ -6,7 +6,7 @@ Two things that Flax's own do not know are in them: authors draw a layer by its 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -40,23 +40,39 @@ def _torch(
     return draw, draw
 
 
-def _gaussian(deviations: Mapping[str, float], biases: Mapping[str, float]) -> Scheme:
-    """Kernels from N(0, 0.01) and zero biases, but for the layers that are named."""
+def gaussian(deviation: float) -> Initializer:
+    """Returns what draws from N(0, deviation)."""
 
-    def scheme(
-        name: str | None, kernel_shape: tuple[int, ...]
+    def draw(
+        key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+    ) -> jax.Array:
+        flat = (math.prod(shape),)  # as in `_torch`
+        return deviation * jax.random.normal(key, flat, dtype).reshape(shape)
+
+    return draw
+
+
+class Gaussian(NamedTuple):
+    """Kernels from N(0, 0.01) and zero biases, but for the layers that are named.
+
+    Attributes:
+      deviations: Of other kernels.
+      biases: Other constants.
+    """
+
+    deviations: Mapping[str, float]
+    biases: Mapping[str, float]
+
+    def values(self, name: str | None) -> tuple[float, float]:
+        """Returns the deviation and the bias of a layer."""
+        return self.deviations.get(name or "", 0.01), self.biases.get(name or "", 0.0)
+
+    def __call__(
+        self, name: str | None, kernel_shape: tuple[int, ...]
     ) -> tuple[Initializer, Initializer]:
-        deviation = deviations.get(name or "", 0.01)
-
-        def draw(
-            key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
-        ) -> jax.Array:
-            flat = (math.prod(shape),)  # as in `_torch`
-            return deviation * jax.random.normal(key, flat, dtype).reshape(shape)
-
-        return draw, initializers.constant(biases.get(name or "", 0.0))
-
-    return scheme
+        """Follows `Scheme`."""
+        deviation, bias = self.values(name)
+        return gaussian(deviation), initializers.constant(bias)
 
 
 _CONV_WIDE = dict.fromkeys(("conv3", "conv4", "conv5", "conv6"), 0.03)
@@ -64,7 +80,7 @@ _DENSE_NARROW = dict.fromkeys(("fc6", "fc7"), 0.005)
 # A bias so that ReLU passes something from the first step on.
 _BIASED = ("conv2", "conv4", "conv5", "conv6", "fc6", "fc7")
 _ONES = dict.fromkeys(_BIASED, 1.0)
-_convolutions = _gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
+_convolutions = Gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
 
 
 def _ungrouped(
@@ -75,18 +91,37 @@ def _ungrouped(
     return scheme(name, kernel_shape)
 
 
+_GAUSSIANS: dict[str, Gaussian] = {
+    "2012": Gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
+    "paper": Gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
+    "one_weird_trick": Gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
+    "caffe": Gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
+    "caffenet": Gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
+}
 SCHEMES: dict[str, Scheme] = {
     "lecun": _zero_bias(initializers.lecun_normal()),  # Flax's default
     "he": _zero_bias(initializers.he_normal()),
     "xavier": _zero_bias(initializers.xavier_uniform()),  # Keras's default
     "torch": _torch,  # PyTorch's default
-    "paper": _gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
-    "2012": _gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
-    "one_weird_trick": _gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
-    "caffe": _gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
-    "caffenet": _gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
+    **_GAUSSIANS,
     "ungrouped": _ungrouped,  # dansuh17/alexnet-pytorch
 }
+
+
+def gaussian_scheme(layers: Mapping[str, tuple[float, float]]) -> str | None:
+    """Returns the first scheme that draws layers from just these distributions.
+
+    Args:
+      layers: Names, each with its kernel's deviation and its bias.
+
+    Returns:
+      A key of `SCHEMES`, of those that draw every kernel from a normal distribution;
+      None if no scheme does.
+    """
+    for scheme, values in _GAUSSIANS.items():
+        if all(values.values(name) == wanted for name, wanted in layers.items()):
+            return scheme
+    return None
 
 
 class Initialized(nn.Module, kw_only=True):
@@ -116,5 +151,12 @@ class Initialized(nn.Module, kw_only=True):
                 )
             is_bias = name == "bias"
             shape = self.get_variable("params", "kernel").shape if is_bias else args[0]
-            init_fn = SCHEMES[self.initializer](self.name, shape)[is_bias]
+            init_fn = self.scheme_inits(shape)[is_bias]
         return super().param(name, init_fn, *args, **kwargs)
+
+    @nn.nowrap
+    def scheme_inits(
+        self, kernel_shape: tuple[int, ...]
+    ) -> tuple[Initializer, Initializer]:
+        """Returns what the scheme draws the kernel and the bias by."""
+        return SCHEMES[self.initializer or ""](self.name, kernel_shape)
