@@ -69,9 +69,7 @@ class LocallyConnected(Initialized):
         shape = (*counts, size * size * x.shape[-1], self.features)
         kernel_init = self._by_place(self.kernel_init)
         kernel = self.param("kernel", kernel_init, shape, jnp.float32)
-        bias = self.param(
-            "bias", self.bias_init, (*counts, self.features), jnp.float32
-        )
+        bias = self.param("bias", self.bias_init, (*counts, self.features), jnp.float32)
         # Places come first, so that there is one matrix product for each: a twentieth
         # of the time of `jax.lax.conv_general_dilated_local` on two CPU cores.
         padded = jnp.pad(x.transpose(1, 2, 0, 3), (*pads, (0, 0), (0, 0)))
