@@ -6,57 +6,19 @@ import string
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from alexnet_jax.layers.conv import CEIL
-from alexnet_jax.layers.dense import TowerDense, flatten
-from alexnet_jax.layers.dropout import MaskDropout
-from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
-from alexnet_jax.layers.pooling import (
-    adaptive_avg_pool,
-    avg_pool,
-    avg_pool_3x3,
-    max_pool,
-    max_pool_2x2,
-    max_pool_ceil,
+from alexnet_jax.inspection.layer_kinds import (
+    kind_of,
+    multiply_adds,
+    name_prefix,
+    settings_of,
+    window_of,
 )
+from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models.classifier import Classifier, check_classifier
-
-# Pooling functions: window and stride.
-_POOLS = (
-    (max_pool, (3, 2)),
-    (max_pool_ceil, (3, 2)),
-    (max_pool_2x2, (2, 2)),
-    (avg_pool_3x3, (3, 2)),
-    (avg_pool, (2, 2)),
-)
-_CEIL_POOLS = (max_pool_ceil, max_pool_2x2, avg_pool_3x3)
-_KINDS = {
-    nn.Conv: "conv",
-    nn.Dense: "dense",
-    TowerDense: "dense",
-    nn.BatchNorm: "batch_norm",
-    nn.Dropout: "dropout",
-    MaskDropout: "mask_dropout",
-    LocalResponseNorm: "lrn",
-    MapNorm: "map_norm",
-}
-# Caffe's names: `pool1` follows `conv1`.
-_PREFIXES = {
-    "lrn": "norm",
-    "map_norm": "mapnorm",
-    "max_pool": "pool",
-    "max_pool_ceil": "pool",
-    "max_pool_2x2": "pool",
-    "avg_pool_3x3": "pool",
-    "avg_pool": "pool",
-    "adaptive_avg_pool": "avgpool",
-    "dropout": "drop",
-    "mask_dropout": "drop",
-}
 
 
 class LayerRow(NamedTuple):
@@ -70,8 +32,8 @@ class LayerRow(NamedTuple):
       receptive_field: Its width in pixels of the image, padding included; None if
         unknown.
       params: Number of weights and biases.
-      macs: Multiply-adds per image of convolutions and dense layers; biases,
-        normalization and pooling are not counted.
+      macs: Multiply-adds per image of convolutions, shared or not, and dense layers;
+        biases, normalization and pooling are not counted.
       activation_bytes: Memory of the output for one image, in float32.
     """
 
@@ -118,14 +80,14 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
         sizes = [
             leaf.size for at, leaf in params.items() if path and at[: len(path)] == path
         ]
-        kind = _kind(layer)
+        kind = kind_of(layer)
         if sizes:
             name = path[-1]
             number = (re.findall(r"\d+$", name) or [""])[-1]
         else:
-            name = kind if layer is flatten else _PREFIXES.get(kind, kind) + number
+            name = kind if layer is flatten else name_prefix(layer) + number
         name = _free_name(name, {row.name for row in rows})
-        window = _window(layer, before, shape)
+        window = window_of(layer, before, shape)
         if window is None or field is None:
             field = None
         else:
@@ -135,11 +97,11 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
             LayerRow(
                 name=name,
                 kind=kind,
-                settings=_settings(layer),
+                settings=settings_of(layer),
                 output_shape=shape,
                 receptive_field=field,
                 params=sum(sizes),
-                macs=_multiply_adds(layer, before, shape),
+                macs=multiply_adds(layer, before, shape),
                 activation_bytes=4 * math.prod(shape[1:]),
             )
         )
@@ -152,80 +114,3 @@ def _free_name(name: str, taken: Collection[str]) -> str:
     letters = ("", *string.ascii_lowercase[1:])
     last = f"{name}-{len(taken) + 1}"
     return next((name + one for one in letters if name + one not in taken), last)
-
-
-def _kind(layer: Callable) -> str:
-    for type_, kind in _KINDS.items():
-        if isinstance(layer, type_):
-            return kind
-    return getattr(layer, "__name__", type(layer).__name__)
-
-
-def _conv_window(layer: nn.Conv) -> tuple[int, int]:
-    kernel: Any = layer.kernel_size
-    strides: Any = layer.strides or 1
-    return kernel[0], strides if isinstance(strides, int) else strides[0]
-
-
-def _pool_window(layer: Callable) -> tuple[int, int] | None:
-    # By identity: a module that holds variables cannot be hashed.
-    return next((window for pool, window in _POOLS if pool is layer), None)
-
-
-def _window(
-    layer: Callable, before: tuple[int, ...], after: tuple[int, ...]
-) -> tuple[int, int] | None:
-    """Returns a layer's window and stride in units of its input; None if unknown."""
-    if isinstance(layer, nn.Conv):
-        return _conv_window(layer)
-    if isinstance(layer, MapNorm):
-        return layer.size, 1
-    if pool := _pool_window(layer):
-        return pool
-    if layer is flatten or (isinstance(layer, TowerDense) and len(before) == 4):
-        return before[1], 1  # the whole map
-    # Any other layer that keeps the size of the maps is taken to act pointwise.
-    return (1, 1) if after[1:-1] == before[1:-1] else None
-
-
-def _multiply_adds(
-    layer: Callable, before: tuple[int, ...], after: tuple[int, ...]
-) -> int:
-    if isinstance(layer, nn.Conv):
-        kernel: Any = layer.kernel_size
-        inputs = before[-1] // layer.feature_group_count
-        return math.prod(after[1:]) * math.prod(kernel) * inputs
-    if isinstance(layer, nn.Dense):
-        return before[-1] * after[-1]
-    if isinstance(layer, TowerDense):
-        return math.prod(before[1:]) // layer.groups * after[-1]
-    return 0
-
-
-def _settings(layer: Callable) -> str:
-    if isinstance(layer, nn.Conv):
-        size, stride = _conv_window(layer)
-        pad = {CEIL: "ceil", "SAME": f"pad {size // 2}", "VALID": "", 0: ""}.get(
-            layer.padding, f"pad {layer.padding}"
-        )
-        count = layer.feature_group_count
-        words = [f"{size}×{size}/{stride}", pad, f"{count} groups" * (count > 1)]
-        return " ".join(word for word in words if word)
-    if pool := _pool_window(layer):
-        size, stride = pool
-        hangs_over = any(pool is layer for pool in _CEIL_POOLS)
-        return f"{size}×{size}/{stride}" + " ceil" * hangs_over
-    if isinstance(layer, TowerDense):
-        return f"{layer.groups} groups"
-    if isinstance(layer, LocalResponseNorm):
-        groups = f" {layer.groups} groups" * (layer.groups > 1)
-        divisor = "" if layer.scale == layer.alpha else f"/{layer.size}"
-        constants = f"α {layer.alpha:g}{divisor} k {layer.constant:g}"
-        return f"{layer.size} maps {constants}{groups}"
-    if isinstance(layer, MapNorm):
-        return f"{layer.size}×{layer.size} α {layer.scale:g}/{layer.size**2} k 1"
-    if isinstance(layer, MaskDropout):
-        return f"{layer.rate:g} mask, ×{1 - layer.rate:g} at test"
-    if isinstance(layer, nn.Dropout):
-        return f"{layer.rate:g}"
-    return "to 6×6" if layer is adaptive_avg_pool else ""

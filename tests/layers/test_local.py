@@ -13,6 +13,11 @@ from alexnet_jax.models import Classifier
 from tests.helpers import noise
 
 
+def draw_arrays(*shapes):
+    generator = np.random.default_rng(0)
+    return [generator.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
 def by_hand(x, kernel, bias, stride, before):
     """Place by place, in float64; zeros wherever a window leaves the image."""
     down, across, inputs, _ = kernel.shape
@@ -41,35 +46,34 @@ CASES = {
 def test_it_is_a_loop_over_places(case):
     settings, size, places, before = CASES[case]
     layer = LocallyConnected(*settings)
-    x = noise(2, *size, 3)
-    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
-    inputs = layer.kernel_size**2 * 3
-    assert shapes["kernel"].shape == (*places, inputs, layer.features)
+    image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), image)["params"]
+    kernel_shape = (*places, layer.kernel_size**2 * 3, layer.features)
+    assert shapes["kernel"].shape == kernel_shape
     assert shapes["bias"].shape == (*places, layer.features)
-    kernel, bias = (
-        np.asarray(noise(*leaf.shape, seed=n))
-        for n, leaf in enumerate((shapes["kernel"], shapes["bias"]))
+    x, step, kernel, turn, bias, weight = draw_arrays(
+        *[image.shape] * 2,
+        *[kernel_shape] * 2,
+        shapes["bias"].shape,
+        (2, *places, layer.features),
     )
 
-    def loss(params, x):
-        y = layer.apply({"params": params}, x)
-        return (y * weight).sum(), y
+    @jax.jit
+    def run(params, x, weight):
+        y, pull = jax.vjp(lambda p, x: layer.apply({"params": p}, x), params, x)
+        return y, *pull(weight)
 
-    weight = noise(2, *places, layer.features, seed=3)
-    params = {"kernel": kernel, "bias": bias}
-    of = jax.value_and_grad(loss, (0, 1), has_aux=True)
-    (_, y), (by_params, by_x) = of(params, x)
-    by_loop = by_hand(np.asarray(x), kernel, bias, layer.strides, before)
+    made = run({"kernel": kernel, "bias": bias}, x, weight)
+    y, by_params, by_x = jax.device_get(made)
+    sides = layer.strides, before
+    by_loop = by_hand(x, kernel, bias, *sides)
     np.testing.assert_allclose(y, by_loop, rtol=1e-4, atol=1e-4)
     # It is linear: a step of any length changes the sum by the gradient's product.
-    step = np.asarray(noise(*x.shape, seed=4))
-    moved = by_hand(step, kernel, 0 * bias, layer.strides, before)
+    moved = by_hand(step, kernel, 0 * bias, *sides)
     np.testing.assert_allclose((by_x * step).sum(), (moved * weight).sum(), rtol=1e-3)
-    turn = np.asarray(noise(*kernel.shape, seed=5))
-    moved = by_hand(np.asarray(x), turn, 0 * bias, layer.strides, before)
-    np.testing.assert_allclose(
-        (by_params["kernel"] * turn).sum(), (moved * weight).sum(), rtol=1e-3
-    )
+    moved = by_hand(x, turn, 0 * bias, *sides)
+    change = (by_params["kernel"] * turn).sum()
+    np.testing.assert_allclose(change, (moved * weight).sum(), rtol=1e-3)
     np.testing.assert_allclose(by_params["bias"], weight.sum(0), rtol=1e-5, atol=1e-5)
 
 
@@ -88,7 +92,7 @@ def test_with_one_kernel_everywhere_it_is_a_convolution():
 
 def draw(**fields):
     layer = LocallyConnected(32, 3, **fields)
-    made = layer.init(jax.random.key(0), jnp.zeros((1, 6, 6, 8), jnp.float32))
+    made = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 6, 6, 8), jnp.float32))
     return jax.device_get(made["params"])
 
 

@@ -96,30 +96,29 @@ def pool_by_hand(pool, x, gradient=None):
     return made, back
 
 
-@pytest.mark.parametrize("forms", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize(
+    ("kind", "forms"),
+    [("max", "cpu"), ("max", "cuda"), ("max", "tpu"), ("avg", "cpu")],
+)
 @pytest.mark.parametrize(
     ("settings", "size"),
     [
-        ((3, 1), (5, 6)),
         ((3, 1, -1), (5, 4)),
-        ((3, 2, -1), (6, 7)),
         ((5, 3, -2), (9, 8)),
-        ((3, 3), (7, 8)),
         ((1, 1), (2, 3)),
         ((4, 4, -3), (4, 9)),
         ((12, 5), (14, 13)),
     ],
 )
-@pytest.mark.parametrize("kind", ["max", "avg"])
-def test_pools_of_any_window(kind, settings, size, forms):
+def test_pools_of_any_window(settings, size, kind, forms):
     pool = CeilPool(kind, *settings)
     # Half of the units are 0, as after ReLU: windows with several maxima.
     x = np.maximum(np.asarray(noise(2, *size, 2)), 0)
     made, _ = pool_by_hand(pool, x)
     weight = np.asarray(noise(*made.shape, seed=1))
     with forms_of(forms):
-        y, pull = jax.vjp(pool, jnp.asarray(x))
-        (gradient,) = pull(jnp.asarray(weight))
+        run = jax.jit(lambda x, by: (pool(x), jax.vjp(pool, x)[1](by)[0]))
+        y, gradient = run(x, weight)
     np.testing.assert_allclose(y, made, rtol=1e-5, atol=1e-6)
     expected = pool_by_hand(pool, x, weight)[1]
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
