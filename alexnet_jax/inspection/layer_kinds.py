@@ -144,10 +144,12 @@ def settings_of(layer: Callable) -> str:
         return " ".join(word for word in words if word)
     if pool := _pool_window(layer):
         size, stride = pool
-        hangs_over = any(pool is layer for pool in _CEIL_POOLS)
-        start = f" from {layer.start}" if getattr(layer, "start", 0) else ""
-        ceil = " ceil" * (hangs_over or isinstance(layer, CeilPool))
-        return f"{size}×{size}/{stride}" + ceil + start
+        is_ceil = isinstance(layer, CeilPool) or any(f is layer for f in _CEIL_POOLS)
+        start: int = getattr(layer, "start", 0)
+        words = [f"{size}×{size}/{stride}", "ceil" * is_ceil]
+        if start:
+            words.append(f"from {start}")
+        return " ".join(word for word in words if word)
     if isinstance(layer, TowerDense):
         return f"{layer.groups} groups"
     if isinstance(layer, LocalResponseNorm):
