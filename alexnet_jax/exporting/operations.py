@@ -121,9 +121,10 @@ class _Walk:
             self._append(kinds.Activation, seen, function=function)
         else:
             raise seen.refuse(
-                "other tools have no operation for it that is known here; use the "
-                "layers of alexnet_jax.layers, flax.linen's Conv, Dense, BatchNorm and "
-                "Dropout, and relu, tanh, sigmoid and softmax"
+                "other tools have no operation for it that is known here; use "
+                "convolutions, dense layers, pools, LRN and dropout of "
+                "alexnet_jax.layers, flax.linen's Conv, Dense, BatchNorm and Dropout, "
+                "and relu, tanh, sigmoid and softmax"
             )
 
     def end(self) -> None:

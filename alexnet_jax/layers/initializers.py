@@ -94,8 +94,8 @@ def _ungrouped(
 
 
 _GAUSSIANS: dict[str, Gaussian] = {
-    "2012": Gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
     "paper": Gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
+    "2012": Gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
     "one_weird_trick": Gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
     "caffe": Gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
     "caffenet": Gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
@@ -111,17 +111,18 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def gaussian_scheme(layers: Mapping[str, tuple[float, float]]) -> str | None:
-    """Returns the first scheme that draws layers from just these distributions.
+    """Returns the scheme that draws layers from just these distributions.
 
     Args:
       layers: Names, each with its kernel's deviation and its bias.
 
     Returns:
-      A key of `SCHEMES`, of those that draw every kernel from a normal distribution;
-      None if no scheme does.
+      A key of `SCHEMES`, of those that draw every kernel from a normal distribution:
+      of several `2012`, or else the first; None if no scheme does.
     """
-    for scheme, values in _GAUSSIANS.items():
-        if all(values.values(name) == wanted for name, wanted in layers.items()):
+    for scheme in ("2012", *_GAUSSIANS):
+        values = _GAUSSIANS[scheme].values
+        if all(values(name) == wanted for name, wanted in layers.items()):
             return scheme
     return None
 
