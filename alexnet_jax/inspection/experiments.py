@@ -24,7 +24,7 @@ from alexnet_jax.models.cuda_convnet.reading import check_params
 
 _TWIN = "alexnet_2012"  # configuration 145
 _WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
-_NORMS = ("lrn", "map_norm", "map_contrast_norm")
+_NORMS = ("lrn", "map_norm", "contrast_norm")
 
 
 class ExperimentRow(NamedTuple):
