@@ -327,7 +327,7 @@ def _constants(layer: Callable) -> str:
     if isinstance(layer, TakeTowers):
         return f"{', '.join(map(str, layer.places))} of 0 to {layer.towers - 1}"
     if isinstance(layer, RandomChannels):
-        return f"{layer.channels} maps for each of {layer.groups} groups"
+        return f"each {layer.rounds} times"
     if isinstance(layer, Add):
         return " ".join(f"× {factor:g}" for factor in layer.factors)
     return "to 6×6" if layer is adaptive_avg_pool else ""

@@ -10,41 +10,32 @@ from alexnet_jax.errors import InputError
 
 @dataclass(frozen=True)
 class RandomChannels:
-    """Picks the maps that each group of a convolution sees, at random but for good.
+    """Mixes maps at random but for good, for the groups of the next convolution.
 
-    The groups' maps are whole permutations of all maps, one after the other, so that
-    each map is seen as often as any other.
+    What it returns are whole permutations of all maps, one after the other, so that
+    each map is seen by as many groups as any other.
 
     Attributes:
-      groups: Of the convolution that follows.
-      channels: Maps that a group sees.
+      rounds: Permutations, how often each map is there.
       seed: Of the permutations: they are the network's, the same in each run.
 
     Raises:
-      InputError: A value is out of range; or, when called, `groups` × `channels` is no
-        multiple of the input's channels.
+      InputError: A value is out of range.
 
     Source: cuda-convnet `randSparse`.
     """
 
-    groups: int
-    channels: int
+    rounds: int
     seed: int
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ("groups", "channels"):
-            if (value := getattr(self, name)) < 1:
-                raise InputError(f"{name} must be at least 1; got {value}")
+        for name, least in (("rounds", 1), ("seed", 0)):
+            if (value := getattr(self, name)) < least:
+                raise InputError(f"{name} must be at least {least}; got {value}")
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`(..., C)` → `(..., groups * channels)`."""
-        count, total = x.shape[-1], self.groups * self.channels
-        if total % count:
-            raise InputError(
-                f"groups × channels must be a multiple of the input's channels, "
-                f"{count}; got {self.groups} × {self.channels}"
-            )
+        """`(..., C)` → `(..., rounds * C)`."""
         draw = np.random.RandomState(self.seed)
-        rounds = [draw.permutation(count) for _ in range(total // count)]
+        rounds = [draw.permutation(x.shape[-1]) for _ in range(self.rounds)]
         return x[..., np.concatenate(rounds)]

@@ -13,9 +13,19 @@ from alexnet_jax.models.cuda_convnet.layers import IMAGES, WEIGHTS, Layer
 
 # Values that say nothing of what a layer computes or learns.
 _APART = ("gpu", "initWFunc", "initBFunc", "initCFunc")
-_LISTS = ("filters", "channels", "filterSize", "padding", "stride", "groups", "initW")
+_LISTS: tuple[str, ...] = (
+    "filters",
+    "channels",
+    "filterSize",
+    "padding",
+    "stride",
+    "groups",
+    "initW",
+)
 _LISTS += ("randSparse", "filterChannels", "epsW", "momW", "wc", "wball")
 _LISTS += ("wcNormMin", "wcNormMax", "coeffs")
+# A few lines of layers that read each other twice make any number of inputs.
+_MAX_READ = 1_000_000
 
 
 class Ref(NamedTuple):
@@ -77,6 +87,7 @@ def find_families(layers: Mapping[str, Layer]) -> tuple[list[Family], list[Ref]]
     families, by_signature = [images], dict[Hashable, Family]()
     values: dict[str, list[Ref]] = {}  # what a layer's name stands for
     logits: list[Ref] = []
+    count = 0
     for layer in layers.values():
         if layer.type == "data":
             if layer.get("dataIdx") == IMAGES:
@@ -86,6 +97,13 @@ def find_families(layers: Mapping[str, Layer]) -> tuple[list[Family], list[Ref]]
         if layer.type == "cost.logreg":
             continue
         read = [(place, values[name]) for place, name in enumerate(layer.inputs)]
+        count += sum(len(refs) for _, refs in read)
+        if count > _MAX_READ:
+            raise layer.error(
+                f"this and the layers before read more than {_MAX_READ:,} layers, "
+                "those in concat layers counted one by one",
+                "inputs",
+            )
         if layer.type in ("concat", "pass", "softmax"):
             values[layer.name] = [ref for _, refs in read for ref in refs]
             logits = values[layer.name] if layer.type == "softmax" else logits
