@@ -13,17 +13,9 @@ from alexnet_jax.models.cuda_convnet.layers import IMAGES, WEIGHTS, Layer
 
 # Values that say nothing of what a layer computes or learns.
 _APART = ("gpu", "initWFunc", "initBFunc", "initCFunc")
-_LISTS: tuple[str, ...] = (
-    "filters",
-    "channels",
-    "filterSize",
-    "padding",
-    "stride",
-    "groups",
-    "initW",
-)
-_LISTS += ("randSparse", "filterChannels", "epsW", "momW", "wc", "wball")
-_LISTS += ("wcNormMin", "wcNormMax", "coeffs")
+_LISTS = {"filters", "channels", "filterSize", "padding", "stride", "groups", "initW"}
+_LISTS |= {"randSparse", "filterChannels", "epsW", "momW", "wc", "wball"}
+_LISTS |= {"wcNormMin", "wcNormMax", "coeffs"}
 # A few lines of layers that read each other twice make any number of inputs.
 _MAX_READ = 1_000_000
 
@@ -136,7 +128,7 @@ def _frozen_of_input(layer: Layer, place: int) -> Hashable:
         return place
     said = tuple(
         (key, layer.of_input(key, place))
-        for key in _LISTS
+        for key in sorted(_LISTS)
         if key != "channels" and layer.of_input(key, place) is not None
     )
     apart = layer.of_input("groups", place, 1) > 1 or any(

@@ -101,10 +101,11 @@ _NEURON = _word(
     }
 )
 
+_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)*")
 _INPUT = {
     "inputs": Key(_names, "names of layers, with commas between them"),
     "gpu": _checked(
-        str, re.compile(r"\d+(\s*,\s*\d+)*").fullmatch, "numbers of GPUs"
+        str, lambda text: bool(_NUMBERS.fullmatch(text)), "numbers of GPUs"
     )._replace(effect=NO_EFFECT),
 }
 _WEIGHTS = _INPUT | {

@@ -91,7 +91,7 @@ def _said_channels(layer: Layer, place: int) -> int | None:
 
 def _check_used(layers: Mapping[str, Layer]) -> None:
     costs = [layer for layer in layers.values() if layer.type.startswith("cost.")]
-    last = next(reversed(layers.values()))
+    last = [*layers.values()][-1]
     if not costs:
         raise last.error("a cost.logreg layer must end the network; there is none")
     if len(costs) > 1:
@@ -180,13 +180,12 @@ def _filter_channels(layer: Layer) -> int:
                 )
             seen = layer.of_input("filterChannels", place, channels // groups)
             if groups == 1 or (groups * seen) % channels or channels % seen:
+                key = "filterChannels"
                 raise layer.error(
                     "randSparse must have groups, more than one, and filterChannels "
                     "that divide channels, a multiple of which is their product; got "
                     f"{groups} × {seen} of {channels}",
-                    "filterChannels"
-                    if "filterChannels" in layer.settings
-                    else "groups",
+                    key if key in layer.settings else "groups",
                 )
         elif channels % groups:
             raise layer.error(

@@ -81,17 +81,22 @@ def lower(layers: dict[str, Layer]) -> Lowered:
     lowering.source(lowering.logits, "logits")
     classes = sum(layers[ref.layer].channels for ref in lowering.logits)
     has_classes = any(CLASSES in step.call.args for step in lowering.steps)
-    unit = math.lcm(2, *(_groups_of(step.call) for step in lowering.steps))
     return Lowered(
-        lowering.steps, lowering.weights, lowering.towers(), classes, has_classes, unit
+        lowering.steps,
+        lowering.weights,
+        lowering.towers(),
+        classes,
+        has_classes,
+        _unit(lowering.steps),
     )
 
 
-def _groups_of(call: Call) -> int:
-    """Returns in how many groups a layer takes or makes its channels."""
-    if call.function == "TakeTowers":
-        return call.args[1]
-    return dict(call.kwargs).get("groups", 1)
+def _unit(steps: Sequence[Step]) -> int:
+    """Returns what divides into towers, and each tower's part into groups."""
+    calls = [step.call for step in steps]
+    towers = [call.args[1] for call in calls if call.function == "TakeTowers"]
+    groups = [dict(call.kwargs).get("groups", 1) for call in calls]
+    return math.lcm(2, *groups) * math.lcm(*towers)
 
 
 class _Lowering:
