@@ -155,16 +155,19 @@ def read_text(path: str, key: str) -> str:
     """
     file = Path(path).expanduser()
     try:
-        if file.is_dir():
+        size = file.stat().st_size
+        if not file.is_file():
             raise InputError(
                 f"{key}: must be a file, such as layers-145.cfg; got {path}"
             )
-        if file.stat().st_size > _MAX_BYTES:
+        if size > _MAX_BYTES:
             raise InputError(
                 f"{key}: must be a text file of at most {_MAX_BYTES:,} bytes; got "
                 f"{path}"
             )
         return file.read_bytes().decode("utf-8-sig")
+    except InputError:
+        raise
     except UnicodeDecodeError:
         raise InputError(f"{key}: must be a text file in UTF-8; got {path}") from None
     except (OSError, ValueError, RuntimeError) as error:

@@ -17,7 +17,7 @@ _LISTS = {"filters", "channels", "filterSize", "padding", "stride", "groups", "i
 _LISTS |= {"randSparse", "filterChannels", "epsW", "momW", "wc", "wball"}
 _LISTS |= {"wcNormMin", "wcNormMax", "coeffs"}
 # A few lines of layers that read each other twice make any number of inputs.
-_MAX_READ = 1_000_000
+_MAX_READ = 100_000
 
 
 class Ref(NamedTuple):
@@ -101,8 +101,9 @@ def find_families(layers: Mapping[str, Layer]) -> tuple[list[Family], list[Ref]]
             logits = values[layer.name] if layer.type == "softmax" else logits
             continue
         inputs = [
-            Input(ref, _frozen_of_input(layer, place), place)
+            Input(ref, settings, place)
             for place, refs in read
+            for settings in [_frozen_of_input(layer, place)]
             for ref in refs
         ]
         signature = _signature(layer, inputs)

@@ -123,11 +123,11 @@ def _check_inputs(layer: Layer, before: Mapping[str, Layer]) -> None:
                 f"{one.name} ({one.type}) can be read by a cost only", "inputs"
             )
         said = _said_channels(layer, place)
-        if layer.type in MAPPED and not one.has_maps and one.type != "data":
+        if layer.type in MAPPED and not one.has_maps:
             raise layer.error(
                 f"{one.name} makes units, not maps, which {layer.type} needs", "inputs"
             )
-        if said is not None and one.type != "data" and one.channels != said:
+        if said not in (None, one.channels):
             raise layer.error(
                 f"channels must be {one.channels}, those of {one.name}; got {said}",
                 "channels",
