@@ -6,7 +6,7 @@ import jax
 from flax.linen.linear import canonicalize_padding
 
 from alexnet_jax.exporting.trace import Seen
-from alexnet_jax.layers.conv import CEIL, ceil_padding, convolution
+from alexnet_jax.layers.conv import convolution, explicit_padding
 
 
 def conv_settings(seen: Seen) -> dict[str, Any]:
@@ -38,17 +38,13 @@ def conv_settings(seen: Seen) -> dict[str, Any]:
         for size, dilation in zip(layer.kernel_size, dilations, strict=True)
     ]
     lengths = seen.before[:2]
-    if layer.padding == CEIL:
-        pads = [
-            ceil_padding(*axis) for axis in zip(lengths, window, strides, strict=True)
-        ]
-    else:
-        padding = canonicalize_padding(layer.padding, 2)
-        if isinstance(padding, str):
-            padding = jax.lax.padtype_to_pads(lengths, window, strides, padding)
-        pads = [(int(before), int(after)) for before, after in padding]
-        if min(min(sides) for sides in pads) < 0:
-            raise seen.refuse(f"its padding must not be negative; got {pads}")
+    padding = explicit_padding(layer.padding, lengths, window, strides)
+    padding = canonicalize_padding(padding, 2)
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(lengths, window, strides, padding)
+    pads = [(int(before), int(after)) for before, after in padding]
+    if min(min(sides) for sides in pads) < 0:
+        raise seen.refuse(f"its padding must not be negative; got {pads}")
     return {"strides": strides, "dilations": dilations, "pads": tuple(pads)}
 
 

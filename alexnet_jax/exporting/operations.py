@@ -12,11 +12,12 @@ from alexnet_jax.exporting import kinds
 from alexnet_jax.exporting.convolutions import conv_settings
 from alexnet_jax.exporting.kinds import Operation, Shape
 from alexnet_jax.exporting.trace import Seen, trace
-from alexnet_jax.layers.conv import CEIL, Conv, ceil_padding
+from alexnet_jax.layers.conv import Conv, ceil_padding, zeros_before_ceil
 from alexnet_jax.layers.dense import Dense, TowerDense, flatten
 from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
 from alexnet_jax.layers.pooling import (
+    CeilPool,
     adaptive_avg_pool,
     avg_pool,
     avg_pool_3x3,
@@ -103,6 +104,7 @@ class _Walk:
             nn.BatchNorm: self._batch_norm,
             LocalResponseNorm: self._response_norm,
             MapNorm: self._map_norm,
+            CeilPool: self._ceil_pool,
             nn.Dropout: self._dropout,
             MaskDropout: self._dropout,
         }
@@ -119,9 +121,10 @@ class _Walk:
             self._append(kinds.Activation, seen, function=function)
         else:
             raise seen.refuse(
-                "other tools have no operation for it that is known here; use the "
-                "layers of alexnet_jax.layers, flax.linen's Conv, Dense, BatchNorm and "
-                "Dropout, and relu, tanh, sigmoid and softmax"
+                "other tools have no operation for it that is known here; use "
+                "convolutions, dense layers, pools, LRN and dropout of "
+                "alexnet_jax.layers, flax.linen's Conv, Dense, BatchNorm and Dropout, "
+                "and relu, tanh, sigmoid and softmax"
             )
 
     def end(self) -> None:
@@ -175,7 +178,7 @@ class _Walk:
             weight=_float32(seen.arrays["kernel"]).transpose(3, 2, 0, 1),
             bias=_bias(seen),
             groups=layer.feature_group_count,
-            rounds_up=layer.padding == CEIL,
+            rounds_up=zeros_before_ceil(layer.padding) is not None,
             **settings,
         )
 
@@ -263,6 +266,8 @@ class _Walk:
         seen.check_maps()
         if layer.size % 2 == 0:
             raise seen.refuse(f"its size must be odd; got {layer.size}")
+        if layer.k != 1:
+            raise seen.refuse(f"its k must be 1; got {layer.k:g}")
         self._append(
             kinds.MapNorm, seen, size=layer.size, alpha=layer.scale, beta=layer.power
         )
@@ -274,9 +279,17 @@ class _Walk:
         mask = isinstance(layer, MaskDropout)
         self._append(kinds.Dropout, seen, rate=layer.rate, mask=mask)
 
-    def _pool(self, seen: Seen, average: bool, size: int, rounds_up: bool) -> None:
+    def _ceil_pool(self, seen: Seen) -> None:
+        layer = seen.layer
+        if layer.start:
+            raise seen.refuse(f"its start must be 0; got {layer.start}")
+        self._pool(seen, layer.kind == "avg", layer.size, True, layer.stride)
+
+    def _pool(
+        self, seen: Seen, average: bool, size: int, rounds_up: bool, stride: int = 2
+    ) -> None:
         down, across = (
-            ceil_padding(length, size, 2)[1] if rounds_up else 0
+            ceil_padding(length, size, stride)[1] if rounds_up else 0
             for length in seen.before[:2]
         )
         self._append(
@@ -284,7 +297,7 @@ class _Walk:
             seen,
             average=average,
             size=size,
-            stride=2,
+            stride=stride,
             overhang=(down, across),
             rounds_up=rounds_up,
         )

@@ -1,5 +1,6 @@
 """Convolution: linen's, with `CEIL` padding."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
@@ -13,15 +14,7 @@ from alexnet_jax.layers.cpu.convolution import conv_general_dilated
 from alexnet_jax.layers.initializers import Initialized
 
 CEIL = "CEIL"  # cuda-convnet's padding: zeros after the end, where windows need them
-
-
-def ceil_pad(size: int) -> str:
-    """Returns `CEIL` padding with zeros on each side besides.
-
-    Args:
-      size: How many; of height and width alike.
-    """
-    return f"{CEIL}+{size}"
+_CEIL_PADDING = re.compile(rf"{CEIL}(?:\+(\d+))?")
 
 
 def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:
@@ -36,6 +29,45 @@ def ceil_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     return 0, (count - 1) * stride + window - size
 
 
+def ceil_pad(before: int) -> str:
+    """Returns the padding of so many zeros on each side, then as `CEIL` has it.
+
+    The count of windows is 1 + ceil((size + 2 · before - window) / stride): zeros after
+    the end are added where the last one needs more.
+
+    Source: cuda-convnet `layer.py`, convolutions with `padding`.
+    """
+    return f"{CEIL}+{before}" if before else CEIL
+
+
+def zeros_before_ceil(padding: Any) -> int | None:
+    """Returns what `ceil_pad` was given; None if it is another padding."""
+    if isinstance(padding, str) and (known := _CEIL_PADDING.fullmatch(padding)):
+        return int(known[1] or 0)
+    return None
+
+
+def explicit_padding(
+    padding: Any, sizes: Sequence[int], window: Sequence[int], strides: Sequence[int]
+) -> Any:
+    """Returns `CEIL` and `ceil_pad` in zeros before and after; others as they are.
+
+    Args:
+      padding: As a convolution has it.
+      sizes: Height and width, in pixels.
+      window: The kernel's.
+      strides: Of both.
+    """
+    before = zeros_before_ceil(padding)
+    if before is None:
+        return padding
+    pads = []
+    for size, *axis in zip(sizes, window, strides, strict=True):
+        overhang = ceil_padding(size + 2 * before, *axis)[1]
+        pads.append((before, before + overhang))
+    return tuple(pads)
+
+
 def convolution(
     lhs: jax.Array,
     rhs: jax.Array,
@@ -43,50 +75,21 @@ def convolution(
     padding: str | Padding,
     **settings: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated` with `CEIL` padding.
+    """`jax.lax.conv_general_dilated` with `CEIL` padding and `ceil_pad`'s.
 
     Args:
       lhs: `(B, H, W, C)`.
       rhs: `(h, w, C / groups, features)`.
       window_strides: Of height and width, in pixels.
-      padding: As `jax.lax` takes it, `CEIL` or `ceil_pad`'s.
+      padding: As `jax.lax` takes it, `CEIL` or of `ceil_pad`.
       **settings: The rest of `conv_general_dilated`'s arguments.
     """
     padding = explicit_padding(padding, lhs.shape[1:-1], rhs.shape[:-2], window_strides)
     return conv_general_dilated(lhs, rhs, window_strides, padding, **settings)
 
 
-def explicit_padding(
-    padding: Any,
-    sizes: Sequence[int],
-    windows: Sequence[int],
-    strides: Sequence[int],
-) -> Any:
-    """Returns `CEIL` padding as what it adds before and after; any other as it is.
-
-    Args:
-      padding: As `convolution` takes it.
-      sizes: Of the input, for each axis of a map.
-      windows: Of the kernel, likewise.
-      strides: Likewise.
-    """
-    if not is_ceil(padding):
-        return padding
-    pad = int(padding[len(CEIL) :] or 0)
-    edges = []
-    for size, *rest in zip(sizes, windows, strides, strict=True):
-        before, after = ceil_padding(size + 2 * pad, *rest)
-        edges.append((before + pad, after + pad))
-    return tuple(edges)
-
-
-def is_ceil(padding: Any) -> bool:
-    """Whether padding is `CEIL`, or that with more zeros on each side."""
-    return isinstance(padding, str) and padding.startswith(CEIL)
-
-
 class Conv(Initialized, nn.Conv):
-    """`nn.Conv` with `CEIL` padding and named schemes, quick on a CPU.
+    """`nn.Conv` with `CEIL` and `ceil_pad` padding and named schemes, quick on a CPU.
 
     The kernel has linen's shape, `(h, w, C / groups, features)`, and its groups'
     order.

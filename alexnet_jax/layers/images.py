@@ -1,12 +1,10 @@
-"""What some networks do to images before their first convolution."""
+"""What is done to images inside a network: blurred, thinned out, mirrored."""
 
-import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.normalization import widen
@@ -14,11 +12,13 @@ from alexnet_jax.layers.normalization import widen
 
 @dataclass(frozen=True)
 class GaussianBlur:
-    """Blurs each map by itself; zeros beyond the edge.
+    """Blurs each map by itself, with a Gaussian filter; zeros beyond the edge.
+
+    In float32 if the input is narrower.
 
     Attributes:
-      size: Height and width of the filter, odd; it is normalized to a sum of 1.
-      deviation: Of the Gaussian, in pixels, above 0.
+      size: Height and width of the filter: 3, 5, 7 or 9.
+      deviation: Its standard deviation in pixels.
 
     Raises:
       InputError: A value is out of range.
@@ -31,42 +31,40 @@ class GaussianBlur:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        if self.size < 1 or self.size % 2 == 0:
-            raise InputError(
-                f"size must be an odd integer of at least 1; got {self.size}"
-            )
-        if not 0 < self.deviation < math.inf:
-            raise InputError(f"deviation must be above 0; got {self.deviation}")
+        if self.size not in (3, 5, 7, 9):
+            raise InputError(f"size must be one of (3, 5, 7, 9); got {self.size}")
+        if not self.deviation > 0:
+            raise InputError(f"deviation must be greater than 0; got {self.deviation}")
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The filter along an axis, `(size,) float32`; it sums to 1."""
+        places = np.arange(self.size) - self.size // 2
+        curve = np.exp(-(places**2) / (2.0 * self.deviation**2))
+        return (curve / curve.sum()).astype(np.float32)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to the same shape and dtype."""
-        places = np.arange(self.size) - self.size // 2
-        weights = np.exp(-(places**2) / (2 * self.deviation**2))
-        weights /= weights.sum()
-        y = widen(x)
-        reach = self.size // 2
+        y, reach = widen(x), self.size // 2
         for axis in (1, 2):
-            edges = [(0, 0)] * 4
-            edges[axis] = (reach, reach)
-            padded = jnp.pad(y, edges)
-            parts = (
-                jnp.asarray(weight, y.dtype)
-                * lax.slice_in_dim(padded, place, place + y.shape[axis], axis=axis)
-                for place, weight in enumerate(weights)
-            )
-            y = sum(parts, start=jnp.zeros_like(y))
+            edges = [(reach * (axis == one),) * 2 for one in range(4)]
+            padded, length = jnp.pad(y, edges), y.shape[axis]
+            y = jnp.zeros_like(y)
+            for start, weight in enumerate(self.weights):
+                part = jax.lax.slice_in_dim(padded, start, start + length, axis=axis)
+                y = y + part * float(weight)
         return y.astype(x.dtype)
 
 
 @dataclass(frozen=True)
 class Subsample:
-    """Takes one pixel of each `stride` × `stride`, those in the middle of the map.
+    """Keeps one pixel of each `stride` × `stride`, those in the middle.
 
     Attributes:
-      stride: In pixels, at least 1.
+      stride: Pixels between two that are kept.
 
     Raises:
-      InputError: It is less.
+      InputError: `stride` is less than 1.
 
     Source: cuda-convnet `nailbed`.
     """
@@ -80,14 +78,18 @@ class Subsample:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to `(B, ceil(H / stride), ceil(W / stride), C)`."""
-        return x[:, self._places(x.shape[1]), self._places(x.shape[2])]
-
-    def _places(self, length: int) -> slice:
-        count = -(-length // self.stride)
-        start = (length - self.stride * (count - 1)) // 2
-        return slice(start, start + self.stride * (count - 1) + 1, self.stride)
+        down, across = (
+            slice(
+                (size - (size - 1) // self.stride * self.stride) // 2, None, self.stride
+            )
+            for size in x.shape[1:3]
+        )
+        return x[:, down, across]
 
 
 def mirror(x: jax.Array) -> jax.Array:
-    """Turns left and right: `(B, H, W, C)` to the same shape."""
+    """Turns left and right around, `(B, H, W, C)`.
+
+    Source: cuda-convnet `href`.
+    """
     return x[:, :, ::-1]

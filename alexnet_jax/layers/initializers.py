@@ -42,7 +42,7 @@ def _torch(
 
 
 def gaussian(deviation: float) -> Initializer:
-    """Returns an initializer that draws from N(0, deviation)."""
+    """Returns what draws from N(0, deviation)."""
 
     def draw(
         key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
@@ -54,20 +54,26 @@ def gaussian(deviation: float) -> Initializer:
 
 
 @dataclass(frozen=True)
-class _Gaussian:
-    """Kernels from N(0, 0.01) and zero biases, but for the layers that are named."""
+class Gaussian:
+    """Kernels from N(0, 0.01) and zero biases, but for the layers that are named.
+
+    Attributes:
+      deviations: Of other kernels.
+      biases: Other constants.
+    """
 
     deviations: Mapping[str, float]
     biases: Mapping[str, float]
 
-    def of(self, name: str | None) -> tuple[float, float]:
-        """Returns the deviation and the first bias of a layer."""
+    def values(self, name: str | None) -> tuple[float, float]:
+        """Returns the deviation and the bias of a layer."""
         return self.deviations.get(name or "", 0.01), self.biases.get(name or "", 0.0)
 
     def __call__(
         self, name: str | None, kernel_shape: tuple[int, ...]
     ) -> tuple[Initializer, Initializer]:
-        deviation, bias = self.of(name)
+        """Follows `Scheme`."""
+        deviation, bias = self.values(name)
         return gaussian(deviation), initializers.constant(bias)
 
 
@@ -76,7 +82,7 @@ _DENSE_NARROW = dict.fromkeys(("fc6", "fc7"), 0.005)
 # A bias so that ReLU passes something from the first step on.
 _BIASED = ("conv2", "conv4", "conv5", "conv6", "fc6", "fc7")
 _ONES = dict.fromkeys(_BIASED, 1.0)
-_convolutions = _Gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
+_convolutions = Gaussian({}, dict.fromkeys(("conv2", "conv4", "conv5"), 1.0))
 
 
 def _ungrouped(
@@ -87,39 +93,37 @@ def _ungrouped(
     return scheme(name, kernel_shape)
 
 
+_GAUSSIANS: dict[str, Gaussian] = {
+    "paper": Gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
+    "2012": Gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
+    "one_weird_trick": Gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
+    "caffe": Gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
+    "caffenet": Gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
+}
 SCHEMES: dict[str, Scheme] = {
     "lecun": _zero_bias(initializers.lecun_normal()),  # Flax's default
     "he": _zero_bias(initializers.he_normal()),
     "xavier": _zero_bias(initializers.xavier_uniform()),  # Keras's default
     "torch": _torch,  # PyTorch's default
-    "paper": _Gaussian({}, _ONES),  # Krizhevsky et al. 2012, §5
-    "2012": _Gaussian(_CONV_WIDE, _ONES),  # layers-145.cfg
-    "one_weird_trick": _Gaussian(_CONV_WIDE, _ONES | {"fc8": -7.0}),  # 1 of 1000
-    "caffe": _Gaussian(_DENSE_NARROW, dict.fromkeys(_BIASED, 0.1)),  # bvlc_alexnet
-    "caffenet": _Gaussian(_DENSE_NARROW, _ONES),  # bvlc_reference_caffenet
+    **_GAUSSIANS,
     "ungrouped": _ungrouped,  # dansuh17/alexnet-pytorch
 }
 
 
 def gaussian_scheme(layers: Mapping[str, tuple[float, float]]) -> str | None:
-    """Returns the scheme that draws layers from given distributions.
+    """Returns the scheme that draws layers from just these distributions.
 
     Args:
-      layers: By name, the deviation of the kernel, N(0, deviation), and the first value
-        of the biases.
+      layers: Names, each with its kernel's deviation and its bias.
 
     Returns:
-      A key of `SCHEMES`; None if there is none.
-
-    Example:
-      >>> gaussian_scheme({"conv1": (0.01, 0.0), "conv3": (0.03, 0.0)})
-      '2012'
+      A key of `SCHEMES`, of those that draw every kernel from a normal distribution:
+      of several `2012`, or else the first; None if no scheme does.
     """
-    for key, scheme in SCHEMES.items():
-        if isinstance(scheme, _Gaussian) and all(
-            scheme.of(name) == given for name, given in layers.items()
-        ):
-            return key
+    for scheme in ("2012", *_GAUSSIANS):
+        values = _GAUSSIANS[scheme].values
+        if all(values(name) == wanted for name, wanted in layers.items()):
+            return scheme
     return None
 
 
@@ -150,12 +154,12 @@ class Initialized(nn.Module, kw_only=True):
                 )
             is_bias = name == "bias"
             shape = self.get_variable("params", "kernel").shape if is_bias else args[0]
-            init_fn = self.drawn_by(SCHEMES[self.initializer], shape)[is_bias]
+            init_fn = self.scheme_inits(shape)[is_bias]
         return super().param(name, init_fn, *args, **kwargs)
 
     @nn.nowrap
-    def drawn_by(
-        self, scheme: Scheme, kernel_shape: tuple[int, ...]
+    def scheme_inits(
+        self, kernel_shape: tuple[int, ...]
     ) -> tuple[Initializer, Initializer]:
-        """Returns what draws the kernel and the bias by a scheme."""
-        return scheme(self.name, kernel_shape)
+        """Returns what the scheme draws the kernel and the bias by."""
+        return SCHEMES[self.initializer or ""](self.name, kernel_shape)

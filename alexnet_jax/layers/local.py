@@ -1,6 +1,7 @@
-"""Layers whose weights are not shared between the places of a map."""
+"""Layers with weights of their own at each place of a map."""
 
-from typing import Any
+import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -8,118 +9,119 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.conv import explicit_padding
-from alexnet_jax.layers.initializers import Initialized, Scheme
+from alexnet_jax.layers.conv import explicit_padding, zeros_before_ceil
+from alexnet_jax.layers.initializers import Initialized
 
 
 class LocallyConnected(Initialized):
-    """A convolution with a kernel of its own at each place.
+    """A convolution that has another kernel and bias at each place of its output.
 
-    Parameters are `kernel`, `(H', W', size * size * C, features)`, whose third axis
-    counts rows, columns and channels of the window, channels fastest, and `bias`,
-    `(H', W', features)`.
+    `kernel` is `(H', W', size * size * C, features) float32`, its third axis in the
+    order of a convolution's kernel, and `bias` `(H', W', features) float32`. Each
+    place's kernel is drawn as a convolution's of its own.
 
     Attributes:
       features: Output maps.
-      size: Height and width of the window.
+      kernel_size: Height and width of the window.
       strides: In pixels.
-      padding: Zeros on each side, `CEIL`, or `ceil_pad`'s for both.
+      padding: Zeros on each side, `CEIL`, or as `ceil_pad` returns it.
       use_bias: Whether there are biases.
-      kernel_init: Draws the kernel of a place, `(size, size, C, features)`, without a
-        scheme.
-      bias_init: Draws the biases, likewise.
+      kernel_init: What draws one place's kernel, `(size, size, C, features)`.
+      bias_init: What draws the biases.
 
     Raises:
-      InputError: The images are smaller than the window.
+      InputError: A value is out of range.
 
     Source: cuda-convnet `local`.
     """
 
     features: int
-    size: int
+    kernel_size: int
     strides: int = 1
     padding: int | str = 0
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
 
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for name in ("features", "kernel_size", "strides"):
+            if (value := getattr(self, name)) < 1:
+                raise InputError(f"{self.name}: {name} must be at least 1; got {value}")
+        is_count = isinstance(self.padding, int) and self.padding >= 0
+        if not is_count and zeros_before_ceil(self.padding) is None:
+            raise InputError(
+                f"{self.name}: padding must be 0 or more zeros, CEIL or of ceil_pad; "
+                f"got {self.padding!r}"
+            )
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to `(B, H', W', features)`."""
-        window, strides = (self.size, self.size), (self.strides, self.strides)
-        edges = explicit_padding(self.padding, x.shape[1:3], window, strides)
-        if isinstance(edges, int):
-            edges = ((edges, edges), (edges, edges))
-        rows, columns = (
-            max((length + sum(edge) - self.size) // self.strides + 1, 0)
-            for length, edge in zip(x.shape[1:3], edges, strict=True)
-        )
-        channels = x.shape[-1]
-        inputs = self.size * self.size * channels
-        if not rows * columns:
-            raise InputError(
-                f"{self.name}: images must be at least {self.size}×{self.size} with "
-                f"their padding; got {x.shape[1]}×{x.shape[2]}"
-            )
-        shape = rows, columns, inputs, self.features
-        draw = self._at_each_place(self.kernel_init)
-        kernel = self.param("kernel", draw, shape, jnp.float32)
-        patches = self._patches(x, edges, rows, columns)
-        y = jnp.einsum("bhwk,hwkf->bhwf", patches, kernel)
-        if self.use_bias:
-            shape_of_bias = rows, columns, self.features
-            bias = self.param("bias", self.bias_init, shape_of_bias, jnp.float32)
-            y = y + bias[None]
-        return y
+        size, stride = self.kernel_size, self.strides
+        window, strides = (size, size), (stride, stride)
+        pads = explicit_padding(self.padding, x.shape[1:3], window, strides)
+        if isinstance(pads, int):
+            pads = ((pads, pads),) * 2
+        counts = [
+            max((length + sum(zeros) - size) // stride + 1, 0)
+            for length, zeros in zip(x.shape[1:3], pads, strict=True)
+        ]
+        shape = (*counts, size * size * x.shape[-1], self.features)
+        kernel_init = self._by_place(self.kernel_init)
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        # Places come first, so that there is one matrix product for each: a twentieth
+        # of the time of `jax.lax.conv_general_dilated_local` on two CPU cores.
+        padded = jnp.pad(x.transpose(1, 2, 0, 3), (*pads, (0, 0), (0, 0)))
+        down, across = (stride * (count - 1) + 1 for count in counts)
+        seen = [
+            padded[i : i + max(down, 0) : stride, j : j + max(across, 0) : stride]
+            for i in range(size)
+            for j in range(size)
+        ]
+        y = jnp.einsum("pqbk,pqkf->bpqf", jnp.concatenate(seen, axis=-1), kernel)
+        if not self.use_bias:
+            return y
+        places = (*counts, self.features)
+        return y + self.param("bias", self.bias_init, places, jnp.float32)[None]
 
     @nn.nowrap
-    def drawn_by(
-        self, scheme: Scheme, kernel_shape: tuple[int, ...]
+    def scheme_inits(
+        self, kernel_shape: tuple[int, ...]
     ) -> tuple[Initializer, Initializer]:
-        """Returns what draws each place's kernel as a convolution's."""
-        kernel_init, bias_init = scheme(self.name, self._one_place(kernel_shape))
-        return self._at_each_place(kernel_init), bias_init
+        """Returns what the scheme draws the kernels and the biases by."""
+        kernel_init, bias_init = super().scheme_inits(self._one_place(kernel_shape))
+        return self._by_place(kernel_init), bias_init
 
     @nn.nowrap
     def _one_place(self, kernel_shape: tuple[int, ...]) -> tuple[int, ...]:
-        *_, inputs, features = kernel_shape
-        return self.size, self.size, inputs // self.size**2, features
+        inputs, features = kernel_shape[-2:]
+        size = self.kernel_size
+        return size, size, inputs // size**2, features
 
     @nn.nowrap
-    def _at_each_place(self, init: Initializer) -> Initializer:
-        def draw(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
-            rows, columns, inputs, features = shape
-            one = self._one_place(shape)
-            keys = jax.random.split(key, rows * columns)
-            kernels = jax.vmap(lambda key: init(key, one, dtype))(keys)
-            return kernels.reshape((rows, columns, inputs, features))
+    def _by_place(self, kernel_init: Callable) -> Initializer:
+        def draw(key: jax.Array, shape: tuple[int, ...], dtype: type) -> jax.Array:
+            keys = jax.random.split(key, math.prod(shape[:2]))
+            place = self._one_place(shape)
+            return jax.vmap(lambda key: kernel_init(key, place, dtype))(keys).reshape(
+                shape
+            )
 
         return draw
 
-    @nn.nowrap
-    def _patches(self, x: jax.Array, edges: Any, rows: int, columns: int) -> jax.Array:
-        """Returns what each place sees, `(B, H', W', size * size * C)`."""
-        padded = jnp.pad(x, ((0, 0), *edges, (0, 0)))
-        step = self.strides
-        parts = [
-            padded[
-                :,
-                row : row + step * (rows - 1) + 1 : step,
-                column : column + step * (columns - 1) + 1 : step,
-            ]
-            for row in range(self.size)
-            for column in range(self.size)
-        ]
-        return jnp.concatenate(parts, axis=-1)
-
 
 class PlaceBias(nn.Module):
-    """Biases that are not shared between places: a parameter `bias`, `(H, W, C)`.
+    """Adds a bias of its own to each unit: `bias` `(H, W, C) float32`.
+
+    After a convolution with `use_bias=False` it is one with biases that places do not
+    share.
 
     Attributes:
-      bias_init: Draws them.
+      bias_init: What draws the biases.
 
-    Source: cuda-convnet `sharedBiases=0`.
+    Source: cuda-convnet `sharedBiases=false`.
     """
 
     bias_init: Initializer = nn.initializers.zeros
@@ -127,4 +129,5 @@ class PlaceBias(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to the same shape."""
-        return x + self.param("bias", self.bias_init, x.shape[1:], jnp.float32)[None]
+        bias = self.param("bias", self.bias_init, x.shape[1:], jnp.float32)
+        return x + bias[None]

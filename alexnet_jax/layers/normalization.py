@@ -132,7 +132,7 @@ class MapNorm:
       size: Height and width of the window, odd.
       scale: As the source writes it, before the division.
       power: The exponent.
-      k: The constant in the denominator.
+      k: The constant in the denominator, cuda-convnet2's `minDiv`.
 
     Source: cuda-convnet `rnorm` in layers-145.cfg; Caffe `LRN` WITHIN_CHANNEL. The
     constant 1 is the kernel's default there; its own source was not released.
@@ -149,39 +149,6 @@ class MapNorm:
         return _normalize(x, window, self.k, self.scale / self.size**2, self.power)
 
 
-@dataclass(frozen=True)
-class MapContrastNorm:
-    """Divides each unit by the contrast of its neighbors in its own map.
-
-    b = a / (k + scale / size² · Σ (a - m)²)^power over the `size` × `size` units
-    around, each less the mean m of its own neighborhood, the pixels of it that there
-    are; zeros beyond the edge. The runs before the paper's had it after conv2.
-
-    Attributes:
-      size: Height and width of the window. An even one begins a unit earlier.
-      scale: As the source writes it, before the division.
-      power: The exponent.
-      k: The constant in the denominator.
-
-    Source: cuda-convnet `cnorm`, `ContrastNormLayer` in layer.cu.
-    """
-
-    size: int
-    scale: float
-    power: float
-    k: float = 1.0
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(B, H, W, C)` to the same shape and dtype."""
-        window = (1, self.size, self.size, 1)
-        wide = widen(x)
-        ones = jnp.ones((1, *x.shape[1:3], 1), wide.dtype)
-        difference = wide - _window_sum(wide, window) / _window_sum(ones, window)
-        scale = self.scale / self.size**2
-        denominator = _denominator(difference, window, self.k, scale)
-        return (wide * _power(denominator, self.power)).astype(x.dtype)
-
-
 def _normalize(
     x: jax.Array, window: tuple[int, ...], k: float, scale: float, beta: float
 ) -> jax.Array:
@@ -194,7 +161,7 @@ def _normalize(
     def normalize(x: jax.Array) -> jax.Array:
         wide = widen(x)
         denominator = _denominator(wide, window, k, scale)
-        return (wide * _power(denominator, beta)).astype(x.dtype)
+        return (wide * inverse_power(denominator, beta)).astype(x.dtype)
 
     def forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return normalize(x), x
@@ -202,7 +169,7 @@ def _normalize(
     def terms(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         wide = widen(x)
         denominator = _denominator(wide, window, k, scale)
-        return wide, denominator, _power(denominator, beta)
+        return wide, denominator, inverse_power(denominator, beta)
 
     def derive(x: jax.Array, gradient: jax.Array, sparing: bool = False) -> jax.Array:
         incoming = widen(gradient)
@@ -217,7 +184,7 @@ def _normalize(
         if sparing:
             x, part = lax.optimization_barrier((x, part.astype(x.dtype)))
             part, (wide, _, power) = widen(part), terms(x)
-        shared = _window_sum(part, window, mirrored=True)
+        shared = window_sum(part, window, mirrored=True)
         result = incoming * power - (2 * scale * beta) * wide * shared
         return result.astype(x.dtype)
 
@@ -237,12 +204,13 @@ def widen(x: jax.Array) -> jax.Array:
 def _denominator(
     x: jax.Array, window: tuple[int, ...], k: float, scale: float
 ) -> jax.Array:
-    return k + scale * _window_sum(x * x, window)
+    return k + scale * window_sum(x * x, window)
 
 
-def _window_sum(
+def window_sum(
     x: jax.Array, window: tuple[int, ...], mirrored: bool = False
 ) -> jax.Array:
+    """Returns sums over windows; an even one reaches one further down."""
     before_after = [(size // 2, (size - 1) // 2) for size in window]
     if mirrored:
         before_after = [(after, before) for before, after in before_after]
@@ -250,7 +218,7 @@ def _window_sum(
     return lax.reduce_window(x, zero, lax.add, window, (1,) * x.ndim, before_after)
 
 
-def _power(x: jax.Array, beta: float) -> jax.Array:
+def inverse_power(x: jax.Array, beta: float) -> jax.Array:
     """Returns x^-beta; for 3/4 by square roots, which take half the time."""
     if beta == 0.75:
         root = lax.rsqrt(x)

@@ -1,8 +1,10 @@
 """Pooling: maxima and averages over windows of a map.
 
-Functions, not modules, so that `layer_summary` names them as d2l does.
+Functions, not modules, so that `layer_summary` names them as d2l does; `CeilPool` has
+the windows for which there is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -80,74 +82,20 @@ def avg_pool_3x3(x: jax.Array) -> jax.Array:
     Returns:
       `(B, ceil((H - 3) / 2) + 1, ceil((W - 3) / 2) + 1, C)`, of the input's dtype.
     """
+    return _mean_inside(x, 3, 2, _overhang(x, 3))
+
+
+def _mean_inside(x: jax.Array, size: int, stride: int, padding: Padding) -> jax.Array:
+    """Returns averages over what windows have of the image."""
+    window, strides = (1, size, size, 1), (1, stride, stride, 1)
 
     def total(x: jax.Array) -> jax.Array:
-        zero, edges = np.zeros((), x.dtype), ((0, 0), *_overhang(x, 3), (0, 0))
-        return lax.reduce_window(x, zero, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), edges)
+        zero, edges = np.zeros((), x.dtype), ((0, 0), *padding, (0, 0))
+        return lax.reduce_window(x, zero, lax.add, window, strides, edges)
 
     wide = widen(x)
     mean = total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
     return mean.astype(x.dtype)
-
-
-@dataclass(frozen=True)
-class CeilPool:
-    """Pooling over windows of any size, the last of which may hang over the end.
-
-    Attributes:
-      kind: `max`; or `avg`, over the pixels of a window that there are.
-      size: Height and width of a window.
-      stride: From window to window, at most `size`, so that each pixel is seen.
-      start: Where the first window begins: 0, or so many pixels before the map, as a
-        negative number.
-
-    Raises:
-      InputError: A value is out of range.
-
-    Source: cuda-convnet `pool`.
-    """
-
-    kind: str
-    size: int
-    stride: int
-    start: int = 0
-
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        for name, allowed, fits in (
-            ("kind", "'max' or 'avg'", self.kind in ("max", "avg")),
-            ("size", "at least 1", self.size >= 1),
-            ("stride", f"from 1 to size, {self.size}", 1 <= self.stride <= self.size),
-            ("start", f"above -{self.size}, up to 0", -self.size < self.start <= 0),
-        ):
-            if not fits:
-                raise InputError(
-                    f"{name} must be {allowed}; got {getattr(self, name)!r}"
-                )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `(B, H, W, C)` to `(B, H', W', C)`, of the input's dtype.
-
-        H' is ceil((H - start - size) / stride) + 1.
-        """
-        window = (1, self.size, self.size, 1)
-        strides = (1, self.stride, self.stride, 1)
-        inner = []
-        for length in x.shape[1:3]:
-            _, after = ceil_padding(length - self.start, self.size, self.stride)
-            inner.append((-self.start, after))
-        edges = ((0, 0), *inner, (0, 0))
-        if self.kind == "max":
-            least = np.array(-np.inf, x.dtype)
-            return lax.reduce_window(x, least, lax.max, window, strides, edges)
-
-        def total(x: jax.Array) -> jax.Array:
-            zero = np.zeros((), x.dtype)
-            return lax.reduce_window(x, zero, lax.add, window, strides, edges)
-
-        wide = widen(x)
-        mean = total(wide) / total(jnp.ones((1, *x.shape[1:3], 1), wide.dtype))
-        return mean.astype(x.dtype)
 
 
 def avg_pool(x: jax.Array) -> jax.Array:
@@ -197,3 +145,83 @@ def cell_shares(size: int, cells: int) -> np.ndarray:
     for cell, row in enumerate(shares):
         row[cell * size // cells : -(-(cell + 1) * size // cells)] = 1.0
     return shares / shares.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class CeilPool:
+    """Pooling over windows of any size, the last of which may hang over the end.
+
+    What lies beyond the image is no maximum and counts in no average. `ceil_pool` gives
+    the function that does the same where there is one.
+
+    Attributes:
+      kind: `max` or `avg`. Of equal maxima the first gets the gradient.
+      size: Height and width of the windows.
+      stride: From one to the next, at most `size`.
+      start: Where the first begins, 0 or less: `-start` pixels before the image.
+
+    Raises:
+      InputError: A value is out of range.
+
+    Source: cuda-convnet `layer.py`, `pool`.
+    """
+
+    kind: str
+    size: int
+    stride: int
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if self.kind not in ("max", "avg"):
+            raise InputError(f"kind must be one of ('max', 'avg'); got {self.kind!r}")
+        if self.size < 1:
+            raise InputError(f"size must be at least 1; got {self.size}")
+        if not 1 <= self.stride <= self.size:
+            raise InputError(
+                f"stride must be from 1 to the size, {self.size}; got {self.stride}"
+            )
+        if not -self.size < self.start <= 0:
+            raise InputError(
+                f"start must be from {1 - self.size} to 0, so that every window sees "
+                f"the image; got {self.start}"
+            )
+
+    def padding(self, size: tuple[int, ...]) -> Padding:
+        """Returns what windows see before and after an image's height and width."""
+        before = -self.start
+        return tuple(
+            (before, ceil_padding(length + before, self.size, self.stride)[1])
+            for length in size
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `(B, H, W, C)` to `(B, H', W', C)`.
+
+        H' is `ceil((H - start - size) / stride) + 1`, W' likewise.
+        """
+        padding = self.padding(x.shape[1:3])
+        if self.kind == "avg":
+            return _mean_inside(x, self.size, self.stride, padding)
+        if self.size > _LARGEST:
+            window, strides = (self.size,) * 2, (self.stride,) * 2
+            return nn.max_pool(x, window, strides, padding)
+        return strided_max_pool(x, self.size, padding, stride=self.stride)
+
+
+_LARGEST = 11  # the largest window whose places a byte can number
+_FUNCTIONS: dict[tuple[str, int, int, int], Callable] = {
+    ("max", 3, 2, 0): max_pool_ceil,
+    ("max", 2, 2, 0): max_pool_2x2,
+    ("avg", 3, 2, 0): avg_pool_3x3,
+}
+
+
+def ceil_pool(kind: str, size: int, stride: int, start: int = 0) -> Callable:
+    """Returns `CeilPool` of the same, or the function here that computes it.
+
+    Raises:
+      InputError: A value is out of range.
+    """
+    made = CeilPool(kind, size, stride, start)
+    return _FUNCTIONS.get((kind, size, stride, start), made)

@@ -6,12 +6,17 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from alexnet_jax.layers.conv import CEIL, Conv
+from alexnet_jax.layers.conv import CEIL, Conv, ceil_pad
 from alexnet_jax.layers.dense import TowerDense, flatten
 from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.normalization import LocalResponseNorm as lrn
 from alexnet_jax.layers.normalization import MapNorm
-from alexnet_jax.layers.pooling import adaptive_avg_pool, avg_pool, max_pool_2x2
+from alexnet_jax.layers.pooling import (
+    CeilPool,
+    adaptive_avg_pool,
+    avg_pool,
+    max_pool_2x2,
+)
 from alexnet_jax.models import MODELS, Classifier, create_model
 from tests.helpers import init_keys
 
@@ -121,11 +126,23 @@ def _adaptive():
     ]
 
 
+def _hanging():
+    return [
+        Conv(6, (5, 5), padding=ceil_pad(2), strides=3),
+        nn.tanh,
+        CeilPool("max", 3, 1),
+        CeilPool("avg", 4, 3),
+        flatten,
+        nn.Dense(7),
+    ]
+
+
 # Users' networks: layers, and the shape of an image.
 USERS = {
     "strided": (_strided, (9, 12, 3)),
     "lopsided": (_lopsided, (8, 11, 4)),
     "adaptive": (_adaptive, (17, 26, 2)),
+    "hanging": (_hanging, (23, 28, 2)),
 }
 
 

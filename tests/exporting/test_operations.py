@@ -11,9 +11,14 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.exporting import kinds
 from alexnet_jax.exporting.operations import list_operations
 from alexnet_jax.inspection.layers import describe
-from alexnet_jax.layers.conv import Conv
+from alexnet_jax.layers.channels import RandomChannels
+from alexnet_jax.layers.contrast import MapContrastNorm
+from alexnet_jax.layers.conv import Conv, ceil_pad
 from alexnet_jax.layers.dense import TowerDense, flatten
+from alexnet_jax.layers.images import GaussianBlur, Subsample, mirror
+from alexnet_jax.layers.local import LocallyConnected, PlaceBias
 from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
+from alexnet_jax.layers.pooling import CeilPool
 from alexnet_jax.models import MODELS, create_model
 from tests.exporting.cases import WIDTH, Net, random_variables
 
@@ -122,6 +127,15 @@ class Mine(Conv):
         (lambda: [nn.BatchNorm(False)], "batch's statistics in tests"),
         (lambda: [nn.BatchNorm(True, axis=1)], "axis must be the channels'"),
         (lambda: [MapNorm(4)], "size must be odd"),
+        (lambda: [MapNorm(k=2.0)], "k must be 1; got 2"),
+        (lambda: [MapContrastNorm(3, 1.0, 0.75)], "MapContrastNorm, .*: other tools"),
+        (lambda: [CeilPool("max", 3, 2, -1)], "pool, CeilPool, .* start must be 0; .*"),
+        (lambda: [LocallyConnected(4, 3)], "LocallyConnected, .*: other tools have no"),
+        (lambda: [PlaceBias()], "PlaceBias, .*: other tools have no"),
+        (lambda: [RandomChannels(2)], "RandomChannels, .*: other tools have no"),
+        (lambda: [GaussianBlur(3, 1.0)], "blur, GaussianBlur, .*: other tools have no"),
+        (lambda: [Subsample(2)], "subsample, Subsample, .*: other tools have no"),
+        (lambda: [mirror], "mirror, mirror, .*: other tools have no"),
         (lambda: [flatten, LocalResponseNorm("paper")], "must read maps"),
         (lambda: [flatten, TowerDense(10, 2)], "units of another TowerDense"),
         (lambda: [flatten, nn.Dropout(0.5, (1,), True)], "broadcast_dims"),
@@ -175,3 +189,16 @@ def test_nothing_is_computed_and_large_arrays_are_not_copied():
         kernel = variables["params"][layer]["kernel"]
         assert np.shares_memory(found[layer].weight, kernel)
     assert math.prod(found["fc6"].weight.shape) > 0
+
+
+def test_zeros_before_and_windows_that_hang_over():
+    def layers():
+        conv = Conv(4, (3, 3), strides=2, padding=ceil_pad(1), name="conv1")
+        return [conv, CeilPool("avg", 4, 3), flatten, nn.Dense(10)]
+
+    found = by_name(operations_of(Net(make=layers), (10, 9, 3))[0])
+    assert found["conv1"].pads == ((1, 2), (1, 1)) and found["conv1"].rounds_up
+    pool = found["pool1"]
+    assert (pool.average, pool.size, pool.stride) == (True, 4, 3)
+    assert pool.overhang == (1, 2) and pool.rounds_up
+    assert pool.output_shape == (4, 2, 2)

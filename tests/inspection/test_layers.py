@@ -10,7 +10,14 @@ import pytest
 
 from alexnet_jax.inspection.layers import describe
 from alexnet_jax.inspection.tables import summarize
+from alexnet_jax.layers.channels import RandomChannels
+from alexnet_jax.layers.contrast import MapContrastNorm
+from alexnet_jax.layers.conv import CEIL, Conv, ceil_pad
 from alexnet_jax.layers.dense import flatten
+from alexnet_jax.layers.images import GaussianBlur, Subsample, mirror
+from alexnet_jax.layers.local import LocallyConnected, PlaceBias
+from alexnet_jax.layers.normalization import MapNorm
+from alexnet_jax.layers.pooling import CeilPool
 from alexnet_jax.models import Classifier, create_model
 from tests.helpers import UserNet
 
@@ -109,3 +116,53 @@ def test_the_docs_table_of_large_and_small_kernels(shape, convolutions):
     ]
     text = re.sub(" +", " ", (DOCS / "alexnets.md").read_text())
     assert f"| {' | '.join(cells)} |\n" in text
+
+
+class ManyKinds(Classifier):
+    def setup(self):
+        self.net = nn.Sequential(
+            [
+                GaussianBlur(5, 1.5),
+                Subsample(2),
+                mirror,
+                Conv(8, (5, 5), 2, padding=ceil_pad(2), use_bias=False, name="conv1"),
+                PlaceBias(name="bias1"),
+                CeilPool("avg", 3, 1, -1),
+                CeilPool("max", 4, 3),
+                MapContrastNorm(3, 0.5, 0.75),
+                MapNorm(3, 1.0, 0.75, k=2.0),
+                RandomChannels(2),
+                LocallyConnected(6, 3, padding=1, name="local2"),
+                LocallyConnected(4, 2, 2, padding=CEIL, name="local3"),
+                flatten,
+            ]
+        )
+
+
+def test_rows_of_cuda_convnets_layers():
+    """Receptive fields and multiply-adds by hand."""
+    rows = describe(ManyKinds(), (1, 40, 40, 3))
+    made = [
+        (row.name, row.kind, row.settings, row.receptive_field, row.params, row.macs)
+        for row in rows[:-1]
+    ]
+    conv = 11 * 11 * 8 * 5 * 5 * 3
+    local = 3 * 3 * 6 * 9 * 16, 2 * 2 * 4 * 4 * 6
+    params = 3 * 3 * 6 * (9 * 16 + 1), 2 * 2 * 4 * (4 * 6 + 1)
+    assert made == [
+        ("blur", "blur", "5×5 σ 1.5", 5, 0, 0),
+        ("subsample", "subsample", "/2", 5, 0, 0),
+        ("mirror", "mirror", "", 5, 0, 0),
+        ("conv1", "conv", "5×5/2 pad 2 ceil", 13, 600, conv),
+        ("bias1", "place_bias", "", 13, 968, 0),
+        ("pool1", "avg_pool_ceil", "3×3/1 ceil from -1", 21, 0, 0),
+        ("pool1b", "max_pool_ceil", "4×4/3 ceil", 33, 0, 0),
+        ("contrastnorm1", "contrast_norm", "3×3 α 0.5/9 k 1", 81, 0, 0),
+        ("mapnorm1", "map_norm", "3×3 α 1/9 k 2", 105, 0, 0),
+        ("random_channels1", "random_channels", "each 2 times", 105, 0, 0),
+        ("local2", "local", "3×3/1 pad 1", 129, params[0], local[0]),
+        ("local3", "local", "2×2/2 ceil", 141, params[1], local[1]),
+    ]
+    assert [row.output_shape[1] for row in rows[:12]] == [40, 20, 20, 11, 11, 10] + [
+        3
+    ] * 5 + [2]

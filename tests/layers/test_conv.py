@@ -6,7 +6,14 @@ import pytest
 from jax import lax
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.conv import CEIL, Conv, ceil_padding
+from alexnet_jax.layers.conv import (
+    CEIL,
+    Conv,
+    ceil_pad,
+    ceil_padding,
+    explicit_padding,
+    zeros_before_ceil,
+)
 from tests.helpers import noise
 
 
@@ -19,7 +26,40 @@ def test_ceil_padding(size, window, stride, after, count):
     assert (size + after - window) // stride + 1 == count
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "before", "count"),
+    [(32, 5, 1, 2, 32), (24, 5, 2, 2, 13), (9, 3, 2, 1, 5), (10, 3, 2, 1, 6),
+     (7, 5, 3, 4, 5), (224, 11, 4, 0, 55)],
+)  # fmt: skip
+def test_ceil_pad(size, window, stride, before, count):
+    """The count is the source's: 1 + ceil((2 · before + size - window) / stride)."""
+    assert count == 1 + np.ceil((2 * before + size - window) / stride)
+    ((top, bottom),) = explicit_padding(ceil_pad(before), [size], [window], [stride])
+    assert top == before and before <= bottom < before + stride
+    assert (size + top + bottom - window) / stride + 1 == count
+
+
+def test_paddings_with_a_rounded_up_count():
+    assert ceil_pad(0) == CEIL
+    assert [zeros_before_ceil(ceil_pad(n)) for n in (0, 3, 12)] == [0, 3, 12]
+    for other in ("SAME", "CEIL+", "CEIL-1", 2, ((1, 1), (1, 1)), None):
+        assert zeros_before_ceil(other) is None
+        assert explicit_padding(other, (8, 8), (3, 3), (1, 1)) is other
+
+
 class TestConv:
+    @pytest.mark.parametrize("groups", [1, 2])
+    def test_ceil_pad_is_zeros_on_each_side_and_then_ceil(self, groups):
+        x = noise(2, 10, 9, 4)
+        settings = {"strides": 2, "feature_group_count": groups}
+        padded = Conv(6, (3, 3), padding=ceil_pad(1), **settings)
+        bare = Conv(6, (3, 3), padding="VALID", **settings)
+        variables = padded.init(jax.random.key(1), x)
+        made = padded.apply(variables, x)
+        assert made.shape == (2, 6, 5, 6)
+        canvas = jnp.pad(x, ((0, 0), (1, 2), (1, 1), (0, 0)))
+        np.testing.assert_allclose(made, bare.apply(variables, canvas), atol=1e-5)
+
     @pytest.mark.heavy
     def test_ceil_is_valid_on_the_canvas_of_227(self):
         image = noise(2, 224, 224, 3)

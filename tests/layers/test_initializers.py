@@ -11,7 +11,7 @@ import pytest
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.dense import Dense, TowerDense
-from alexnet_jax.layers.initializers import SCHEMES
+from alexnet_jax.layers.initializers import SCHEMES, gaussian, gaussian_scheme
 from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.models.krizhevsky import AlexNetPaper
 from tests.helpers import init_keys, shapes_of
@@ -319,3 +319,26 @@ def test_networks_side_by_side_are_drawn_apart():
         check_paper(jax.tree.map(lambda leaf, place=place: leaf[place], params))
     one, other = params["fc6"]["kernel"]
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("scheme", AUTHORS)
+def test_a_scheme_is_found_by_what_it_draws(scheme):
+    values = dict(zip(LAYERS, zip(*AUTHORS[scheme], strict=True), strict=True))
+    assert gaussian_scheme(values) == scheme
+    assert gaussian_scheme(values | {"fc8": (0.02, 0.0)}) is None
+    assert gaussian_scheme(values | {"fc8": (0.01, 0.5)}) is None
+
+
+def test_the_first_scheme_of_several():
+    assert gaussian_scheme({"conv1": (0.01, 0.0), "fc9": (0.01, 0.0)}) == "2012"
+    assert gaussian_scheme({"conv1": (0.01, 0.0), "conv3": (0.01, 0.0)}) == "paper"
+    assert gaussian_scheme({"fc6": (0.005, 1.0)}) == "caffenet"
+
+
+def test_gaussian_draws_as_the_schemes_do():
+    key, shape = jax.random.key(3), (3, 3, 4, 8)
+    by_scheme, _ = SCHEMES["2012"]("conv4", shape)
+    drawn = gaussian(0.03)(key, shape, jnp.float32)
+    np.testing.assert_array_equal(drawn, by_scheme(key, shape, jnp.float32))
+    flat = jax.random.normal(key, (288,), jnp.float32)
+    np.testing.assert_array_equal(drawn, 0.03 * flat.reshape(shape))

@@ -171,15 +171,17 @@ def test_denominators_are_computed_anew_on_nvidia_gpus():
 
 
 class TestMapNorm:
-    def by_hand(self, x):
+    def by_hand(self, x, k=1):
         padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2))
-        return x / (1 + 0.001 / 25 * np.square(windows).sum((-1, -2))) ** 0.75
+        return x / (k + 0.001 / 25 * np.square(windows).sum((-1, -2))) ** 0.75
 
     def test_values(self):
         x = noise(2, 7, 6, 3)
         made = MapNorm()(jnp.asarray(x, jnp.float32))
         np.testing.assert_allclose(made, self.by_hand(x), rtol=1e-5)
+        made = MapNorm(k=2.5)(jnp.asarray(x, jnp.float32))
+        np.testing.assert_allclose(made, self.by_hand(x, 2.5), rtol=1e-5)
 
     def test_gradient_against_finite_differences(self):
         x, weight = noise(1, 6, 5, 1), noise(1, 6, 5, 1, seed=1)

@@ -17,9 +17,13 @@ from alexnet_jax.layers.cpu.switch import by_platform, takes_plain_forms
 
 
 def strided_max_pool(
-    x: jax.Array, window: int, padding: Padding, then_relu: bool = False
+    x: jax.Array,
+    window: int,
+    padding: Padding,
+    then_relu: bool = False,
+    stride: int = 2,
 ) -> jax.Array:
-    """Max-pooling at stride 2, with a gradient that is quick and takes little.
+    """Max-pooling at a stride, with a gradient that is quick and takes little.
 
     XLA's gradient puts back one unit at a time, on a GPU by additions whose order is
     left to chance. On CPUs and NVIDIA GPUs all windows look at once through
@@ -34,14 +38,15 @@ def strided_max_pool(
 
     Args:
       x: `(B, H, W, C)`.
-      window: Height and width of the windows.
+      window: Height and width of the windows, at most 11.
       padding: Before and after height and width, in pixels; never the maximum.
       then_relu: Whether ReLU follows. The gradient is that of ReLU and then pooling.
+      stride: Of the windows, in pixels.
     """
-    settings: Any = {"window": window, "padding": padding}
+    settings: Any = {"window": window, "padding": padding, "stride": stride}
 
     def maxima(x: jax.Array) -> jax.Array:
-        return nn.max_pool(x, (window, window), strides=(2, 2), padding=padding)
+        return nn.max_pool(x, (window, window), (stride, stride), padding)
 
     def pool(x: jax.Array) -> jax.Array:
         return nn.relu(maxima(x)) if then_relu else maxima(x)
@@ -79,7 +84,9 @@ def strided_max_pool(
     return with_gradient(pool, forward, backward)(x)
 
 
-def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.Array:
+def _select(
+    x: jax.Array, window: int, padding: Padding, positive: bool, stride: int
+) -> jax.Array:
     """Returns the number of the place in each window that gets the gradient, `int8`.
 
     As XLA's `select_and_scatter`, which gives a place up for a later one that it is not
@@ -92,11 +99,12 @@ def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.
       window: As in `strided_max_pool`.
       padding: As in `strided_max_pool`.
       positive: Whether windows without a positive unit get -1.
+      stride: As in `strided_max_pool`.
     """
     lowest = jnp.asarray(-jnp.inf, x.dtype)
     extended = lax.pad(x, lowest, [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
     batch, height, width, channels = extended.shape
-    rows, columns = ((size - window) // 2 for size in (height, width))
+    rows, columns = ((size - window) // stride for size in (height, width))
     shape = batch, rows + 1, columns + 1, channels
     # The smallest positive unit: XLA flushes others than float16's subnormal ones.
     kind = jnp.finfo(x.dtype)
@@ -104,8 +112,8 @@ def _select(x: jax.Array, window: int, padding: Padding, positive: bool) -> jax.
     value = jnp.full(shape, least if positive else lowest, x.dtype)
     number = jnp.full(shape, jnp.int8(-1 if positive else window**2 - 1))
     for index, (i, j) in reversed([*enumerate(_places(window))]):
-        limits = batch, i + 2 * rows + 1, j + 2 * columns + 1, channels
-        place = lax.slice(extended, (0, i, j, 0), limits, (1, 2, 2, 1))
+        limits = batch, i + stride * rows + 1, j + stride * columns + 1, channels
+        place = lax.slice(extended, (0, i, j, 0), limits, (1, stride, stride, 1))
         here = jnp.full(shape, jnp.int8(index))
         number = lax.select(place >= value, here, number)
         value = lax.max(place, value)
@@ -118,15 +126,16 @@ def _unpool(
     size: tuple[int, ...],
     window: int,
     padding: Padding,
+    stride: int,
 ) -> jax.Array:
     """Returns the gradient by the input, of so many rows and columns."""
     zero = jnp.zeros((), gradient.dtype)
     lengths = [length + sum(edges) for length, edges in zip(size, padding, strict=True)]
-    spans = [2 * count - 1 for count in gradient.shape[1:3]]
+    spans = [stride * (count - 1) + 1 for count in gradient.shape[1:3]]
     total: Any = zero
     for number, corner in enumerate(_places(window)):
         edges = [
-            (start, length - start - span, 1)
+            (start, length - start - span, stride - 1)
             for start, length, span in zip(corner, lengths, spans, strict=True)
         ]
         here = lax.select(selected == number, gradient, jnp.zeros_like(gradient))

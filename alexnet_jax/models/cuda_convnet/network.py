@@ -8,16 +8,13 @@ import flax.linen as nn
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.channels import RandomChannels
+from alexnet_jax.layers.contrast import MapContrastNorm
 from alexnet_jax.layers.conv import CEIL, ceil_pad
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.dropout import MaskDropout
 from alexnet_jax.layers.graph import Add, TakeTowers, add, concatenate
 from alexnet_jax.layers.images import GaussianBlur, Subsample, mirror
-from alexnet_jax.layers.normalization import (
-    LocalResponseNorm,
-    MapContrastNorm,
-    MapNorm,
-)
+from alexnet_jax.layers.normalization import LocalResponseNorm, MapNorm
 from alexnet_jax.layers.pooling import (
     CeilPool,
     avg_pool_3x3,
