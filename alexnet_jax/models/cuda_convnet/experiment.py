@@ -139,12 +139,8 @@ class Experiment:
         The files do not say a size: 32×32 for ten classes (CIFAR-10), else 224×224.
         """
         side = 32 if self.lowered.num_classes == 10 else 224
-        images = [one.name for one in self.layers.values() if one.type == "data"]
-        for layer in self.layers.values():
-            for place, name in enumerate(layer.inputs):
-                if name in images and layer.type in ("conv", "local"):
-                    return side, side, layer.of_input("channels", place)
-        return side, side, 3
+        images = (one for one in self.layers.values() if one.type == "data")
+        return side, side, next(images).channels
 
 
 def read_text(path: str, key: str) -> str:
@@ -159,16 +155,19 @@ def read_text(path: str, key: str) -> str:
     """
     file = Path(path).expanduser()
     try:
-        if file.is_dir():
+        size = file.stat().st_size
+        if not file.is_file():
             raise InputError(
                 f"{key}: must be a file, such as layers-145.cfg; got {path}"
             )
-        if file.stat().st_size > _MAX_BYTES:
+        if size > _MAX_BYTES:
             raise InputError(
                 f"{key}: must be a text file of at most {_MAX_BYTES:,} bytes; got "
                 f"{path}"
             )
-        return file.read_bytes().decode("utf-8")
+        return file.read_bytes().decode("utf-8-sig")
+    except InputError:
+        raise
     except UnicodeDecodeError:
         raise InputError(f"{key}: must be a text file in UTF-8; got {path}") from None
     except (OSError, ValueError, RuntimeError) as error:
