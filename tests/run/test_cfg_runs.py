@@ -13,6 +13,7 @@ from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import LeNet
 from alexnet_jax.models.cuda_convnet.updates import ArrayUpdate, LayerUpdates, Rate
 from alexnet_jax.parallel import create_parallel
+from alexnet_jax.run import layer_files
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import checkpoint_of
 
@@ -39,7 +40,7 @@ def create_configured(config):
 @pytest.fixture
 def cfg(config, tmp_path, monkeypatch):
     """The config of such a run."""
-    monkeypatch.setattr(train, "read_cfg", read_cfg)
+    monkeypatch.setattr(layer_files, "read_cfg", read_cfg)
     monkeypatch.setattr(train, "create_configured", create_configured)
     monkeypatch.setattr(
         train, "create_parallel", lambda *of: create_parallel(*of[:3], "lenet5")
