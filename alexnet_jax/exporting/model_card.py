@@ -23,7 +23,6 @@ from alexnet_jax.config import (
 from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.folder import MARK
 from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
-from alexnet_jax.models import MODELS
 from alexnet_jax.preprocessing.normalize import MEASURED
 from alexnet_jax.run.imported import read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
@@ -151,7 +150,7 @@ def _way(net: TrainedModel) -> str:
 
 def _about(net: TrainedModel, license_name: str) -> list[str]:
     config, spec = net.config, net.spec
-    network = MODELS[config.model.name]
+    network = type(net.model)
     what = " ".join((network.__doc__ or "").split("\n\n")[0].split())
     count = sum(leaf.size for leaf in jax.tree.leaves(net.weights["params"]))
     shape = size_text(spec.image_shape[:2])
