@@ -8,6 +8,10 @@
                                 a training step's collectives on two devices
   python -m alexnet_jax.summary alexnet_paper --picture=towers.png
   python -m alexnet_jax.summary runs/mine                     a run's network
+  python -m alexnet_jax.summary cfg:layers-145.cfg alexnet_2012
+                                a layer file of cuda-convnet, beside ours
+  python -m alexnet_jax.summary cfg:layers-145.cfg --code     as a Python class
+  python -m alexnet_jax.summary --report layers/              all layer files there
 
 Multiply-adds (MACs) and memory are those of one image; biases, normalization
 and pooling do not count as multiply-adds. No weights are allocated.
@@ -31,7 +35,12 @@ _MAX_SIDE_BY_SIDE = 4
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser("alexnet_jax.summary", __doc__)
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help="networks, or folders of runs")
+    add(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="networks, cfg:FILE of cuda-convnet, or folders of runs",
+    )
     add("--list", action="store_true", help="print one line for every network")
     add(
         "--input-shape",
@@ -46,6 +55,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="number of logits (default: the author's, or the run's)",
     )
     add("--json", action="store_true", help="print a list of objects")
+    add(
+        "--params",
+        type=cli.path,
+        metavar="FILE",
+        help="layer-parameter file of cfg:FILE (default: that of its name)",
+    )
+    add("--code", action="store_true", help="print the class that cfg:FILE becomes")
+    add(
+        "--report",
+        type=cli.path,
+        metavar="DIRECTORY",
+        help="print one line for every layer file of cuda-convnet there",
+    )
     add(
         "--picture",
         type=cli.path,
@@ -71,8 +93,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="images per device, with --parallel (default: 128)",
     )
     options = parser.parse_args(argv)
-    if not options.names and not options.list:
+    if not (options.names or options.list or options.report):
         parser.error("name a network, or give --list; try alexnet_paper")
+    if options.report and (options.names or options.list or options.code):
+        parser.error("--report takes no NAME, --list or --code")
+    if (options.code or options.params) and (
+        len(options.names) != 1 or not options.names[0].startswith("cfg:")
+    ):
+        parser.error("--code and --params take one NAME, cfg:FILE of cuda-convnet")
     if (options.picture or options.data or options.model) and (
         len(options.names) != 1 or options.json or options.list
     ):
@@ -95,13 +123,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from alexnet_jax.inspection import tables
     from alexnet_jax.models import MODELS
 
+    if options.report:
+        _print_report(options)
+        return
     names = list(MODELS) if options.list else options.names
     if options.data or options.model:
         _print_collectives(options)
         return
     summaries = [_summarize(name, options) for name in names]
     console = tables.make_console()
-    if options.picture:
+    if options.code:
+        _print_code(summaries[0])
+    elif options.picture:
         from alexnet_jax.inspection.tower_diagram import draw_towers
 
         draw_towers(summaries[0], options.picture)
@@ -114,8 +147,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif len(summaries) == 1:
         print(summaries[0].title)
         console.print(tables.layer_table(summaries[0]))
+        _print_rates(summaries)
     else:
         console.print(tables.side_by_side(summaries))
+        _print_rates(summaries)
+
+
+def _print_rates(summaries: "Sequence[Summary]") -> None:
+    """Prints how layers learn, if a layer-parameter file says so."""
+    if not any(summary.name.startswith("cfg:") for summary in summaries):
+        return
+    from alexnet_jax.inspection import rates, tables
+
+    table = rates.rates_table(summaries)
+    if table is not None:
+        print()
+        tables.make_console().print(table)
+        print("\n".join(rates.stages(summaries)))
+
+
+def _print_code(summary: "Summary") -> None:
+    from alexnet_jax.models.cuda_convnet import CfgNetwork
+    from alexnet_jax.models.cuda_convnet.code import print_class
+
+    model = summary.network(num_classes=summary.num_classes)
+    assert isinstance(model, CfgNetwork)
+    print(print_class(model))
+
+
+def _print_report(options: argparse.Namespace) -> None:
+    from alexnet_jax.inspection import experiments, tables
+    from alexnet_jax.terminal.paths import expand
+
+    rows = experiments.read_experiments(expand(options.report, "--report"))
+    if options.json:
+        cli.print_json([row.to_dict() for row in rows])
+        return
+    tables.make_console().print(experiments.experiments_table(rows))
+    print(experiments.totals(rows))
 
 
 def _summarize(name: str, options: argparse.Namespace) -> "Summary":
@@ -127,12 +196,13 @@ def _summarize(name: str, options: argparse.Namespace) -> "Summary":
     from alexnet_jax.config import side_pair
     from alexnet_jax.data.spec import DataSpec
     from alexnet_jax.inspection import tables
-    from alexnet_jax.models import MODELS, create_configured
+    from alexnet_jax.models import create_configured, is_network
     from alexnet_jax.run.read import read_config
     from alexnet_jax.terminal.paths import expand
 
-    if name in MODELS or not (os.sep in name or os.path.isdir(name)):
-        return tables.summarize(name, options.input_shape, options.num_classes)
+    if is_network(name) or not (os.sep in name or os.path.isdir(name)):
+        params = None if options.params is None else str(options.params)
+        return tables.summarize(name, options.input_shape, options.num_classes, params)
     if options.picture or options.data or options.model:
         raise InputError(
             f"--picture and --parallel take the name of a network, not a run ({name})"

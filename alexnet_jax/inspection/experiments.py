@@ -1,8 +1,10 @@
 """Tables of cuda-convnet's experiments: what each is, and how it differs from 145."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -21,6 +23,7 @@ from alexnet_jax.models.cuda_convnet.layers import check_params
 from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
 
 _TWIN = "alexnet_2012"  # configuration 145
+_WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
 _NORMS = ("lrn", "map_norm", "map_contrast_norm")
 
 
@@ -48,6 +51,11 @@ class ExperimentRow(NamedTuple):
     errors: tuple[ErrorRate, ...] = ()
     refused: str | None = None
     params_refused: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `--json` prints."""
+        errors = [error._asdict() for error in self.errors]
+        return self._asdict() | {"errors": errors}
 
 
 def read_experiments(directory: Path) -> list[ExperimentRow]:
@@ -138,23 +146,55 @@ def differences(
       others: Of the one that it is compared with.
       with_constants: Whether the constants of normalization are known.
     """
-    words = []
-    for own, other in align([list(layers), list(others)]):
+    parts = Counter(_whole(layer.name) for layer in layers if layer.params)
+    words = [f"{name} in {count} parts" for name, count in parts.items() if count > 1]
+    whole = [layer for layer in layers if parts[_whole(layer.name)] <= 1]
+    known = [layer for layer in others if parts[layer.name] <= 1]
+    for own, other in align([_by_owner(whole), _by_owner(known)]):
         if own is None or other is None:
             layer = own or other
             assert layer is not None
-            words.append(f"{'+' if own else '-'}{layer.name}")
+            words.append(f"{'+' if own else '-'}{layer.name.partition(' ')[0]}")
             continue
-        parts = []
+        changes = []
+        settings, others_settings = (_own_settings(one) for one in (own, other))
         is_known = with_constants or own.kind not in _NORMS
-        if (own.kind, own.settings) != (other.kind, other.settings) and is_known:
-            parts.append(own.settings or own.kind)
+        if (own.kind, settings) != (other.kind, others_settings) and is_known:
+            changes.append(settings or own.kind)
         before, after = other.output_shape[-1], own.output_shape[-1]
         if after != before and own.params:
-            parts.append(f"{after:,} for {before:,}")
-        if parts:
-            words.append(f"{own.name} {' '.join(parts)}")
+            changes.append(f"{after:,} for {before:,}")
+        if changes:
+            words.append(f"{own.name.partition(' ')[0]} {' '.join(changes)}")
     return _moves(words)
+
+
+def _by_owner(layers: Iterable[LayerRow]) -> list[LayerRow]:
+    """Returns layers whose names say which layer with weights they follow.
+
+    What only leads from one layer to another is left out.
+    """
+    owner, named = "", []
+    for layer in layers:
+        if layer.params:
+            owner = layer.name
+            named.append(layer)
+        elif layer.kind not in _WIRES:
+            # A letter only tells it from others of its name.
+            name = re.sub(r"(\d)[a-z]$", r"\1", layer.name)
+            named.append(layer._replace(name=f"{name} {owner}"))
+    return named
+
+
+def _own_settings(layer: LayerRow) -> str:
+    """Returns a layer's settings, without what it reads."""
+    return re.sub(r"(^| )of .*", "", layer.settings)
+
+
+def _whole(name: str) -> str:
+    """Returns what a layer is a part of: `conv2` of `conv2`, `conv2a` and `conv2_1`."""
+    found = re.fullmatch(r"((?:conv|local|fc)\d+)[a-z]*(?:_\w+)?", name)
+    return found[1] if found else name
 
 
 def _moves(words: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import difflib
 import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from rich import box
@@ -57,7 +58,9 @@ class Summary(NamedTuple):
         """The line above the table: name, input and number of classes."""
         image = shape_text(self.input_shape[1:])
         width = f" of width {self.width:g}" if self.width != 1 else ""
-        return f"{self.name}{width}: input {image}, {self.num_classes} classes"
+        return (
+            f"{short_name(self.name)}{width}: input {image}, {self.num_classes} classes"
+        )
 
     def __str__(self) -> str:
         file = io.StringIO()
@@ -83,6 +86,7 @@ def summarize(
     name: str,
     input_shape: tuple[int, ...] | None = None,
     num_classes: int | None = None,
+    params: str | None = None,
 ) -> Summary:
     """Describes a network layer by layer; allocates no weights.
 
@@ -98,12 +102,14 @@ def summarize(
       name: A key of `MODELS`, or `cfg:PATH` of one of cuda-convnet's layer files.
       input_shape: `(B, H, W, C)`; the author's if not given.
       num_classes: Number of logits; the author's if not given.
+      params: With `cfg:PATH`, the path of a layer-parameter file; that of the layer
+        file's name beside it if not given.
 
     Raises:
       InputError: The name is unknown, the layer file cannot be used, or the images are
         too small.
     """
-    network = network_class(name)
+    network = network_class(name, params)
     reference = network.reference
     assert reference is not None  # every network with a name has one
     shape = input_shape or (1, *reference.input_shape)
@@ -140,6 +146,12 @@ def make_console(file: IO[str] | None = None) -> Console:
     """Returns a console for tables: stdout's, or a file's."""
     width = max(Console(file=file).width, _MIN_WIDTH)
     return _Console(file=file, width=width, highlight=False)
+
+
+def short_name(name: str) -> str:
+    """Returns a network's name for a table: of a layer file without its folder."""
+    kind, separator, path = name.partition(":")
+    return f"{kind}:{Path(path).name}" if separator else name
 
 
 def shape_text(shape: Iterable[int]) -> str:
@@ -221,7 +233,7 @@ def side_by_side(summaries: Sequence[Summary]) -> Table:
     """Lays out networks side by side; rows that differ begin with ≠."""
     table = make_table("", "layer")
     for summary in summaries:
-        table.add_column(summary.name, no_wrap=True)
+        table.add_column(short_name(summary.name), no_wrap=True)
         table.add_column("output", no_wrap=True)
         table.add_column("params", justify="right", no_wrap=True)
 

@@ -6,7 +6,8 @@ Two things that Flax's own do not know are in them: authors draw a layer by its 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -52,7 +53,8 @@ def gaussian(deviation: float) -> Initializer:
     return draw
 
 
-class _Gaussian(NamedTuple):
+@dataclass(frozen=True)
+class _Gaussian:
     """Kernels from N(0, 0.01) and zero biases, but for the layers that are named."""
 
     deviations: Mapping[str, float]

@@ -110,11 +110,11 @@ class AlexNet2012Conv6(Ablatable):
     Differences: those of `AlexNet2012`, and
       * conv6, 3×3 and reading both towers, after the last pool.
 
-    Source: computerhistory/AlexNet-Source-Code, layers-146.cfg.
+    Source: computerhistory/AlexNet-Source-Code, layers-146-2012-2011.cfg.
     """
 
     reference: ClassVar = Reference(
-        "cuda-convnet layers-146.cfg",
+        "cuda-convnet layers-146-2012-2011.cfg",
         *_IMAGENET,
         "ImageNet 61.01 / 83.38 (pre-trained, ten views)",
     )

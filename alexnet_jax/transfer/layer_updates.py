@@ -3,6 +3,7 @@
 Source: cuda-convnet `weights.cu`, and `constrainWeights` in `layer.cu`.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.models.cuda_convnet.updates import ArrayUpdate, LayerUpdates
+from alexnet_jax.models.cuda_convnet.updates import ArrayUpdate, LayerUpdates, Rate
 from alexnet_jax.models.layer_names import layer_of
 
 
@@ -46,11 +47,22 @@ def rates_by_array(
       num_steps: Length of the run.
     """
 
-    def schedule(update: ArrayUpdate) -> Callable[[Any], jax.Array]:
-        # A float is exact up to 2**24 steps.
-        return lambda step: update.rate.at(jnp.asarray(step, jnp.float32) / num_steps)
+    def schedule(name: str, rate: Rate) -> Callable[[Any], jax.Array]:
+        def at(step: Any) -> jax.Array:
+            # A float is exact up to 2**24 steps.
+            value = rate.at(jnp.asarray(step, jnp.float32) / num_steps)
+            return value * _noise(name, step, rate.noise) if rate.noise else value
 
-    return {name: schedule(update) for name, update in updates.arrays.items()}
+        return at
+
+    return {name: schedule(name, one.rate) for name, one in updates.arrays.items()}
+
+
+def _noise(name: str, step: Any, share: float) -> jax.Array:
+    """Returns what a noisy rate is multiplied by: a function of array and step."""
+    key = jax.random.key(zlib.crc32(name.encode()))
+    key = jax.random.fold_in(key, jnp.asarray(step, jnp.int32))
+    return 1 + share * jnp.abs(jax.random.normal(key, dtype=jnp.float32))
 
 
 def frozen_arrays(updates: LayerUpdates) -> list[str]:

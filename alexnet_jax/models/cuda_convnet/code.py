@@ -26,6 +26,8 @@ _SHORT = {
 }
 _POOLS = ("max_pool_ceil", "max_pool_2x2", "avg_pool_3x3")
 _WEIGHTS = ("conv", "dense", "local")
+_ACTIVATIONS = ("relu", "sigmoid", "softplus", "tanh")
+_SELECTING = ("TakeTowers", "RandomChannels")
 
 
 def print_class(model: CfgNetwork) -> str:
@@ -139,27 +141,59 @@ def _net(experiment: Experiment, short: dict[str, str], shapes: Any) -> list[str
     is_chain = len(blocks) == 1 and blocks[0].inputs == (IMAGES,)
     lines = [f"        self.net = self.{'sequential' if is_chain else 'graph'}("]
     for block in blocks:
-        rows: list[list[Call]] = []
-        for call in block.calls:
-            is_first = call.function in _WEIGHTS or call.function == "flatten"
-            before = rows[-1][-1].function if rows else ""
-            if not rows or (is_first and before not in ("flatten", "TakeTowers")):
-                rows.append([])
-            rows[-1].append(call)
-        listed = []
-        for row in rows:
-            sizes = [next(shapes)[1] for _ in row]
-            words = [_word(call, short) for call in row]
-            listed.append((words, _shape(sizes[-1][1:])))
+        rows = [
+            ([_word(call, short) for call in row], [next(shapes)[1] for _ in row])
+            for row in _rows(block.calls)
+        ]
         if is_chain:
-            for words, shape in listed:
-                lines += _row(words, shape, 12, "[", "],")
-        else:
-            inputs = block.inputs[0] if len(block.inputs) == 1 else block.inputs
-            words = [word for own, _ in listed for word in own]
-            head = f"({block.name!r}, {inputs!r}, ["
-            lines += _row(words, listed[-1][1], 12, head, "]),")
+            lines += [line for row in rows for line in _lists(*row)]
+            continue
+        reads = block.inputs[0] if len(block.inputs) == 1 else block.inputs
+        lines.append(f"            ({block.name!r}, {reads!r}, [")
+        for words, made in rows:
+            lines += _lines(words, _shape(made[-1][1:]))
+        lines.append("            ]),")
     return [*lines, "        )"]
+
+
+def _rows(calls: Sequence[Call]) -> list[list[Call]]:
+    """Returns rows of layers: one with weights and what follows it."""
+    rows: list[list[Call]] = []
+    for call in calls:
+        begins = call.function in (*_WEIGHTS, "flatten")
+        before = rows[-1][-1].function if rows else ""
+        if not rows or (begins and before not in ("flatten", *_SELECTING)):
+            rows.append([])
+        rows[-1].append(call)
+    return rows
+
+
+def _lists(words: list[str], made: list[tuple[int, ...]]) -> list[str]:
+    """Returns a row as a list, or as two if it is long, and the shape of each."""
+
+    def line(begin: int, end: int) -> str:
+        shape = _shape(made[end - 1][1:])
+        return f"            [{', '.join(words[begin:end])}],  # {shape}"
+
+    whole = line(0, len(words))
+    cut = next((i for i, word in enumerate(words, 1) if word in _ACTIVATIONS), 1)
+    if len(whole) <= _WIDTH or cut == len(words):
+        return [whole]
+    return [line(0, cut), line(cut, len(words))]
+
+
+def _lines(words: list[str], shape: str) -> list[str]:
+    """Returns a row within a block, on as few lines as it fits, and what it makes."""
+    lines = [""]
+    for word in words:
+        longer = f"{lines[-1]} {word},".strip()
+        if lines[-1] and len(longer) + 16 > _WIDTH:
+            lines.append(f"{word},")
+        else:
+            lines[-1] = longer
+    last = f"                {lines[-1]}  # {shape}"
+    before = [f"                {line}" for line in lines[:-1]]
+    return [*before, last if len(last) <= _WIDTH else last.partition("  #")[0]]
 
 
 def _word(call: Call, short: dict[str, str]) -> str:
@@ -167,16 +201,6 @@ def _word(call: Call, short: dict[str, str]) -> str:
     if code in short:
         return short[code]
     return call.code() if call.function in _WEIGHTS else code
-
-
-def _row(words: list[str], shape: str, indent: int, begin: str, end: str) -> list[str]:
-    """Returns a row of layers, and the shape that it makes."""
-    space = " " * indent
-    line = f"{space}{begin}{', '.join(words)}{end}  # {shape}"
-    if len(line) <= _WIDTH:
-        return [line]
-    inner = [f"{space}    {word}," for word in words]
-    return [f"{space}{begin}", *inner, f"{space}{end}  # {shape}"]
 
 
 def _shape(lengths: Iterable[int]) -> str:

@@ -97,7 +97,7 @@ class Experiment:
         """Leaves out of a call what the network says once for all of them."""
         kwargs = dict(call.kwargs)
         if self.scheme and call.function in ("conv", "dense", "local"):
-            del kwargs["deviation"], kwargs["bias"]
+            kwargs = {k: v for k, v in kwargs.items() if k not in ("deviation", "bias")}
         has_defaults = kwargs.keys() <= {"groups"}
         is_by_tower = kwargs.get("groups", 1) == self.lowered.towers
         if call.function == "LocalResponseNorm" and has_defaults and is_by_tower:

@@ -88,7 +88,7 @@ _MEMORY = _integer(0)._replace(effect=NO_EFFECT)  # how 2012's kernels use memor
 _SHARE = _checked(float, lambda value: 0 < value <= 1, "a number above 0, up to 1")
 _FOREIGN = _refused(FOREIGN)
 _QUANTIZED = _refused("rounding of the values between layers is not supported")
-_SCHEDULE = Key(read_schedule, "a schedule without noise: default, linear, exp, dexp")
+_SCHEDULE = Key(read_schedule, "a schedule: default, linear, exp, dexp or jdexp")
 _NEURON = _word(
     {
         "ident": None,

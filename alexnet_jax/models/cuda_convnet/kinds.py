@@ -39,7 +39,8 @@ def call_of(source: Layer, groups: int) -> Call:
         return layer("MapNorm", **kwargs)
     if kind == "cnorm":
         given = _constants(source, ("size", "scale", "power", "k"))
-        return layer("MapContrastNorm", **given)
+        k = given.pop("k")
+        return layer("MapContrastNorm", *given.values(), k=None if k == 1 else k)
     if kind in ("hs", "dropout", "dropout2"):
         return _dropout(source)
     if kind == "eltsum":
@@ -118,7 +119,7 @@ def weight_calls(
       seed: Of random connections.
     """
     init = {"deviation": source.of_input("initW", place, 0.01)}
-    init |= {"bias": source.get("initB", 0.0)} if has_bias else {"use_bias": False}
+    init |= {"bias": source.get("initB") or None} if has_bias else {"use_bias": False}
     if source.type == "fc":
         count = groups if groups > 1 else None
         return [layer("dense", name, features, groups=count, **init)]

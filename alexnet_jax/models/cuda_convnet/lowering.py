@@ -150,7 +150,7 @@ class _Lowering:
     def _step(self, inputs: tuple[str, ...], call: Call, name: str = "") -> str:
         """Adds a layer; its output has maps if all of its inputs have."""
         taken = {step.name for step in self.steps}
-        base = name or call.function.lower()
+        base = name or call.function.lower().removeprefix("gaussian")
         names = (base, *(f"{base}{number}" for number in range(2, len(taken) + 3)))
         free = next(one for one in names if one not in taken)
         self.steps.append(Step(free, inputs, call))
@@ -287,13 +287,15 @@ class _Lowering:
             own_name = name if len(parts) == 1 else f"{name}_{i + 1}"
             has_bias = i == 0 and shares_biases
             self.weights[own_name] = Weights(first, part.place, has_bias)
-            seed = family.number  # each layer has connections of its own
-            for call in weight_calls(
+            seed = len(self.weights)  # each kernel has connections of its own
+            *before, call = weight_calls(
                 first, part.place, own_name, features, count or 1, has_bias, seed
-            ):
-                if call.function == "dense" and not dict(call.kwargs).get("groups"):
-                    value = self._flat(value)
-                value = self._step((value,), call, own_name)
+            )
+            for one in before:
+                value = self._step((value,), one)
+            if call.function == "dense" and not dict(call.kwargs).get("groups"):
+                value = self._flat(value)
+            value = self._step((value,), call, own_name)
             if first.type == "fc":
                 self._has_maps.discard(value)
             made.append(value)

@@ -99,10 +99,8 @@ class CfgNetwork(AlexNetBase):
             (block.name, block.inputs, [call.evaluate(names) for call in block.calls])
             for block in self.experiment.blocks
         ]
-        if len(blocks) == 1 and blocks[0][1] == (IMAGES,):
-            self.net = self.sequential(blocks[0][2])
-        else:
-            self.net = self.graph(*blocks)
+        is_chain = len(blocks) == 1 and blocks[0][1] == (IMAGES,)
+        self.net = self.sequential(blocks[0][2]) if is_chain else self.graph(*blocks)
 
     @nn.nowrap
     def _dropout(self, *, mask: bool = False, rate: float = 0.5) -> nn.Module:

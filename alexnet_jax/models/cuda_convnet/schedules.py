@@ -27,7 +27,7 @@ def read_schedule(text: str) -> Rate:
       The schedule, of base rate 1.
 
     Raises:
-      ValueError: It is no schedule, or a noisy one.
+      ValueError: It is no schedule.
     """
     kind, arguments = _split(text, ",")
     return _rate(1.0, kind, arguments)
@@ -73,13 +73,14 @@ def _rate(base: float, kind: str, arguments: dict[str, str]) -> Rate:
         if arguments:
             raise ValueError(kind)
         return Rate(base)
-    if float(arguments.get("noisestdev", 0)) != 0 or "tgtfactor" not in arguments:
+    if "tgtfactor" not in arguments:
         raise ValueError(kind)
+    noise = _at_least_0(arguments.get("noisestdev", "0"))
     factor = _at_least_0(arguments["tgtfactor"])
     steps = int(arguments.get("numsteps", 0)) if "numsteps" in _ARGUMENTS[kind] else 1
     if factor == 0 or not 1 <= steps <= _MAX_STEPS:
         raise ValueError(kind)
-    return Rate(base, kind, factor, steps)
+    return Rate(base, kind, factor, steps, noise)
 
 
 def _at_least_0(text: str) -> float:

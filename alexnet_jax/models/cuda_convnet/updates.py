@@ -29,6 +29,8 @@ class Rate:
       kind: One of `KINDS`.
       factor: What the rate is divided by at the end, above 0.
       steps: How many `dexp` and `jdexp` have.
+      noise: Share of the rate that is added, times the magnitude of a draw from
+        N(0, 1), a new one at each step; `at` leaves it out.
 
     Raises:
       InputError: A value is not allowed.
@@ -38,6 +40,7 @@ class Rate:
     kind: str = "constant"
     factor: float = 1.0
     steps: int = 1
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -46,6 +49,7 @@ class Rate:
             ("base", "at least 0", self.base >= 0),
             ("factor", "above 0", self.factor > 0),
             ("steps", "at least 1", self.steps >= 1),
+            ("noise", "at least 0", self.noise >= 0),
         ):
             if not fits:
                 raise InputError(f"{name} must be {least}; got {getattr(self, name)}")
