@@ -11,7 +11,7 @@
   python -m alexnet_jax.summary cfg:layers-145.cfg alexnet_2012
                                 a layer file of cuda-convnet, beside ours
   python -m alexnet_jax.summary cfg:layers-145.cfg --code     as a Python class
-  python -m alexnet_jax.summary --report layers/              all layer files there
+  python -m alexnet_jax.summary --report layers/              all layer files
 
 Multiply-adds (MACs) and memory are those of one image; biases, normalization
 and pooling do not count as multiply-adds. No weights are allocated.

@@ -7,7 +7,6 @@ releases. The tables say which layer types and keys are read and which are refus
 often each occurs, and what each experiment is.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -108,10 +107,10 @@ def tables_of(directory: Path) -> dict[str, str]:
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the tables."""
-    parser = argparse.ArgumentParser(
-        "benchmarks.experiments_of_2012", description=__doc__
+    parser = cli.Parser("benchmarks.experiments_of_2012", __doc__)
+    parser.add_argument(
+        "directory", type=Path, metavar="DIRECTORY", help="holds 2012/ and 2014/"
     )
-    parser.add_argument("directory", type=Path)
     options = parser.parse_args(argv)
     write_page(tables_of(options.directory))
     print(f"tables    {PAGE}")

@@ -179,3 +179,12 @@ def fashion_dir(fashion_files, tmp_path_factory):
         folder = folder.parent
     fashion_mnist.load(folder / "fashion", str(fashion_files))
     return folder / "fashion"
+
+
+@pytest.fixture(scope="session")
+def released():
+    """The folder of cuda-convnet's released layer files, `2012` and `2014`."""
+    folder = os.environ.get("CUDA_CONVNET_DIR")
+    if not folder:
+        pytest.skip("CUDA_CONVNET_DIR names no folder with cuda-convnet's files")
+    return Path(folder).absolute()

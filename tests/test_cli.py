@@ -26,6 +26,7 @@ BENCHMARKS = [
     "input",
     "ablations",
     "readme_tables",
+    "experiments_of_2012",
 ]
 MODULES = [f"alexnet_jax.{name}" for name in COMMANDS]
 MODULES += [f"benchmarks.{name}" for name in BENCHMARKS]

@@ -18,9 +18,9 @@ from alexnet_jax.models.cuda_convnet import (
     params_beside,
     read_text,
 )
-from alexnet_jax.models.cuda_convnet.files import parse_file
-from alexnet_jax.models.cuda_convnet.layers import check_params
+from alexnet_jax.models.cuda_convnet.files import File, parse_file
 from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
+from alexnet_jax.models.cuda_convnet.reading import check_params
 
 _TWIN = "alexnet_2012"  # configuration 145
 _WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
@@ -86,19 +86,17 @@ def read_experiments(directory: Path) -> list[ExperimentRow]:
 
 def _layers_row(file: Path, directory: Path, twin: Sequence[LayerRow]) -> ExperimentRow:
     beside = params_beside(str(file))
-    row = ExperimentRow(
-        _name(file, "layers", directory), True, has_params=beside is not None
-    )
-    params_text = None
+    row = ExperimentRow(_name(file, "layers", directory), True, beside is not None)
+    params = None
     if beside is not None:
-        params_text = read_text(str(beside), "--report")
-        row = _with_params(row, beside, params_text)
+        row, params = _with_params(row, beside)
     try:
+        text = read_text(str(file), "--report")
+        row = _with_results(row, parse_file(text, file.name))
         experiment = Experiment(
             f"{PREFIX}{file.name}",
-            read_text(str(file), "--report"),
-            # What its layers are can be said without what their rates are.
-            None if row.params_refused else params_text,
+            text,
+            params,
             "layer-params" if beside is None else beside.name,
             strict=False,
             is_complete=False,
@@ -117,17 +115,27 @@ def _layers_row(file: Path, directory: Path, twin: Sequence[LayerRow]) -> Experi
 
 def _params_row(file: Path, directory: Path) -> ExperimentRow:
     row = ExperimentRow(_name(file, "layer-params", directory), False, has_params=True)
-    return _with_params(row, file, read_text(str(file), "--report"))
+    return _with_params(row, file)[0]
 
 
-def _with_params(row: ExperimentRow, file: Path, text: str) -> ExperimentRow:
+def _with_params(row: ExperimentRow, file: Path) -> tuple[ExperimentRow, str | None]:
+    """Returns a row with what a layer-parameter file says, and its text.
+
+    No text, if it is not read: what the layers are can be said without.
+    """
     try:
+        text = read_text(str(file), "--report")
         params = parse_file(text, file.name)
-        row = row._replace(errors=tuple(error_rates(params.comments)))
+        row = _with_results(row, params)
         check_params(params)
     except InputError as error:
-        return row._replace(params_refused=str(error))
-    return row
+        return row._replace(params_refused=str(error)), None
+    return row, text
+
+
+def _with_results(row: ExperimentRow, file: File) -> ExperimentRow:
+    found = dict.fromkeys((*row.errors, *error_rates(file.comments)))
+    return row._replace(errors=tuple(found))
 
 
 def _name(file: Path, prefix: str, directory: Path) -> str:
@@ -166,7 +174,7 @@ def differences(
             changes.append(f"{after:,} for {before:,}")
         if changes:
             words.append(f"{own.name.partition(' ')[0]} {' '.join(changes)}")
-    return _moves(words)
+    return _moves(words, whole, known, with_constants)
 
 
 def _by_owner(layers: Iterable[LayerRow]) -> list[LayerRow]:
@@ -197,12 +205,24 @@ def _whole(name: str) -> str:
     return found[1] if found else name
 
 
-def _moves(words: list[str]) -> list[str]:
-    """Says once of a layer that it stands elsewhere."""
+def _moves(
+    words: list[str],
+    layers: Sequence[LayerRow],
+    others: Sequence[LayerRow],
+    with_constants: bool,
+) -> list[str]:
+    """Says once of a layer that it stands elsewhere, and if it is another besides."""
     moved = {word[1:] for word in words if word.startswith("-")}
     moved &= {word[1:] for word in words if word.startswith("+")}
     kept = [word for word in words if word[1:] not in moved or word[0] not in "+-"]
-    return kept + [f"{name} elsewhere" for name in sorted(moved)]
+    before = {other.name: _own_settings(other) for other in others}
+    for layer in layers:
+        if layer.name in moved:
+            settings = _own_settings(layer)
+            is_known = with_constants or layer.kind not in _NORMS
+            changed = f" {settings}" * (settings != before[layer.name] and is_known)
+            kept.append(f"{layer.name} elsewhere{changed}")
+    return kept
 
 
 def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
@@ -211,6 +231,8 @@ def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
     table = make_table(
         "name", *numbers, "error, %", "differs from 145 by", numbers=numbers
     )
+    for column in table.columns[3:]:
+        column.no_wrap = False  # a line may be longer than any terminal
     for row in rows:
         table.add_row(*cells(row))
     return table
@@ -225,7 +247,10 @@ def cells(row: ExperimentRow) -> tuple[str, ...]:
     else:
         difference = ", ".join(row.differences) or "nothing"
     errors = "; ".join(
-        f"{100 * error.top1:.2f} / {100 * error.top5:.2f}" for error in row.errors
+        f"{100 * error.top1:.0f}"
+        if error.top5 is None
+        else f"{100 * error.top1:.2f} / {100 * error.top5:.2f}"
+        for error in row.errors
     )
     counts = ("-" if n is None else f"{n:,}" for n in (row.params, row.macs))
     return row.name, *counts, errors or "-", difference

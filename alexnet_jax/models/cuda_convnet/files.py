@@ -3,8 +3,9 @@
 They have the form of Python's configparser, which says no line numbers.
 """
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -125,3 +126,9 @@ def _add(section: Section, key: str, value: Value) -> None:
 
 def _cut(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Returns which known names are nearest to one, for the end of an error."""
+    nearest = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f"; the nearest: {', '.join(nearest)}" if nearest else ""

@@ -13,6 +13,13 @@ from alexnet_jax.models.cuda_convnet.calls import Call, Name, layer, plain
 from alexnet_jax.models.cuda_convnet.families import Family, Ref, find_families
 from alexnet_jax.models.cuda_convnet.kinds import call_of, weight_calls
 from alexnet_jax.models.cuda_convnet.layers import WEIGHTS, Layer
+from alexnet_jax.models.cuda_convnet.parts import (
+    Part,
+    groups_of,
+    parts_of,
+    refs_of,
+    whole_family,
+)
 from alexnet_jax.models.cuda_convnet.plan import IMAGES, Step
 
 CLASSES = Name("self.num_classes")
@@ -31,18 +38,6 @@ class Weights(NamedTuple):
     source: Layer
     place: int
     has_bias: bool
-
-
-class Part(NamedTuple):
-    """Inputs of a family that have one kernel together.
-
-    Attributes:
-      place: Their first place in the file's lists.
-      refs: Of each member: what it reads, in the order of the towers.
-    """
-
-    place: int
-    refs: list[list[Ref]]
 
 
 class Lowered(NamedTuple):
@@ -168,7 +163,7 @@ class _Lowering:
         members, first = family.members, family.members[0]
         places = range(len(first.inputs))
         wholes = [
-            self._whole([_refs(family, member, place) for member in members])
+            self._whole([refs_of(family, member, place) for member in members])
             for place in places
         ]
         values = [value for value in wholes if value is not None]
@@ -177,7 +172,7 @@ class _Lowering:
         apart = []
         for member in members:
             sources = [
-                self.source(_refs(family, member, place), member.name)
+                self.source(refs_of(family, member, place), member.name)
                 for place in places
             ]
             apart.append(self._step(tuple(sources), call_of(member, 1)))
@@ -190,21 +185,9 @@ class _Lowering:
         return self._step(tuple(values), plain("concatenate"), name)
 
     def _whole(self, refs: Sequence[Sequence[Ref]]) -> str | None:
-        """Returns the step whose output is what members read, one after the other.
-
-        Args:
-          refs: What each reads.
-
-        Returns:
-          None, if together they do not read all of one family, each once, in order.
-        """
-        read = [ref for own in refs for ref in own]
-        numbers = {ref.family for ref in read}
-        family = self.families[read[0].family]
-        names = [member.name for member in family.members]
-        is_even = len({len(own) for own in refs}) == 1
-        is_whole = len(numbers) == 1 and [ref.layer for ref in read] == names
-        return self._values[family.number] if is_whole and is_even else None
+        """Returns the step whose output is what members read, one after the other."""
+        number = whole_family(refs, self.families)
+        return None if number is None else self._values[number]
 
     def _add_weights(self, family: Family) -> str:
         first = family.members[0]
@@ -212,8 +195,8 @@ class _Lowering:
         number = self._next[kind]
         self._next[kind] += 1
         name = f"{'local' if first.type == 'local' else kind}{number}"
-        parts = self._parts(family)
-        groups = [self._groups(family, part) for part in parts]
+        parts = parts_of(family, self.families)
+        groups = [groups_of(family, part, self.families) for part in parts]
         if None not in groups:
             return self._add_kernels(family, family.members, name, parts, groups)
         self._is_uneven = True
@@ -229,41 +212,6 @@ class _Lowering:
             for i, member in enumerate(family.members)
         ]
         return self._beside(apart, name)
-
-    def _parts(self, family: Family) -> list[Part]:
-        """Returns which inputs of a family have one kernel together.
-
-        They are sorted: weights are drawn anew, so that their order says nothing.
-        """
-        parts: dict[object, Part] = {}
-        for one in family.inputs[family.members[0].name]:
-            key = one.ref.family, one.settings
-            if key not in parts:
-                parts[key] = Part(one.place, [[] for _ in family.members])
-        for own, member in enumerate(family.members):
-            for one in family.inputs[member.name]:
-                parts[one.ref.family, one.settings].refs[own].append(one.ref)
-        for part in parts.values():
-            read = self.families[part.refs[0][0].family]
-            for own_refs in part.refs:
-                own_refs.sort(key=lambda ref: read.place(ref.layer))
-        return [*parts.values()]
-
-    def _groups(self, family: Family, part: Part) -> int | None:
-        """Returns how many groups of members read apart; None if no layer does so."""
-        first, count = family.members[0], len(part.refs)
-        distinct = [own for own, _ in groupby(part.refs)]
-        if self._whole(distinct) is None or count % len(distinct):
-            return None
-        sizes = {len([*same]) for _, same in groupby(part.refs)}
-        own_groups = first.of_input("groups", part.place, 1)
-        if count == 1:
-            return 1
-        if len(sizes) > 1 or first.type == "local":
-            return None
-        # In groups of its own, a member reads apart from the others or not at all.
-        alone = len(distinct) == count and not first.of_input("randSparse", part.place)
-        return len(distinct) if own_groups == 1 or alone else None
 
     def _add_kernels(
         self,
@@ -307,8 +255,3 @@ class _Lowering:
             call = layer("place_bias", f"{name}_bias", bias=first.get("initB", 0.0))
             value = self._step((value,), call, f"{name}_bias")
         return value
-
-
-def _refs(family: Family, member: Layer, place: int) -> list[Ref]:
-    """Returns what a member reads as one of its inputs."""
-    return [one.ref for one in family.inputs[member.name] if one.place == place]
