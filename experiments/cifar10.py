@@ -1,7 +1,7 @@
 """CIFAR-10, by the layer files that were released with cuda-convnet's code.
 
-  CUDA_CONVNET_DIR=DIR python -m alexnet_jax.main \\
-      --config=experiments/cifar10.py[:VARIANT]
+  export CUDA_CONVNET_DIR=DIR
+  python -m alexnet_jax.main --config=experiments/cifar10.py[:VARIANT]
 
 DIR holds the released files as `2012/example-layers/` and `2014/layers/`;
 docs/experiments_of_2012.md says where they come from. CIFAR-10 is read as TFDS prepares
@@ -21,8 +21,8 @@ after its file, and the file after its test error, but for `80sec`:
   a page for it that does not come with them; `12pct` was released with the last rates
   of its run and begins with those of `13pct`.
 
-Not yet run. On two CPU cores `80sec` takes about ten minutes and `18pct` two hours, by
-the 700 images/s of short runs at 32×32; `11pct`, of 40 MMACs an image, wants a GPU.
+Not yet run. By short runs at 32×32 on two CPU cores, of some 700 images/s, `80sec`
+would take twelve minutes and `18pct` three hours; `11pct`, at 140, wants a GPU.
 """
 
 import os
@@ -34,7 +34,7 @@ from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 
 _OF_2012 = "2012/example-layers"
-_FILES = {
+FILES = {
     "80sec": (_OF_2012, "80sec"),
     "18pct": (_OF_2012, "18pct"),
     "19pct": (_OF_2012, "19pct"),
@@ -42,7 +42,7 @@ _FILES = {
     "12pct": (_OF_2012, "conv-local-12pct"),
     "11pct": ("2014/layers", "cifar10-11pct"),
 }
-VARIANTS = tuple(_FILES)
+VARIANTS = tuple(FILES)
 _CROPPED = ("13pct", "12pct", "11pct")
 
 
@@ -59,7 +59,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "cifar10.py: CUDA_CONVNET_DIR must be set to the folder of cuda-convnet's "
             "released files, which holds 2012/ and 2014/; got none"
         )
-    folder, name = _FILES[variant]
+    folder, name = FILES[variant]
     config = default_config()
     config.name = f"cifar10-{variant}"
     config.model.name = f"cfg:{Path(released, folder, f'layers-{name}.cfg')}"
