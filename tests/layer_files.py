@@ -23,18 +23,12 @@ def _section(name, **keys):
     return "\n".join([f"[{name}]", *lines, ""])
 
 
-def _conv(name, source, channels, filters, size, padding=0, **keys):
-    return _section(
-        name,
-        type="conv",
-        inputs=source,
-        channels=channels,
-        filters=filters,
-        filterSize=size,
-        padding=padding,
-        neuron="relu",
-        **{"stride": 1, "initW": 0.05, "partialSum": 1, "sharedBiases": 1, **keys},
-    )
+def _conv(name, source, channels, filters, size, padding, kind="conv"):
+    keys = {"channels": channels, "filters": filters, "filterSize": size}
+    keys |= {"padding": padding, "stride": 1, "neuron": "relu", "initW": 0.05}
+    if kind == "conv":
+        keys |= {"partialSum": 1, "sharedBiases": 1}
+    return _section(name, type=kind, inputs=source, **keys)
 
 
 def _pool(name, source, channels):
@@ -80,7 +74,7 @@ LOCAL = "".join(
         _pool("pool1", "conv1", 8),
         _section("norm1", type="cmrnorm", inputs="pool1", channels=8, size=5),
         _pool("pool2", "norm1", 8),
-        _conv("local3", "pool2", 8, 6, 3, 1).replace("type=conv", "type=local"),
+        _conv("local3", "pool2", 8, 6, 3, 1, "local"),
         _fc("fc9", "local3", 10),
         _COST,
     ]

@@ -30,9 +30,9 @@ TRAINED = {
 
 
 @pytest.fixture
-def layer_files(tmp_path, monkeypatch):
+def layer_files(tmp_path_factory, monkeypatch):
     """A network of the tests' own in place of each released one of `cifar10.py`."""
-    released = tmp_path / "cuda_convnet"
+    released = tmp_path_factory.mktemp("cuda_convnet")
     for folder, name in EXPERIMENTS["cifar10"].FILES.values():
         write_files(released / folder, name, LOCAL, LOCAL_PARAMS)
     monkeypatch.setenv("CUDA_CONVNET_DIR", str(released))
