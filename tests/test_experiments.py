@@ -10,6 +10,7 @@ from alexnet_jax.train import train_and_evaluate
 from benchmarks.ablations import PUBLISHED
 from tests.helpers import EXPERIMENTS
 from tests.layer_files import LOCAL, LOCAL_PARAMS, write_files
+from tests.tfds_copies import write_copy
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry", "layer_files")
 
@@ -258,3 +259,16 @@ def test_cifar10_says_where_its_files_are_to_be_named(monkeypatch):
     monkeypatch.delenv("CUDA_CONVNET_DIR")
     with pytest.raises(InputError, match="CUDA_CONVNET_DIR must be set to the folder"):
         EXPERIMENTS["cifar10"].get_config()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", EXPERIMENTS["cifar10"].VARIANTS)
+def test_cifar10s_released_files_train(variant, tmp_path, released, monkeypatch):
+    monkeypatch.setenv("CUDA_CONVNET_DIR", str(released))
+    splits = {"train": 32, "test": 8}
+    write_copy(tmp_path / "data", "cifar10", (32, 32, 3), splits, version="3.0.2")
+    config = EXPERIMENTS["cifar10"].get_config(variant)
+    config.data.data_dir, config.batch_size = str(tmp_path / "data"), 8
+    config.num_train_steps, config.parallel.data = 2, 1
+    config.log.tensorboard = False
+    assert train_and_evaluate(config, tmp_path / "run")["step"] == 2

@@ -146,7 +146,13 @@ def _write_stablehlo(folder: Path, network: Network) -> list[str]:
 
 
 def _check_stablehlo(folder: Path, network: Network) -> Check:
-    found = call_stablehlo(folder, network.image)
+    try:
+        found = call_stablehlo(folder, network.image)
+    except jax.errors.JaxRuntimeError as error:
+        said = " ".join(str(error).split())[:160]
+        raise RunError(
+            f"model.stablehlo cannot be compiled here ({said}); nothing was written"
+        ) from error
     wanted = network.net.predict(network.image).probabilities
     by = f"opened again by jax {jax.__version__}"
     return Check(by, _difference(found, wanted.astype(np.float32)))

@@ -127,6 +127,22 @@ def test_cifar10_as_tfds_prepares_it(tmp_path):
     assert train_and_evaluate(config, tmp_path / "run")["step"] == 2
 
 
+def test_nothing_is_left_where_nothing_began(towers, tmp_path):
+    _, towers.optim.params = write_files(
+        tmp_path / "cut", "towers", "", TOWERS_PARAMS.replace("conv2a", "conv2b", 1)
+    )
+    with pytest.raises(InputError, match="conv2"):
+        train_and_evaluate(towers, tmp_path / "run")
+    text = TOWERS_PARAMS.partition("[fc9]")[0]
+    _, towers.optim.params = write_files(tmp_path / "cut", "towers", "", text)
+    with pytest.raises(InputError, match=r"must have a section \[fc9\], for that"):
+        train_and_evaluate(towers, tmp_path / "run")
+    towers.optim.params, towers.model.name = None, "cfg:nothing.cfg"
+    with pytest.raises(InputError, match="^model.name: cannot read 'nothing.cfg': No"):
+        train_and_evaluate(towers, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_is_no_text_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # a read would wait for ever
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
