@@ -134,7 +134,10 @@ def test_what_is_no_regular_file(tmp_path):
         ("experiments/fasion.py", "/experiments/fashion.py$"),
         ("lenet", "/experiments/lenet.py$"),
         ("experiments/digits.py", "/experiments/digits.py$"),
-        ("mine.py", r"/experiments/digits.py \(.*/experiments: ablations, digits, f"),
+        (
+            "mine.py",
+            r"/experiments/digits.py \(.*/experiments: ablations, cifar10, digits, f",
+        ),
     ],
 )
 def test_what_can_be_had_from_another_folder(given, expected, tmp_path, monkeypatch):

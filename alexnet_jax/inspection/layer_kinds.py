@@ -173,7 +173,7 @@ def settings_of(layer: Callable) -> str:
     if isinstance(layer, Subsample):
         return f"/{layer.stride}"
     if isinstance(layer, RandomChannels):
-        return f"{layer.groups} groups of {layer.channels}"
+        return f"each {layer.rounds} times"
     if isinstance(layer, TakeTowers):
         return f"{', '.join(map(str, layer.places))} of {layer.towers}"
     if isinstance(layer, Add):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.normalization import inverse_power, widen, window_sum
@@ -16,7 +17,7 @@ class MapContrastNorm:
     b = a / (k + scale / size² · Σ (a - m)²)^power over the `size` × `size` units
     around. m is the mean around each of these, of the units within the image; nothing
     counts beyond the edge. Computed in float32 if the input is narrower. The gradient
-    is the formula's; cuda-convnet's leaves out that m depends on a.
+    is cuda-convnet's, which leaves out that m depends on a.
 
     Attributes:
       size: Height and width of the window. An even one reaches one unit further up and
@@ -51,7 +52,8 @@ class MapContrastNorm:
         window = (1, self.size, self.size, 1)
         wide = widen(x)
         inside = window_sum(jnp.ones((1, *x.shape[1:3], 1), wide.dtype), window)
-        difference = wide - window_sum(wide, window) / inside
+        mean = lax.stop_gradient(window_sum(wide, window) / inside)
+        difference = wide - mean
         squares = window_sum(difference * difference, window)
         denominator = self.k + self.scale / self.size**2 * squares
         return (wide * inverse_power(denominator, self.power)).astype(x.dtype)

@@ -34,6 +34,7 @@ class TowerDense(Initialized):
     Attributes:
       features: Units of all groups.
       groups: Groups that do not see each other: the towers.
+      use_bias: Whether there are biases.
       kernel_init: Draws the kernel, `(in / groups, features)`, without a scheme.
       bias_init: Draws the biases, likewise.
 
@@ -45,6 +46,7 @@ class TowerDense(Initialized):
 
     features: int
     groups: int = 1
+    use_bias: bool = True
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
 
@@ -62,7 +64,10 @@ class TowerDense(Initialized):
         grouped = x.reshape((x.shape[0], places, groups, channels))
         shape = places * channels, self.features
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         by_group = kernel.reshape((places, channels, groups, self.features // groups))
         y = jnp.einsum("bpgc,pcgf->bgf", grouped, by_group)
-        return y.reshape((x.shape[0], self.features)) + bias[None]
+        y = y.reshape((x.shape[0], self.features))
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+            y = y + bias[None]
+        return y

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.layers.channels import RandomChannels
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.dense import Dense, TowerDense, flatten
 from alexnet_jax.layers.graph import IMAGES, Block, TakeTowers, concatenate
+from alexnet_jax.layers.local import LocallyConnected, PlaceBias
 from alexnet_jax.layers.normalization import LocalResponseNorm
 
 REPLICATED = "fc8"  # the layer that every tower computes, with all of its weights
@@ -112,15 +114,19 @@ def one_tower(
 
     Returns:
       Its layers, and whether a tower has its own maps alone of what the last makes.
+
+    Raises:
+      InputError: A layer cannot be divided so.
     """
     local: list[Callable] = []
     for layer in layers:
+        _check_divides(layer, is_split)
         if isinstance(layer, Conv | Dense):
             groups = getattr(layer, "feature_group_count", 1)
             replicated = layer.name == REPLICATED
             if is_split and groups == 1:
                 # Maps are put beside each other before they are flattened.
-                place = len(local) - (local[-1] is flatten)
+                place = len(local) - (bool(local) and local[-1] is flatten)
                 gather = GatherTowers(axis, str(layer.name), replicated)
                 local.insert(place, gather)
             if isinstance(layer, Conv) and groups > 1:
@@ -131,13 +137,29 @@ def one_tower(
         elif isinstance(layer, TowerDense):
             features, groups = layer.features // towers, layer.groups // towers
             layer = layer.clone(features=features, groups=groups)
-        elif isinstance(layer, LocalResponseNorm):
+        elif isinstance(layer, LocalResponseNorm) and is_split:
             if layer.groups == 1:
                 layer = NormAcrossTowers(layer, axis)
             else:
                 layer = dataclasses.replace(layer, groups=layer.groups // towers)
         local.append(layer)
     return local, is_split
+
+
+def _check_divides(layer: Callable, is_split: bool) -> None:
+    """Checks that a tower can have its share of a layer.
+
+    Raises:
+      InputError: It reads other maps than those that are there, or has no shares.
+    """
+    groups = getattr(layer, "feature_group_count", getattr(layer, "groups", 1))
+    is_whole = isinstance(layer, Conv | TowerDense) and groups > 1 and not is_split
+    if is_whole or isinstance(layer, LocallyConnected | PlaceBias | RandomChannels):
+        name = getattr(layer, "name", None) or type(layer).__name__
+        raise InputError(
+            f"parallel.model must be 1: {name} cannot be divided between devices; "
+            "the network runs whole on each"
+        )
 
 
 def one_tower_graph(blocks: Sequence[Block], axis: str, towers: int) -> list[Block]:

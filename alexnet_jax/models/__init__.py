@@ -220,4 +220,7 @@ def create_configured(config: ConfigDict) -> Classifier:
             f"model.width must be 1 with {name}, which has one width; "
             f"got {settings.width}"
         )
-    return _create(name, network, fields)
+    model = _create(name, network, fields)
+    if optim.params is not None and isinstance(model, CfgNetwork):
+        _ = model.layer_updates  # what the file lacks is said before a run begins
+    return model

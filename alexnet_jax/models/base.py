@@ -1,7 +1,7 @@
 """What AlexNets derive from: the methods that their tables are written with."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Any, ClassVar
 
 import flax.linen as nn
 
@@ -26,7 +26,7 @@ class AlexNetBase(Classifier):
     Attributes:
       dropout_rate: Share of units that dropout drops in training, in [0, 1).
       width: What the numbers of channels and hidden units are multiplied by; they are
-        rounded to even ones, so that two groups divide them.
+        rounded to multiples of `unit`, so that groups divide them.
       tower_axis: The axis of the devices that hold a tower each, inside
         `jax.shard_map`; None where one device holds them all. Then parameters are a
         tower's: the last axis of every array but fc8's is divided by `towers`.
@@ -35,6 +35,8 @@ class AlexNetBase(Classifier):
     dropout_rate: float = 0.5
     width: float = 1.0
     tower_axis: str | None = None
+
+    unit: ClassVar[int] = 2
 
     @nn.nowrap
     def conv(
@@ -121,7 +123,7 @@ class AlexNetBase(Classifier):
         """
         settings = self._initializers(name, deviation, bias)
         if groups > 1:
-            return TowerDense(units, groups, **settings)
+            return TowerDense(units, groups, use_bias=use_bias, **settings)
         return Dense(units, use_bias=use_bias, **settings)
 
     @nn.nowrap
@@ -202,10 +204,11 @@ class AlexNetBase(Classifier):
           InputError: `width` is out of range, the blocks do not fit each other, or
             they cannot lie on a device for each tower.
         """
-        layers = self._scale([layer for *_, own in blocks for layer in own])
+        last = _last_with_features(blocks)
+        layers = self._scale([layer for *_, own in blocks for layer in own], last)
         found, begin = [], 0
         for name, inputs, own in blocks:
-            reads = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+            reads = _names(inputs)
             found.append(Block(name, reads, tuple(layers[begin : begin + len(own)])))
             begin += len(own)
         if self.tower_axis is not None:
@@ -218,17 +221,26 @@ class AlexNetBase(Classifier):
         )
 
     @nn.nowrap
-    def _scale(self, layers: list[Callable]) -> list[Callable]:
-        """Applies `width` to every layer with features but the last, the classes."""
+    def _scale(
+        self, layers: list[Callable], whole: Set[int] | None = None
+    ) -> list[Callable]:
+        """Applies `width` to every layer with features but those of the classes.
+
+        Args:
+          layers: Of the whole network.
+          whole: Places of the layers that make the classes; None: the last.
+        """
         if not 0 < self.width <= 16:
             raise InputError(f"model.width must be in (0, 16]; got {self.width!r}")
         if self.width == 1:
             return layers
         places = [i for i, layer in enumerate(layers) if hasattr(layer, "features")]
         scaled: list[Any] = list(layers)
-        for place in places[:-1]:
+        kept = {*places[-1:]} if whole is None else whole
+        for place in (place for place in places if place not in kept):
             layer = scaled[place]
-            features = max(2 * round(layer.features * self.width / 2), 2)
+            count = round(layer.features * self.width / self.unit)
+            features = self.unit * max(count, 1)
             scaled[place] = layer.clone(features=features)
         return scaled
 
@@ -236,3 +248,23 @@ class AlexNetBase(Classifier):
     def _create(self, layer: Any) -> Callable:
         is_description = isinstance(layer, nn.Module) and layer.parent is None
         return layer.clone(parent=self) if is_description else layer
+
+
+def _names(inputs: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (inputs,) if isinstance(inputs, str) else tuple(inputs)
+
+
+def _last_with_features(
+    blocks: Sequence[tuple[str, str | tuple[str, ...], Sequence[Callable]]],
+) -> set[int]:
+    """Returns the places of the layers that no other one with features follows."""
+    begin = sum(len(own) for *_, own in blocks)
+    ends = {name for name, *_ in blocks[-1:]}
+    places = set()
+    for name, inputs, own in reversed(blocks):
+        begin -= len(own)
+        last = [i for i, one in enumerate(own, begin) if hasattr(one, "features")][-1:]
+        if name in ends:
+            places |= {*last}
+            ends |= set() if last else {*_names(inputs)}
+    return places

@@ -132,7 +132,7 @@ class Mine(Conv):
         (lambda: [CeilPool("max", 3, 2, -1)], "pool, CeilPool, .* start must be 0; .*"),
         (lambda: [LocallyConnected(4, 3)], "LocallyConnected, .*: other tools have no"),
         (lambda: [PlaceBias()], "PlaceBias, .*: other tools have no"),
-        (lambda: [RandomChannels(2, 2)], "RandomChannels, .*: other tools have no"),
+        (lambda: [RandomChannels(2)], "RandomChannels, .*: other tools have no"),
         (lambda: [GaussianBlur(3, 1.0)], "blur, GaussianBlur, .*: other tools have no"),
         (lambda: [Subsample(2)], "subsample, Subsample, .*: other tools have no"),
         (lambda: [mirror], "mirror, mirror, .*: other tools have no"),

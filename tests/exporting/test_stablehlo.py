@@ -20,7 +20,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from alexnet_jax.data.pictures import read_picture
 from alexnet_jax.data.statistics import measure
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.exporting import formats
 from alexnet_jax.exporting.formats import Network, write_and_check
 from alexnet_jax.exporting.preprocessing_file import describe, write_preprocessing
 from alexnet_jax.exporting.stablehlo import write_stablehlo
@@ -233,6 +234,18 @@ def test_without_flatbuffers_it_is_said(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="flatbuffers is not installed"):
         write_stablehlo(tmp_path, lambda image: image, (4, 4, 1))
     assert [*tmp_path.iterdir()] == []
+
+
+def test_what_xla_cannot_compile_is_said(tmp_path, monkeypatch):
+    def fail(folder, image):
+        raise jax.errors.JaxRuntimeError("INTERNAL: no\nIR")
+
+    make_run(tmp_path / "run", "lenet5", (28, 28, 1))
+    network = Network(TrainedModel(tmp_path / "run"))
+    monkeypatch.setattr(formats, "call_stablehlo", fail)
+    said = r"^model.stablehlo cannot be compiled here \(INTERNAL: no IR\); nothing was"
+    with pytest.raises(RunError, match=said):
+        write_and_check("stablehlo", tmp_path, network)
 
 
 def test_it_is_a_dependency():

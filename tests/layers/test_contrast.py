@@ -9,22 +9,27 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.layers.contrast import MapContrastNorm
 
 
-def by_hand(layer, x):
-    """Unit by unit, in float64."""
+def window_of(layer, array, i, j):
+    _, height, width, _ = array.shape
+    top, left = i - layer.size // 2, j - layer.size // 2
+    rows = slice(max(top, 0), max(min(top + layer.size, height), 0))
+    return array[:, rows, max(left, 0) : min(left + layer.size, width)]
+
+
+def means_by_hand(layer, x):
+    means = np.empty_like(x)
+    for i, j in np.ndindex(x.shape[1:3]):
+        means[:, i, j] = window_of(layer, x, i, j).mean((1, 2))
+    return means
+
+
+def by_hand(layer, x, means=None):
+    """Unit by unit, in float64; `means` of each neighborhood, if they are given."""
     x = np.asarray(x, np.float64)
-    _, height, width, _ = x.shape
-
-    def window(array, i, j):
-        top, left = i - layer.size // 2, j - layer.size // 2
-        rows = slice(max(top, 0), max(min(top + layer.size, height), 0))
-        return array[:, rows, max(left, 0) : min(left + layer.size, width)]
-
-    difference, made = np.empty_like(x), np.empty_like(x)
-    places = [(i, j) for i in range(height) for j in range(width)]
-    for i, j in places:
-        difference[:, i, j] = x[:, i, j] - window(x, i, j).mean((1, 2))
-    for i, j in places:
-        total = np.square(window(difference, i, j)).sum((1, 2))
+    difference = x - (means_by_hand(layer, x) if means is None else means)
+    made = np.empty_like(x)
+    for i, j in np.ndindex(x.shape[1:3]):
+        total = np.square(window_of(layer, difference, i, j)).sum((1, 2))
         denominator = layer.k + layer.scale / layer.size**2 * total
         made[:, i, j] = x[:, i, j] / denominator**layer.power
     return made
@@ -50,16 +55,18 @@ def test_values(layer):
 
 
 @pytest.mark.parametrize("layer", LAYERS[:2], ids=str)
-def test_gradient_against_finite_differences(layer):
+def test_gradient_takes_the_means_for_constants(layer):
+    """As the kernels of cuda-convnet do: their gradient gets the differences as is."""
     x, weight = noise(1, 4, 5, 2), noise(1, 4, 5, 2, seed=1)
     with jax.enable_x64(True):
         wide = jnp.asarray(x, jnp.float64)
         gradient = np.asarray(jax.grad(lambda x: (layer(x) * weight).sum())(wide))
+    means = means_by_hand(layer, x)
     numeric = np.empty_like(x)
     for place in np.ndindex(x.shape):
         step = np.zeros_like(x)
         step[place] = 1e-4
-        up, down = by_hand(layer, x + step), by_hand(layer, x - step)
+        up, down = (by_hand(layer, x + one, means) for one in (step, -step))
         numeric[place] = ((up - down) * weight).sum() / 2e-4
     np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-6)
 

@@ -3,7 +3,9 @@
 import re
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +18,11 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.collectives import bytes_by_device, describe_collectives
 from alexnet_jax.inspection.lowering import lower_step
 from alexnet_jax.inspection.tables import summarize
+from alexnet_jax.layers.channels import RandomChannels
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.towers import GatherTowers
 from alexnet_jax.models import MODELS, create_model
+from alexnet_jax.models.base import AlexNetBase
 from alexnet_jax.models.classifier import layer_name
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
@@ -311,3 +315,46 @@ def test_a_step_is_lowered_for_rectangles(layout):
     parallel = create_parallel(*layout, 2, name)
     lowered = lower_step(parallel, name, (2, 67, 99, 1), 10)
     assert "2x67x99x1xui8" in lowered.as_text() or "1x67x99x1xui8" in lowered.as_text()
+
+
+class Undivided(AlexNetBase):
+    """Two towers up to a layer that no device can have a share of."""
+
+    towers: ClassVar[int] = 2
+    layer: str = "local2"
+
+    def setup(self):
+        layers = {
+            "local2": self.local("local2", 4, 3),
+            "bias2": self.place_bias("bias2"),
+            "RandomChannels": RandomChannels(1, 0),
+        }
+        self.net = self.sequential(
+            [self.conv("conv1", 8, 3, pad=1), nn.relu],
+            [layers[self.layer], flatten, self.dense("fc8", self.num_classes)],
+        )
+
+
+@pytest.mark.parametrize("name", ["local2", "bias2", "RandomChannels"])
+def test_layers_without_a_share(name):
+    model = Undivided(layer=name)
+    model.layer_shapes((1, 6, 6, 1))  # on one device
+    line = f"parallel.model must be 1: {name} cannot be divided between devices"
+    with pytest.raises(InputError, match=line):
+        model.clone(tower_axis="model").layer_shapes((1, 6, 6, 1))
+
+
+def test_groups_of_what_every_tower_has():
+    """A tower's share of the maps is not what its groups read."""
+    model = GroupedImages(tower_axis="model")
+    with pytest.raises(InputError, match="conv1 cannot be divided between devices"):
+        model.layer_shapes((1, 6, 6, 4))
+
+
+class GroupedImages(AlexNetBase):
+    """A first convolution in groups."""
+
+    towers: ClassVar[int] = 2
+
+    def setup(self):
+        self.net = self.sequential([self.conv("conv1", 8, 3, groups=2)])

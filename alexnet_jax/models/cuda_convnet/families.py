@@ -13,9 +13,11 @@ from alexnet_jax.models.cuda_convnet.layers import IMAGES, WEIGHTS, Layer
 
 # Values that say nothing of what a layer computes or learns.
 _APART = ("gpu", "initWFunc", "initBFunc", "initCFunc")
-_LISTS = ("filters", "channels", "filterSize", "padding", "stride", "groups", "initW")
-_LISTS += ("randSparse", "filterChannels", "epsW", "momW", "wc", "wball")
-_LISTS += ("wcNormMin", "wcNormMax", "coeffs")
+_LISTS = {"filters", "channels", "filterSize", "padding", "stride", "groups", "initW"}
+_LISTS |= {"randSparse", "filterChannels", "epsW", "momW", "wc", "wball"}
+_LISTS |= {"wcNormMin", "wcNormMax", "coeffs"}
+# A few lines of layers that read each other twice make any number of inputs.
+_MAX_READ = 100_000
 
 
 class Ref(NamedTuple):
@@ -77,6 +79,7 @@ def find_families(layers: Mapping[str, Layer]) -> tuple[list[Family], list[Ref]]
     families, by_signature = [images], dict[Hashable, Family]()
     values: dict[str, list[Ref]] = {}  # what a layer's name stands for
     logits: list[Ref] = []
+    count = 0
     for layer in layers.values():
         if layer.type == "data":
             if layer.get("dataIdx") == IMAGES:
@@ -86,13 +89,21 @@ def find_families(layers: Mapping[str, Layer]) -> tuple[list[Family], list[Ref]]
         if layer.type == "cost.logreg":
             continue
         read = [(place, values[name]) for place, name in enumerate(layer.inputs)]
+        count += sum(len(refs) for _, refs in read)
+        if count > _MAX_READ:
+            raise layer.error(
+                f"this and the layers before read more than {_MAX_READ:,} layers, "
+                "those in concat layers counted one by one",
+                "inputs",
+            )
         if layer.type in ("concat", "pass", "softmax"):
             values[layer.name] = [ref for _, refs in read for ref in refs]
             logits = values[layer.name] if layer.type == "softmax" else logits
             continue
         inputs = [
-            Input(ref, _frozen_of_input(layer, place), place)
+            Input(ref, settings, place)
             for place, refs in read
+            for settings in [_frozen_of_input(layer, place)]
             for ref in refs
         ]
         signature = _signature(layer, inputs)
@@ -118,7 +129,7 @@ def _frozen_of_input(layer: Layer, place: int) -> Hashable:
         return place
     said = tuple(
         (key, layer.of_input(key, place))
-        for key in _LISTS
+        for key in sorted(_LISTS)
         if key != "channels" and layer.of_input(key, place) is not None
     )
     apart = layer.of_input("groups", place, 1) > 1 or any(

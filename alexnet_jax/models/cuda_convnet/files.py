@@ -12,7 +12,8 @@ from typing import NamedTuple
 from alexnet_jax.errors import InputError
 
 _HEAD = re.compile(r"\[([^\[\]]+)\]\s*$")
-_PAIR = re.compile(r"([^\s=:]+)\s*[=:]\s*(.*?)\s*$")
+_PAIR = re.compile(r"([^\s=:]+)\s*[=:]\s*(.*?)\s*(?:\s;.*)?$")
+_MAX_NAME = 100
 
 
 class Place(NamedTuple):
@@ -81,15 +82,16 @@ class File(NamedTuple):
 def parse_file(text: str, name: str) -> File:
     """Reads the text of a layer file or of a layer-parameter file.
 
-    A section or a key that stands twice must say the same both times.
+    A section or a key that stands twice must say the same both times. What follows a
+    space and `;` is a remark.
 
     Args:
       text: All of it.
       name: The file's, for errors.
 
     Raises:
-      InputError: A line is none of section, key and comment; or a key has two values.
-        File and line are named.
+      InputError: A line is none of section, key and comment; a name is none; or a key
+        has two values. File and line are named.
     """
     sections: dict[str, Section] = {}
     comments: list[str] = []
@@ -100,14 +102,14 @@ def parse_file(text: str, name: str) -> File:
         if stripped.startswith(("#", ";")):
             comments.append(stripped.lstrip("#; ").rstrip())
         elif head := _HEAD.match(stripped):
-            title = head[1].strip()
+            title = _checked(head[1].strip(), place)
             section = sections.setdefault(title, Section(title, place))
         elif pair := _PAIR.match(stripped):
             if section is None:
                 raise place.error(
                     f"a key must stand in a section; got {_cut(stripped)}"
                 )
-            _add(section, pair[1], Value(pair[2], place))
+            _add(section, _checked(pair[1], place), Value(pair[2], place))
         elif stripped:
             raise place.error(
                 f"a line must be [NAME], KEY=VALUE or a # comment; got {_cut(stripped)}"
@@ -124,11 +126,23 @@ def _add(section: Section, key: str, value: Value) -> None:
         )
 
 
+def _checked(name: str, place: Place) -> str:
+    """Returns the name of a section or of a key; errors print it as it is."""
+    if len(name) > _MAX_NAME or not name.isprintable():
+        raise place.error(
+            f"a name must be printable, of at most {_MAX_NAME} characters; got "
+            f"{_cut(name)}"
+        )
+    return name
+
+
 def _cut(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 def near(name: str, known: Iterable[str]) -> str:
     """Returns which known names are nearest to one, for the end of an error."""
-    nearest = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
-    return f"; the nearest: {', '.join(nearest)}" if nearest else ""
+    by_lower = {one.lower(): one for one in known}
+    nearest = difflib.get_close_matches(name.lower(), by_lower, n=2, cutoff=0.6)
+    names = ", ".join(by_lower[one] for one in nearest)
+    return f"; the nearest: {names}" if nearest else ""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from alexnet_jax.models.cuda_convnet.layers import MAX_COUNT
 from alexnet_jax.models.cuda_convnet.schedules import read_rate, read_schedule
 
 READ = "read"
@@ -15,8 +16,6 @@ NO_EFFECT = "no effect on the result"
 # It would take weights from another run, by code that was not released: read, but where
 # weights are to be drawn as the file says, refused.
 FOREIGN = "refused where weights are drawn"
-# Room for any network; no number that stops the machine.
-_MAX_COUNT = 1_000_000
 
 
 class Key(NamedTuple):
@@ -54,7 +53,7 @@ def _checked(
 
 def _integer(low: int) -> Key:
     words = f"an integer of at least {low}"
-    return _checked(int, lambda value: low <= value <= _MAX_COUNT, words)
+    return _checked(int, lambda value: low <= value <= MAX_COUNT, words)
 
 
 def _number(low: float = -math.inf) -> Key:
@@ -75,8 +74,11 @@ def _refused(why: str) -> Key:
     return Key(str, "a word", effect=why)
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise ValueError(text)
+    return names
 
 
 _COUNT = _integer(1)
@@ -99,10 +101,11 @@ _NEURON = _word(
     }
 )
 
+_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)*")
 _INPUT = {
-    "inputs": _checked(_split, all, "names of layers, with commas between them"),
+    "inputs": Key(_names, "names of layers, with commas between them"),
     "gpu": _checked(
-        str, re.compile(r"\d+(\s*,\s*\d+)*").fullmatch, "numbers of GPUs"
+        str, lambda text: bool(_NUMBERS.fullmatch(text)), "numbers of GPUs"
     )._replace(effect=NO_EFFECT),
 }
 _WEIGHTS = _INPUT | {
@@ -130,7 +133,7 @@ _POOL = _INPUT | {
     "channels": _COUNT,
     "sizeX": _COUNT,
     "stride": _COUNT,
-    "start": _checked(int, lambda v: -_MAX_COUNT <= v <= 0, "an integer, at most 0"),
+    "start": _checked(int, lambda v: -MAX_COUNT <= v <= 0, "an integer, at most 0"),
     "outputsX": _checked(int, lambda value: value == 0, "0: as many as fit"),
     "neuron": _NEURON,
 }

@@ -77,10 +77,13 @@ def _pool(source: Layer) -> Call:
             "file: its code was not released",
             "pool",
         )
-    if stride > size:
-        raise source.error(
-            f"stride must be at most sizeX, {size}; got {stride}", "stride"
-        )
+    for key, value in (("stride", stride), ("start", 1 - start)):
+        if value > size:
+            raise source.error(
+                f"{key} must be {'at most' if key == 'stride' else 'above minus'} "
+                f"sizeX, {size}; got {source.settings[key]}",
+                key,
+            )
     kind = "max" if kind == "rand" else kind
     if start == 0 and (kind, size, stride) in _POOLS:
         return plain(_POOLS[kind, size, stride])
@@ -130,7 +133,7 @@ def weight_calls(
     if source.of_input("randSparse", place):
         channels = source.of_input("channels", place)
         seen = source.of_input("filterChannels", place, channels // own_groups)
-        calls.append(layer("RandomChannels", own_groups, seen, seed))
+        calls.append(layer("RandomChannels", own_groups * seen // channels, seed))
     count = groups * own_groups
     if source.type == "local" and count > 1:
         raise source.error(f"groups must be 1 in a local layer; got {count}", "groups")

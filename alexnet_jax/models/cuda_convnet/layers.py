@@ -8,10 +8,13 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.models.cuda_convnet.files import Section
 
 IMAGES, LABELS = 0, 1  # dataIdx
+# Room for any network; no number that stops the machine.
+MAX_COUNT = 1_000_000
 ONE_INPUT = {"pool", "cmrnorm", "rnorm", "cnorm", "hs", "dropout", "dropout2"}
 ONE_INPUT |= {"blur", "nailbed", "href", "softmax"}
 FILTERS = {"conv", "local"}
 WEIGHTS = FILTERS | {"fc"}
+MAPPED = FILTERS | {"pool", "cmrnorm", "rnorm", "cnorm", "blur", "nailbed", "href"}
 NORMS = ("cmrnorm", "rnorm", "cnorm")
 
 
@@ -26,7 +29,8 @@ class Layer:
       inputs: Names of the layers that it reads.
       settings: Values by key, of both files; a list has a value for each input.
       params: The section of the layer-parameter file, if there is one.
-      channels: Its maps or units, over all of its groups; None for images.
+      channels: Its maps or units, over all of its groups.
+      has_maps: Whether it makes maps, not units.
     """
 
     name: str
@@ -35,7 +39,8 @@ class Layer:
     inputs: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     params: Section | None = None
-    channels: int | None = None
+    channels: int = 0
+    has_maps: bool = True
 
     def error(self, message: str, key: str | None = None) -> InputError:
         """Returns an error at a key's line, in whichever file it stands."""

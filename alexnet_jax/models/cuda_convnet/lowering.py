@@ -4,6 +4,7 @@ Each family becomes one layer, or a few. Where its members read what no grouped 
 reads, such as two of four towers, they stay apart and are put beside each other.
 """
 
+import math
 import string
 from collections.abc import Sequence
 from itertools import groupby
@@ -49,6 +50,7 @@ class Lowered(NamedTuple):
       towers: Devices that can hold a part each.
       num_classes: That the file names.
       has_classes: Whether there may be other ones: one layer computes all of them.
+      unit: What numbers of maps must be multiples of, for their groups.
     """
 
     steps: list[Step]
@@ -56,6 +58,7 @@ class Lowered(NamedTuple):
     towers: int
     num_classes: int
     has_classes: bool
+    unit: int
 
 
 def lower(layers: dict[str, Layer]) -> Lowered:
@@ -70,15 +73,30 @@ def lower(layers: dict[str, Layer]) -> Lowered:
     lowering = _Lowering(layers)
     for family in lowering.families[1:]:
         lowering.add(family)
-    last = lowering.families[lowering.logits[-1].family].members[-1]
-    if last.type != "fc":
-        raise last.error("what softmax reads must be an fc layer, or several")
+    for ref in lowering.logits:
+        if layers[ref.layer].type != "fc":
+            raise layers[ref.layer].error(
+                "what softmax reads must be an fc layer, or several"
+            )
     lowering.source(lowering.logits, "logits")
-    classes = sum(layers[ref.layer].channels or 0 for ref in lowering.logits)
+    classes = sum(layers[ref.layer].channels for ref in lowering.logits)
     has_classes = any(CLASSES in step.call.args for step in lowering.steps)
     return Lowered(
-        lowering.steps, lowering.weights, lowering.towers(), classes, has_classes
+        lowering.steps,
+        lowering.weights,
+        lowering.towers(),
+        classes,
+        has_classes,
+        _unit(lowering.steps),
     )
+
+
+def _unit(steps: Sequence[Step]) -> int:
+    """Returns what divides into towers, and each tower's part into groups."""
+    calls = [step.call for step in steps]
+    towers = [call.args[1] for call in calls if call.function == "TakeTowers"]
+    groups = [dict(call.kwargs).get("groups", 1) for call in calls]
+    return math.lcm(2, *groups) * math.lcm(*towers)
 
 
 class _Lowering:
@@ -97,6 +115,7 @@ class _Lowering:
         self.weights: dict[str, Weights] = {}
         self._values = {0: IMAGES}  # by family, the step that computes all of it
         self._has_maps = {IMAGES}
+        self._used: dict[str, int] = {}  # by name of a step, its last number
         self._is_uneven = False  # whether something cannot lie on devices of its own
         kinds = [family.members[0].type for family in self.families]
         self._next = {"conv": 1, "fc": max(_LAST_DENSE + 1 - kinds.count("fc"), 1)}
@@ -144,10 +163,12 @@ class _Lowering:
 
     def _step(self, inputs: tuple[str, ...], call: Call, name: str = "") -> str:
         """Adds a layer; its output has maps if all of its inputs have."""
-        taken = {step.name for step in self.steps}
         base = name or call.function.lower().removeprefix("gaussian")
-        names = (base, *(f"{base}{number}" for number in range(2, len(taken) + 3)))
-        free = next(one for one in names if one not in taken)
+        free, number = base, self._used.get(base, 0)
+        while free in self._used:
+            number += 1
+            free = f"{base}{number}"
+        self._used[base], self._used[free] = max(number, 1), 1
         self.steps.append(Step(free, inputs, call))
         if all(one in self._has_maps for one in inputs):
             self._has_maps.add(free)
@@ -200,7 +221,7 @@ class _Lowering:
         if None not in groups:
             return self._add_kernels(family, family.members, name, parts, groups)
         self._is_uneven = True
-        letters = string.ascii_lowercase
+        letters = string.ascii_lowercase if len(family.members) > 1 else [""]
         apart = [
             self._add_kernels(
                 family,
@@ -223,10 +244,8 @@ class _Lowering:
     ) -> str:
         """Adds a kernel for each part, and the sum of what they make."""
         first, made = members[0], []
-        features: int | Name = sum(member.channels or 0 for member in members)
-        if {ref.family for ref in self.logits} == {family.number} and len(
-            members
-        ) == len(family.members):
+        features: int | Name = sum(member.channels for member in members)
+        if sorted(ref.layer for ref in self.logits) == sorted(m.name for m in members):
             features = CLASSES
         shares_biases = first.get("sharedBiases", True)
         for i, (part, count) in enumerate(zip(parts, groups, strict=True)):

@@ -137,6 +137,7 @@ def network_class(experiment: Experiment) -> type[CfgNetwork]:
         "reference": Reference(source, experiment.input_shape, classes, ""),
         "author_initializer": experiment.scheme,
         "towers": experiment.lowered.towers,
+        "unit": experiment.lowered.unit,
     }
     _ = experiment.blocks  # what cannot be read is said now, not when it is trained
     return type(class_name(experiment.file_name), (CfgNetwork,), members)

@@ -71,7 +71,7 @@ def groups_of(family: Family, part: Part, families: Sequence[Family]) -> int | N
     own_groups = first.of_input("groups", part.place, 1)
     if count == 1:
         return 1
-    if len(sizes) > 1 or first.type == "local":
+    if len(sizes) > 1 or (first.type == "local" and len(distinct) > 1):
         return None
     # In groups of its own, a member reads apart from the others or not at all.
     alone = len(distinct) == count and not first.of_input("randSparse", part.place)

@@ -17,6 +17,7 @@ from alexnet_jax.models.cuda_convnet.keys import (
 from alexnet_jax.models.cuda_convnet.layers import NORMS, ONE_INPUT, WEIGHTS, Layer
 from alexnet_jax.models.cuda_convnet.links import link
 
+_PARAMS = "layer-parameter files"
 _UPDATED = ("epsW", "epsB", "momW", "momB")
 
 
@@ -65,7 +66,7 @@ def check_params(file: File) -> None:
             for name, value in section.values.items()
             if name in ("epsw", "momw", "wc")
         ]
-        _read_values(section, keys, max(inputs, default=1))
+        _read_values(section, keys, max(inputs, default=1), _PARAMS)
 
 
 def _read_layer(section: Section, params: Section | None) -> Layer:
@@ -78,7 +79,7 @@ def _read_layer(section: Section, params: Section | None) -> Layer:
         )
     if kind not in LAYER_KEYS:
         raise section.error(
-            f"type must be one of {', '.join(LAYER_KEYS)}; got {kind!r}"
+            f"type must be one of {', '.join(LAYER_KEYS)}; got {kind[:60]!r}"
             f"{near(kind, LAYER_KEYS)}",
             "type",
         )
@@ -87,9 +88,12 @@ def _read_layer(section: Section, params: Section | None) -> Layer:
         if "inputs" in section.values
         else 0
     )
-    settings = _read_values(section, LAYER_KEYS[kind], count)
+    keys = LAYER_KEYS[kind] | {"type": Key(str, "a type")}
+    settings = _read_values(section, keys, count, f"{kind} layers")
+    del settings["type"]
     if params is not None:
-        settings |= _read_values(params, PARAM_KEYS.get(kind, {}), count)
+        what = _PARAMS if "type" in params.values else f"{kind} layers in {_PARAMS}"
+        settings |= _read_values(params, PARAM_KEYS.get(kind, {}), count, what)
     inputs = settings.pop("inputs", ())
     layer = Layer(section.name, kind, section, inputs, settings, params)
     _check_complete(layer)
@@ -97,16 +101,22 @@ def _read_layer(section: Section, params: Section | None) -> Layer:
 
 
 def _read_values(
-    section: Section, keys: Mapping[str, Key], count: int
+    section: Section, keys: Mapping[str, Key], count: int, what: str
 ) -> dict[str, Any]:
+    """Returns the values of a section, those that have an effect.
+
+    Args:
+      section: The section.
+      keys: That it may have.
+      count: Inputs of the layer.
+      what: What has those keys, for errors.
+    """
     by_name = {name.lower(): (name, key) for name, key in keys.items()}
     values: dict[str, Any] = {}
     for written, value in section.values.items():
-        if written == "type":
-            continue
         if written not in by_name:
             raise section.error(
-                f"{written} is no key of this type of layer{near(written, keys)}",
+                f"{written} is no key of {what}{near(written, keys)}",
                 written,
             )
         name, key = by_name[written]
