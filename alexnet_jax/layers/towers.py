@@ -127,6 +127,7 @@ def one_tower(
             if is_split and groups == 1:
                 # Maps are put beside each other before they are flattened.
                 place = len(local) - (bool(local) and local[-1] is flatten)
+                _check_are_maps(str(layer.name), local[:place])
                 gather = GatherTowers(axis, str(layer.name), replicated)
                 local.insert(place, gather)
             if isinstance(layer, Conv) and groups > 1:
@@ -162,6 +163,24 @@ def _check_divides(layer: Callable, is_split: bool) -> None:
         )
 
 
+def _check_are_maps(reader: str, layers: Sequence[Callable]) -> None:
+    """Checks that a tower's part of maps is put beside the others' as maps.
+
+    Flattened, units of a pixel lie together, and the towers' parts cannot.
+
+    Raises:
+      InputError: The layers flatten them, and no weights follow.
+    """
+    for layer in reversed(layers):
+        if isinstance(layer, Conv | Dense | TowerDense):
+            return
+        if layer is flatten:
+            raise InputError(
+                f"parallel.model must be 1: flatten must stand right before the dense "
+                f"layer that reads the maps of several towers; {reader} has it earlier"
+            )
+
+
 def one_tower_graph(blocks: Sequence[Block], axis: str, towers: int) -> list[Block]:
     """Returns the blocks that a tower computes, from those of the whole network.
 
@@ -184,6 +203,13 @@ def one_tower_graph(blocks: Sequence[Block], axis: str, towers: int) -> list[Blo
                 f"towers in another way than devices exchange them; got {towers}"
             )
         layers, split = one_tower(block.layers, axis, towers, is_split=splits.pop())
+        if split:
+            _check_are_maps(block.name, layers)
         local.append(block._replace(layers=tuple(layers)))
         is_split[block.name] = split
+    if is_split[blocks[-1].name]:
+        raise InputError(
+            f"parallel.model must be 1: no {REPLICATED} makes the output of block "
+            f"{blocks[-1].name}, the last, on every device; got {towers}"
+        )
     return local
