@@ -28,9 +28,11 @@ class LayerAt(NamedTuple):
     shape: tuple[int, ...]
 
 
+_CONVOLUTIONS = ("conv", "local")
 # Kinds of layers that keep the shape of maps and are no nonlinearity.
-_OTHERS = {"conv", "batch_norm", "lrn", "map_norm", "dropout", "mask_dropout"}
-_OTHERS |= {"adaptive_avg_pool"}
+_OTHERS = {*_CONVOLUTIONS, "batch_norm", "lrn", "map_norm", "contrast_norm"}
+_OTHERS |= {"dropout", "mask_dropout", "adaptive_avg_pool", "blur", "mirror"}
+_OTHERS |= {"add", "concatenate", "take_towers", "random_channels"}
 
 
 class Derivatives(NamedTuple):
@@ -120,9 +122,9 @@ def find_layer(rows: Sequence[LayerRow], name: str | None = None) -> LayerAt | N
 
     Args:
       rows: The network's layers.
-      name: Of the layer. If it is not given, the last convolution's nonlinearity; where
-        its maps are single numbers, the convolution itself, or that before it. None is
-        returned if all are.
+      name: Of the layer. If it is not given, the nonlinearity of the last convolution,
+        with shared weights or not; where its maps are single numbers, the convolution
+        itself, or that before it. None is returned if all are.
 
     Raises:
       InputError: There is no such layer, or it has no maps; the nearest are named.
@@ -144,7 +146,7 @@ def find_layer(rows: Sequence[LayerRow], name: str | None = None) -> LayerAt | N
             )
         return _at(rows, [row.name for row in rows].index(found.pop()))
     for place in reversed(range(len(rows))):
-        if rows[place].kind == "conv":
+        if rows[place].kind in _CONVOLUTIONS:
             for one in (_nonlinearity(rows, place), place):
                 if max(rows[one].output_shape[1:-1]) > 1:
                     return _at(rows, one)
@@ -157,11 +159,15 @@ def _at(rows: Sequence[LayerRow], place: int) -> LayerAt:
 
 def _nonlinearity(rows: Sequence[LayerRow], conv: int) -> int:
     """Returns the place of a convolution's nonlinearity, or its own without one."""
+    last = conv  # of those that lead on from it
     for place in range(conv + 1, len(rows)):
-        before, row = rows[place - 1], rows[place]
-        if len(row.output_shape) != 4 or row.kind == "conv":
+        before, row = rows[last], rows[place]
+        if before.name not in row.reads:
+            continue
+        if len(row.output_shape) != 4 or row.kind in _CONVOLUTIONS:
             break
         keeps = row.output_shape == before.output_shape
         if keeps and not row.params and row.kind not in _OTHERS:
             return place
+        last = place
     return conv

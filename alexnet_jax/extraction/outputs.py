@@ -60,8 +60,11 @@ def default_layer(rows: Sequence[LayerRow]) -> str:
       rows: The network's layers.
     """
     last = max((i for i, row in enumerate(rows) if row.params), default=len(rows) - 1)
-    before = [row.name for row in rows[:last] if row.kind not in _DROPOUT]
-    return before[-1] if before else rows[last].name
+    by_name = {row.name: row for row in rows}
+    read = by_name.get(rows[last].reads[0])
+    while read and read.kind in _DROPOUT:
+        read = by_name.get(read.reads[0])
+    return (read or rows[last]).name
 
 
 def check_pool(pool: str) -> None:

@@ -36,6 +36,7 @@ class LayerRow(NamedTuple):
       macs: Multiply-adds per image of convolutions, shared or not, and dense layers;
         biases, normalization and pooling are not counted.
       activation_bytes: Memory of the output for one image, in float32.
+      reads: Names of the layers whose outputs it reads, or `images`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LayerRow(NamedTuple):
     params: int
     macs: int
     activation_bytes: int
+    reads: tuple[str, ...]
 
 
 def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
@@ -91,7 +93,11 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
         name = _free_name(name, {row.name for row in rows})
         view = _look_through(inputs, window_of(layer, before, shape), shape)
         views.append(view)
-        words = [settings_of(layer), _links(reads, rows)]
+        # What a layer reads is said where it is not the row above.
+        known = [IMAGES, *(row.name for row in rows)]
+        read = tuple(known[at + 1] for at in reads)
+        link = f"of {', '.join(read)}" if read != (known[-1],) else ""
+        words = [settings_of(layer), link]
         rows.append(
             LayerRow(
                 name=name,
@@ -102,6 +108,7 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
                 params=sum(sizes),
                 macs=multiply_adds(layer, before, shape),
                 activation_bytes=4 * math.prod(shape[1:]),
+                reads=read,
             )
         )
     return rows
@@ -142,14 +149,6 @@ def _number(name: str) -> str:
     """Returns the number in a layer's name: 3 of `conv3`, `conv3a` and `conv3a_1`."""
     own = re.fullmatch(r"(?:conv|local|fc)(\d+)[a-z]*(?:_\w+)?", name)
     return own[1] if own else (re.findall(r"\d+$", name) or [""])[-1]
-
-
-def _links(reads: tuple[int, ...], rows: Sequence[LayerRow]) -> str:
-    """Says what a layer reads, if it is not the row above."""
-    if reads == (len(rows) - 1,):
-        return ""
-    names = [rows[place].name if place >= 0 else IMAGES for place in reads]
-    return f"of {', '.join(names)}"
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

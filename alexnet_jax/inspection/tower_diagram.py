@@ -10,6 +10,7 @@ from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.inspection.tables import Summary
+from alexnet_jax.layers.graph import IMAGES
 from alexnet_jax.layers.towers import GatherTowers, NormAcrossTowers
 
 _TOWERS = ("tower a", "tower b")
@@ -51,6 +52,8 @@ def stages(summary: Summary) -> list[Stage]:
         if row.params:
             reads = readers.get(row.name, "local")
             found.append(Stage(row.name, reads, (), [], row.name in halos))
+        if not found:
+            continue  # what is done to the images before the first of them
         if row.kind != "flatten":
             found[-1] = found[-1]._replace(output=row.output_shape[1:])
         if word := _word(row):
@@ -82,10 +85,18 @@ def draw_towers(summary: Summary, path: Path) -> None:
       path: The picture's file; its ending selects the format.
 
     Raises:
-      InputError: The network has one tower, or the file cannot be written.
+      InputError: The network has one tower or is no chain of layers, its towers are
+        not two devices', or the file cannot be written.
     """
     if summary.network.towers != 2:
         raise InputError(f"--picture needs a network of two towers; got {summary.name}")
+    above = [IMAGES, *(row.name for row in summary.layers)]
+    for row, name in zip(summary.layers, above[:-1], strict=True):
+        if row.reads != (name,):
+            raise InputError(
+                f"--picture needs a chain of layers; {row.name} of {summary.name} "
+                f"reads {' and '.join(row.reads)}"
+            )
     columns = stages(summary)
     figure = Figure(figsize=(1.75 * len(columns) + 1.2, 4.2))
     axes = figure.subplots()

@@ -1,10 +1,17 @@
 """The diagram of a network's two towers."""
 
+from typing import ClassVar
+
 import pytest
+from flax.linen import relu
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.inspection.tables import summarize
+from alexnet_jax.inspection.tables import describe_model, summarize
 from alexnet_jax.inspection.tower_diagram import draw_towers, stages
+from alexnet_jax.layers.dense import flatten
+from alexnet_jax.layers.images import GaussianBlur
+from alexnet_jax.models.base import AlexNetBase
+from tests.graphs import Fork
 
 
 def test_the_picture_is_drawn_from_the_network(tmp_path):
@@ -29,3 +36,30 @@ def test_the_picture_is_drawn_from_the_network(tmp_path):
 def test_a_network_of_one_tower(tmp_path):
     with pytest.raises(InputError, match="needs a network of two towers; got lenet5"):
         draw_towers(summarize("lenet5"), tmp_path / "towers.png")
+
+
+def test_a_network_that_is_no_chain(tmp_path):
+    summary = describe_model("fork", Fork(), (1, 12, 12, 1))
+    line = "^--picture needs a chain of layers; conv1 of fork reads images$"
+    with pytest.raises(InputError, match=line):
+        draw_towers(summary, tmp_path / "towers.png")
+    assert not [*tmp_path.iterdir()]
+
+
+class Blurred(AlexNetBase):
+    """Two towers of images without detail."""
+
+    towers: ClassVar[int] = 2
+
+    def setup(self):
+        self.net = self.sequential(
+            [GaussianBlur(3, 1.0), self.conv("conv1", 8, 3), relu],
+            [flatten, self.dense("fc8", self.num_classes)],
+        )
+
+
+def test_layers_before_the_first_with_weights(tmp_path):
+    summary = describe_model("blurred", Blurred(), (1, 12, 12, 1))
+    drawn = [(one.name, one.reads, one.output) for one in stages(summary)]
+    assert drawn == [("conv1", "local", (10, 10, 8)), ("fc8", "replicated", (10,))]
+    draw_towers(summary, tmp_path / "towers.png")
