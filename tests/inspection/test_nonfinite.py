@@ -8,6 +8,7 @@ from alexnet_jax.errors import RunError
 from alexnet_jax.inspection.nonfinite import look_at_layers
 from alexnet_jax.models import create_model
 from alexnet_jax.step import create_state
+from tests.graphs import Fork
 from tests.helpers import noise
 
 SIZE = 67
@@ -47,3 +48,15 @@ def test_it_names_the_layer_that_went_wrong_first(network, layer, value):
     found = named.format(places[layer or "conv1"], layer or "conv1")
     with pytest.raises(RunError, match=f"the first to go wrong is {found}"):
         look_at_layers(model, default_config(), state, after, images)
+
+
+def test_it_names_the_layer_of_a_network_that_is_no_chain():
+    """conv2b and the sum that reads it are not finite; conv2a is."""
+    model = Fork(initializer="he")
+    state = create_state(model, optax.sgd(0.1), (1, 12, 12, 1), jax.random.key(0))
+    params = jax.tree.map(lambda leaf: leaf, state.params)
+    params["conv2b"]["bias"] = params["conv2b"]["bias"].at[3].set(jnp.inf)
+    state = state.replace(params=params)
+    after = state.replace(first_bad=jnp.int32(1))
+    with pytest.raises(RunError, match="wrong is the output of layer 6, conv2b; "):
+        look_at_layers(model, default_config(), state, after, noise(2, 12, 12, 1))

@@ -148,6 +148,10 @@ def test_the_layer_table():
     ]
     assert found[10] == ("add3", "of relu3, relu2", 15, 0, 0)
     assert [row.name for row in rows[11:]] == ["flatten", "fc6", "relu6", "fc8"]
+    reads = {row.name: row.reads for row in rows}
+    assert reads["blur"] == reads["conv1"] == ("images",)
+    assert reads["add2"] == ("conv2a", "conv2b", "relu1")
+    assert reads["conv3"] == ("relu2",) and reads["add3"] == ("relu3", "relu2")
     assert rows[-1].receptive_field == 15 + 5 * 2
     shapes = shapes_of(FORK, SHAPE)
     total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
