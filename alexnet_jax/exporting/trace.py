@@ -1,6 +1,6 @@
 """What a network's layers are, read and write, before other tools' words for them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +9,7 @@ import numpy as np
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.kinds import Shape
-from alexnet_jax.inspection.layers import LayerRow, describe
-from alexnet_jax.layers.graph import IMAGES, sources
+from alexnet_jax.inspection.layers import describe, first_branch
 from alexnet_jax.models import Classifier
 
 
@@ -64,7 +63,12 @@ def trace(
     """
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     rows = describe(network, image.shape)
-    _check_chain(network, rows)
+    if branch := first_branch(rows):
+        raise InputError(
+            f"network {type(network).__name__} cannot be exported: it is no chain of "
+            f"layers, layer {branch.name} reads {' and '.join(branch.reads)}; formats "
+            "stablehlo and safetensors hold any network"
+        )
     layers: list[tuple[Callable, tuple[str, ...], Shape]] = []
 
     def collect(model: Classifier, x: jax.Array) -> None:
@@ -98,16 +102,3 @@ def trace(
         found.append(seen)
         before = after
     return found
-
-
-def _check_chain(network: Classifier, rows: Sequence[LayerRow]) -> None:
-    """Checks that each layer reads the one before it, and the first the images."""
-    bound: Any = network.bind({})
-    for place, reads in enumerate(sources(bound.net)):
-        if reads != (place - 1,):
-            names = [rows[one].name if one >= 0 else IMAGES for one in reads]
-            raise InputError(
-                f"network {type(network).__name__} cannot be exported: it is no chain "
-                f"of layers, layer {rows[place].name} reads {' and '.join(names)}; "
-                "formats stablehlo and safetensors hold any network"
-            )

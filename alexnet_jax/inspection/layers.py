@@ -114,6 +114,20 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
     return rows
 
 
+def first_branch(rows: Sequence[LayerRow]) -> LayerRow | None:
+    """Returns the first layer that reads another than the one before it.
+
+    Args:
+      rows: The network's layers.
+
+    Returns:
+      None if they are a chain.
+    """
+    above = [IMAGES, *(row.name for row in rows)]
+    pairs = zip(rows, above[:-1], strict=True)
+    return next((row for row, name in pairs if row.reads != (name,)), None)
+
+
 class _View(NamedTuple):
     """What the units of a layer's output see of the images.
 

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from alexnet_jax.atomic import atomic_write
 from alexnet_jax.errors import InputError
-from alexnet_jax.inspection.layers import LayerRow
+from alexnet_jax.inspection.layers import LayerRow, first_branch
 from alexnet_jax.inspection.tables import Summary
-from alexnet_jax.layers.graph import IMAGES
 from alexnet_jax.layers.towers import GatherTowers, NormAcrossTowers
 
 _TOWERS = ("tower a", "tower b")
@@ -90,13 +89,11 @@ def draw_towers(summary: Summary, path: Path) -> None:
     """
     if summary.network.towers != 2:
         raise InputError(f"--picture needs a network of two towers; got {summary.name}")
-    above = [IMAGES, *(row.name for row in summary.layers)]
-    for row, name in zip(summary.layers, above[:-1], strict=True):
-        if row.reads != (name,):
-            raise InputError(
-                f"--picture needs a chain of layers; {row.name} of {summary.name} "
-                f"reads {' and '.join(row.reads)}"
-            )
+    if branch := first_branch(summary.layers):
+        raise InputError(
+            f"--picture needs a chain of layers; {branch.name} of {summary.name} reads "
+            f"{' and '.join(branch.reads)}"
+        )
     columns = stages(summary)
     figure = Figure(figsize=(1.75 * len(columns) + 1.2, 4.2))
     axes = figure.subplots()

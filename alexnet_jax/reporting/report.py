@@ -25,7 +25,7 @@ from alexnet_jax.reporting.html import (
     table,
     terminal_table,
 )
-from alexnet_jax.reporting.sections import Section, filter_section, prediction_sections
+from alexnet_jax.reporting.sections import Section, filter_sections, prediction_sections
 from alexnet_jax.run.imported import Imported
 from alexnet_jax.run.read import Run, percent, read_config, read_runs
 from alexnet_jax.trained import TrainedModel
@@ -168,7 +168,7 @@ def _run_blocks(
     else:
         for line in network.skipped:
             yield paragraph(f"Skipped: {line}.", is_note=True)
-        yield from _section_blocks([filter_section(network)], level, prefix)
+        yield from _section_blocks(filter_sections(network), level, prefix)
         try:
             split = network.open_split("test", data_dir, manual_dir)
             sections = prediction_sections(network, split, examples)

@@ -44,20 +44,25 @@ class Section(NamedTuple):
     caption: str
 
 
-def filter_section(network: TrainedModel) -> Section:
-    """Returns the section of the first layer's filters, which needs no data."""
-    kernel = network.weights["params"]["conv1"]["kernel"]
+def filter_sections(network: TrainedModel) -> Iterator[Section]:
+    """Yields the section of the first convolution's filters, which needs no data."""
+    params = network.weights["params"]
+    names = [row.name for row in network.layer_rows if row.kind == "conv"]
+    first = next((name for name in names if "kernel" in params.get(name, ())), None)
+    if first is None:
+        return  # all weights are dense, or each place has its own
+    kernel = params[first]["kernel"]
     *size, count = kernel.shape
     towers = network.model.towers
     each = f" ({count // towers} in each of the {towers} towers)" if towers > 1 else ""
     largest = np.abs(kernel if size[-1] == 3 else kernel.mean(axis=2)).max()
     filters = f"{count} filters of {shape_text(size)} weights{each}"
-    return Section(
+    yield Section(
         "First-layer filters",
         "filters",
         draw_filters(kernel, towers),
         f"The {filters} of the first convolution.",
-        f"conv1 at step {network.step:,}: {filters}, on one scale: mid-gray is 0, "
+        f"{first} at step {network.step:,}: {filters}, on one scale: mid-gray is 0, "
         f"black −{largest:.3g}, white +{largest:.3g}.",
     )
 
@@ -141,7 +146,11 @@ def prediction_sections(
         if len(confident)
         else f"The first {len(chosen)} {of}.",
     )
-    features = network.features(image[:1], "conv*")
+    kinds = ("conv", "local")
+    convolutions = [row.name for row in network.layer_rows if row.kind in kinds]
+    if not convolutions:
+        return
+    features = network.features(image[:1], convolutions)
     maps = {name: layer[0] for name, layer in features.items()}
     yield Section(
         "Feature maps",

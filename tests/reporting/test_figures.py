@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from alexnet_jax.inspection.layers import describe
 from alexnet_jax.models import create_model
 from alexnet_jax.reporting.figures import (
     draw_confusion,
@@ -15,7 +16,7 @@ from alexnet_jax.reporting.figures import (
     draw_filters,
     tile,
 )
-from alexnet_jax.reporting.sections import filter_section
+from alexnet_jax.reporting.sections import filter_sections
 
 
 def test_a_tile_is_rows_of_filters():
@@ -48,8 +49,11 @@ def test_filters_lie_by_their_tower():
     assert shape == (11, 11, 3, 12)
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     params = {"conv1": {"kernel": kernel}}
-    network = SimpleNamespace(weights={"params": params}, model=model, step=3)
-    section = filter_section(network)
+    rows = describe(model, (1, 67, 67, 3))
+    network = SimpleNamespace(
+        weights={"params": params}, model=model, step=3, layer_rows=rows
+    )
+    (section,) = filter_sections(network)
     first, second = section.figure.axes
     assert first.get_title() == "tower 1: filters 0 to 5"
     assert second.get_title() == "tower 2: filters 6 to 11"
