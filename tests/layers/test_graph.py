@@ -66,6 +66,7 @@ class TestGraph:
         chain = nn.Sequential([double, square, relu])
         assert blocks_of(chain) == [Block("net", (IMAGES,), (double, square, relu))]
         assert [*sources(chain)] == [(-1,), (0,), (1,)]
+        assert [*sources(nn.Sequential([]))] == []
 
     @pytest.mark.parametrize(
         ("blocks", "line"),
