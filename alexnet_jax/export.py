@@ -133,11 +133,12 @@ def _export(net: Any, folder: Path, options: argparse.Namespace) -> dict[str, An
 
 def _places(net: Any) -> list[str]:
     """Returns a note if the config names places of this machine."""
-    from alexnet_jax.config import flatten_config
+    from alexnet_jax.config import flatten_config, is_cfg
     from alexnet_jax.exporting.model_card import PLACES
 
     config = flatten_config(net.config)
-    named = [key for key in PLACES if config[key]]
+    named = ["model.name"] if is_cfg(config["model.name"]) else []
+    named += [key for key in PLACES if config[key]]
     return [f"the config names folders: {', '.join(named)}"] if named else []
 
 

@@ -11,9 +11,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.config import (
     differences,
-    is_cfg,
     learning_rate,
-    restore_types,
     size_text,
     validate,
 )
@@ -24,13 +22,14 @@ from alexnet_jax.inspection.collectives import bytes_by_device
 from alexnet_jax.inspection.memory import fitting_batch_size
 from alexnet_jax.loop import Trainer
 from alexnet_jax.metrics import METRICS, shown_metrics, shows_top5
-from alexnet_jax.models import Classifier, create_configured, read_cfg
+from alexnet_jax.models import Classifier, create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
 from alexnet_jax.reporting.curves import draw_curves, to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.imported import imported_statistics
+from alexnet_jax.run.layer_files import with_texts
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.rows import Row, is_evaluation
 from alexnet_jax.run.signals import StopSignal, noted_signals
@@ -90,7 +89,7 @@ def _run(
     config_as_given: ConfigDict, workdir: Path, stack: contextlib.ExitStack
 ) -> Row:
     """Runs in each process; a phase that fails in one of them stops all."""
-    config = multihost.agree(lambda: _with_texts(config_as_given))
+    config = multihost.agree(lambda: with_texts(config_as_given, workdir))
     multihost.check_same_config(config)
     model = create_configured(config)
     parallel = create_parallel(
@@ -137,20 +136,6 @@ def _run(
     with closing(folder):  # a run has finished when its last checkpoint is on disk
         _fit(trainer, state, folder, stop)
     return _report(config, workdir, folder.rows)
-
-
-def _with_texts(config: ConfigDict) -> ConfigDict:
-    """Returns the config with the texts of a `cfg:` network's files; others as given.
-
-    So the run goes on, and is opened, without the files.
-    """
-    if not is_cfg(config.model.name) or config.model.cfg_layers is not None:
-        return config
-    layers, params = read_cfg(config.model.name, config.optim.params)
-    config = config.copy_and_resolve_references()  # the caller's stays
-    restore_types(config)
-    config.model.cfg_layers, config.model.cfg_params = layers, params
-    return config
 
 
 def _check_source(config: ConfigDict, workdir: Path) -> None:

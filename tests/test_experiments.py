@@ -9,8 +9,9 @@ from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.train import train_and_evaluate
 from benchmarks.ablations import PUBLISHED
 from tests.helpers import EXPERIMENTS
+from tests.layer_files import LOCAL, LOCAL_PARAMS, write_files
 
-pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
+pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry", "layer_files")
 
 RUNS = [
     (name, variant)
@@ -24,7 +25,17 @@ TRAINED = {
     "imagenet": "2012",
     "ablations": "batch_norm",
     "finetune": "scratch",  # the others begin with a run of digits.py, below
+    "cifar10": "11pct",
 }
+
+
+@pytest.fixture
+def layer_files(tmp_path_factory, monkeypatch):
+    """A network of the tests' own in place of each released one of `cifar10.py`."""
+    released = tmp_path_factory.mktemp("cuda_convnet")
+    for folder, name in EXPERIMENTS["cifar10"].FILES.values():
+        write_files(released / folder, name, LOCAL, LOCAL_PARAMS)
+    monkeypatch.setenv("CUDA_CONVNET_DIR", str(released))
 
 
 @pytest.mark.parametrize(("name", "variant"), RUNS)
@@ -219,3 +230,31 @@ def test_imagenets_pixels_are_those_of_their_frameworks():
         "bilinear": {"torchvision"},
         "opencv": {"caffe"},
     }
+
+
+def test_cifar10s_recipes_are_those_of_their_files():
+    """What learns at which rates for how long, on which images."""
+    made = {}
+    for variant in EXPERIMENTS["cifar10"].VARIANTS:
+        config = EXPERIMENTS["cifar10"].get_config(variant)
+        optim, augment = config.optim, config.augment
+        made[variant] = (
+            (optim.learning_rate, optim.schedule, optim.decay_epochs),
+            (config.batch_size, config.num_epochs, config.data.image_size),
+            (augment.canvas, augment.crop, augment.mirror, config.eval.views),
+        )
+        assert f"`{variant}`" in EXPERIMENTS["cifar10"].__doc__
+    plain, cropped = (None, "none", False, 1), (32, "random", True, 10)
+    whole = ((0.001, "step", (120, 130)), (128, 140, 32), plain)
+    crops = ((0.001, "step", (500, 510)), (128, 520, 24), cropped)
+    assert made.pop("80sec") == ((None, "constant", ()), (128, 10, 32), plain)
+    assert made == {
+        **dict.fromkeys(("18pct", "19pct"), whole),
+        **dict.fromkeys(("13pct", "12pct", "11pct"), crops),
+    }
+
+
+def test_cifar10_says_where_its_files_are_to_be_named(monkeypatch):
+    monkeypatch.delenv("CUDA_CONVNET_DIR")
+    with pytest.raises(InputError, match="CUDA_CONVNET_DIR must be set to the folder"):
+        EXPERIMENTS["cifar10"].get_config()

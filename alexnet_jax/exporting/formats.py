@@ -16,6 +16,7 @@ from alexnet_jax.exporting.operations import Operation, list_operations
 from alexnet_jax.exporting.safetensors_file import check_safetensors, write_safetensors
 from alexnet_jax.exporting.stablehlo import call_stablehlo, write_stablehlo
 from alexnet_jax.exporting.torch_module import write_torch
+from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.preprocessing.pipeline import Pipeline, make_preprocessing
 from alexnet_jax.step import make_forward
 from alexnet_jax.trained import TrainedModel
@@ -67,8 +68,8 @@ class Network:
 
     @property
     def name(self) -> str:
-        """The network's registered name."""
-        return self.net.config.model.name
+        """The network's registered name; of a layer file, the file's without folder."""
+        return short_name(self.net.config.model.name)
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from alexnet_jax.config import (
 from alexnet_jax.errors import InputError
 from alexnet_jax.exporting.folder import MARK
 from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
-from alexnet_jax.models import MODELS
+from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.preprocessing.normalize import MEASURED
 from alexnet_jax.run.imported import read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
@@ -92,7 +92,7 @@ def model_card(
 def _front_matter(
     net: TrainedModel, rows: Sequence[Row], license_name: str
 ) -> dict[str, Any]:
-    name = net.config.model.name
+    name = short_name(net.config.model.name)
     data = net.spec.name.split(" ")[0]
     front: dict[str, Any] = {
         "license": license_name,
@@ -151,7 +151,7 @@ def _way(net: TrainedModel) -> str:
 
 def _about(net: TrainedModel, license_name: str) -> list[str]:
     config, spec = net.config, net.spec
-    network = MODELS[config.model.name]
+    network, name = type(net.model), short_name(config.model.name)
     what = " ".join((network.__doc__ or "").split("\n\n")[0].split())
     count = sum(leaf.size for leaf in jax.tree.leaves(net.weights["params"]))
     shape = size_text(spec.image_shape[:2])
@@ -172,8 +172,8 @@ def _about(net: TrainedModel, license_name: str) -> list[str]:
     data += " `preprocessing.json` says what is done to an image."
     width = f" of width {config.model.width:g}" if config.model.width != 1 else ""
     return [
-        f"# {config.model.name}, {config.name}\n",
-        f"`{config.model.name}`{width}: {what}{source}\n",
+        f"# {name}, {config.name}\n",
+        f"`{name}`{width}: {what}{source}\n",
         f"{count:,} parameters, as they were at step {net.step:,} of a run in "
         f"{config.dtype}. {said}\n",
         f"## Training data\n\n{data}\n",
@@ -202,6 +202,8 @@ def _origin(net: TrainedModel) -> list[str]:
         for key, value in config.items()
         if value != defaults[key] and key not in PLACES
     }
+    if "model.name" in changed:
+        changed["model.name"] = short_name(changed["model.name"])
     width = max(map(len, changed), default=0)
     lines = [f"{key:{width}}  {json.dumps(value)}" for key, value in changed.items()]
     blocks = [

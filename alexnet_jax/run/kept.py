@@ -64,7 +64,7 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
     path = workdir / CONFIG_FILE
     old = None
     with contextlib.suppress(OSError):
-        old = _parse_config(read_regular(path))
+        old = parse_config(read_regular(path))
     if old is None:
         old = _restore_config(path)
     changed = [
@@ -91,7 +91,7 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
         )
 
 
-def _parse_config(content: bytes) -> dict[str, Any] | None:
+def parse_config(content: bytes) -> dict[str, Any] | None:
     """Returns the config that `config.json` holds; None if it holds none."""
     try:
         config = json.loads(content)["config"]
@@ -106,7 +106,7 @@ def _parse_config(content: bytes) -> dict[str, Any] | None:
 def _restore_config(path: Path) -> dict[str, Any]:
     """Writes `config.json` anew from a checkpoint; returns the config."""
     kept = read_kept(path.parent / "checkpoints", CONFIG_FILE)
-    old = _parse_config(kept.content) if kept else None
+    old = parse_config(kept.content) if kept else None
     if kept is None or old is None:
         raise InputError(
             f"workdir: {path.parent} holds checkpoints but no readable config.json, so "

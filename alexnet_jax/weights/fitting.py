@@ -84,7 +84,7 @@ def find_network(
     """
     stated = config.model.name if config else None
     allowed = (stated,) if stated else convention.networks
-    if network not in (None, *MODELS):
+    if network not in (None, *MODELS, *allowed):
         raise InputError(
             f"--network must be one of {', '.join(allowed)} with {path}; got "
             f"{network!r:.60}"
@@ -165,7 +165,6 @@ def _fit(
     Raises:
       InputError: Arrays of the network are missing.
     """
-    image = reference_shape(name)
     fields: dict[str, Any] = {}
     if config is not None:
         model = create_configured(config).clone(training=False)
@@ -174,8 +173,11 @@ def _fit(
                 f"{path} is of a network without links between its towers, which only "
                 "this project's own .safetensors holds; export the run as that"
             )
-        image = (*side_pair(config.data.image_size), image[2])
+        assert model.reference is not None
+        channels = model.reference.input_shape[2]
+        image = (*side_pair(config.data.image_size), channels)
     else:
+        image = reference_shape(name)
         if _has_batch_norm(source) and hasattr(MODELS[name], "normalization"):
             fields["normalization"] = "batch"
         model = _create(name, num_classes=1000, **fields)
@@ -193,7 +195,11 @@ def _create(name: str, **fields: Any) -> Classifier:
 
 
 def reference_shape(network: str) -> tuple[int, int, int]:
-    """Returns height, width and channels of the images a network was made for."""
+    """Returns height, width and channels of the images a network was made for.
+
+    Args:
+      network: A key of `MODELS`.
+    """
     reference = MODELS[network].reference
     assert reference is not None  # every registered network has one
     return reference.input_shape

@@ -72,7 +72,7 @@ def _assume(config: ConfigDict, conversion: Conversion) -> ConfigDict:
     height, width, channels = conversion.image_shape
     config.name = conversion.network.replace("_", "-")
     config.data.image_size = height if height == width else (height, width)
-    if hasattr(MODELS[conversion.network], "normalization"):
+    if hasattr(MODELS.get(conversion.network), "normalization"):
         config.model.normalization = conversion.normalization
     if channels == 3:
         config.data.name = "imagenet2012_256"

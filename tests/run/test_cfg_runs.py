@@ -1,7 +1,6 @@
 """Runs of a network of files: their texts go with the run."""
 
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,15 +10,17 @@ from alexnet_jax import train
 from alexnet_jax.config import default_config, learning_rate
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import LeNet
+from alexnet_jax.models.cuda_convnet import read_text
 from alexnet_jax.models.cuda_convnet.updates import ArrayUpdate, LayerUpdates, Rate
 from alexnet_jax.parallel import create_parallel
+from alexnet_jax.run import layer_files
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import checkpoint_of
 
 
 def read_cfg(name, params):
-    path = Path(name.removeprefix("cfg:"))
-    return path.read_text(), Path(params).read_text() if params else None
+    layers = read_text(name.removeprefix("cfg:"), "model.name")
+    return layers, read_text(params, "optim.params") if params else None
 
 
 def create_configured(config):
@@ -39,7 +40,7 @@ def create_configured(config):
 @pytest.fixture
 def cfg(config, tmp_path, monkeypatch):
     """The config of such a run."""
-    monkeypatch.setattr(train, "read_cfg", read_cfg)
+    monkeypatch.setattr(layer_files, "read_cfg", read_cfg)
     monkeypatch.setattr(train, "create_configured", create_configured)
     monkeypatch.setattr(
         train, "create_parallel", lambda *of: create_parallel(*of[:3], "lenet5")
@@ -76,6 +77,26 @@ def test_a_run_goes_on_without_the_files(cfg, tmp_path, capsys):
     assert train_and_evaluate(config, tmp_path / "run")["test/loss"] == loss
     results = [checkpoint_of(tmp_path / name, 4) for name in ("run", "whole")]
     jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_the_same_command_after_the_files_are_gone(cfg, tmp_path, capsys):
+    layers, params = tmp_path / "layers.cfg", tmp_path / "params.cfg"
+    cfg.num_train_steps, workdir = 1, tmp_path / "run"
+    train_and_evaluate(cfg, workdir)
+    layers.unlink()
+    params.write_text("0.01\n")
+    cfg.num_train_steps = 2
+    gone = f"model.name: cannot read '{layers}': No such file or directory"
+    with pytest.raises(InputError, match=f"^{gone}$"):  # and the other has changed
+        train_and_evaluate(cfg, workdir)
+    params.unlink()
+    (workdir / "config.json").write_text("")  # a checkpoint has it too
+    assert train_and_evaluate(cfg, workdir)["step"] == 2
+    out = capsys.readouterr().out
+    assert f"warning   {gone}; the run's own copy is taken\n" in out
+    with pytest.raises(InputError, match=f"^{gone}$"):
+        train_and_evaluate(cfg, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_changed_files_are_another_run(cfg, tmp_path, capsys):

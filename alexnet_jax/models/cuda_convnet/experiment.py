@@ -1,5 +1,6 @@
 """An experiment: a layer file and a layer-parameter file, as one."""
 
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,26 +154,23 @@ def read_text(path: str, key: str) -> str:
     Raises:
       InputError: It cannot be read, or is no such file.
     """
-    file = Path(path).expanduser()
     try:
-        size = file.stat().st_size
-        if not file.is_file():
-            raise InputError(
-                f"{key}: must be a file, such as layers-145.cfg; got {path}"
-            )
-        if size > _MAX_BYTES:
-            raise InputError(
-                f"{key}: must be a text file of at most {_MAX_BYTES:,} bytes; got "
-                f"{path}"
-            )
-        return file.read_bytes().decode("utf-8-sig")
-    except InputError:
-        raise
+        file = Path(path).expanduser()
+        found = file.stat()
+        is_text = stat.S_ISREG(found.st_mode) and found.st_size <= _MAX_BYTES
+        # A pipe or a device might never end.
+        text = file.read_bytes().decode("utf-8-sig") if is_text else None
     except UnicodeDecodeError:
-        raise InputError(f"{key}: must be a text file in UTF-8; got {path}") from None
+        text = None
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{key}: cannot read {path}: {reason}") from None
+        raise InputError(f"{key}: cannot read {path!r}: {reason}") from None
+    if text is None:
+        raise InputError(
+            f"{key}: must be a text file in UTF-8 of at most {_MAX_BYTES:,} bytes; got "
+            f"{path!r}"
+        )
+    return text
 
 
 def params_beside(path: str) -> Path | None:

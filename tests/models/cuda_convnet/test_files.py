@@ -88,12 +88,12 @@ def test_the_nearest_names():
 
 def test_files_that_are_none(tmp_path):
     cases = {
-        "folder": "must be a file, such as layers-145.cfg; got",
-        "missing.cfg": "cannot read .*missing.cfg: No such file",
-        "big.cfg": "must be a text file of at most 1,000,000 bytes; got",
-        "bytes.cfg": "must be a text file in UTF-8; got",
+        "folder": "must be a text file in UTF-8 of at most 1,000,000 bytes; got",
+        "missing.cfg": "cannot read .*missing.cfg'?: No such file",
+        "big.cfg": "must be a text file in UTF-8 of at most 1,000,000 bytes; got",
+        "bytes.cfg": "must be a text file in UTF-8 of at most 1,000,000 bytes; got",
         "nul\0.cfg": "cannot read .*: embedded null",
-        "../../../../../../../dev/zero": "must be a file, such as layers-145.cfg; got",
+        "../../../../../../../dev/zero": "must be a text file in UTF-8",
     }
     (tmp_path / "folder").mkdir()
     (tmp_path / "big.cfg").write_text("#" * 1_000_001)
