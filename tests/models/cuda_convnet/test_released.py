@@ -235,6 +235,7 @@ def described(released):
             break
 
 
+@pytest.mark.heavy
 def test_every_network_has_its_classes_at_a_narrow_width(released):
     count = 0
     for file, model in described(released):
