@@ -133,10 +133,11 @@ def sources(net: Any) -> Iterator[tuple[int, ...]]:
     """
     last, place = {IMAGES: -1}, 0
     for block in blocks_of(net):
-        yield tuple(last[name] for name in block.inputs)
-        for before in range(place, place + len(block.layers) - 1):
-            yield (before,)
-        place += len(block.layers)
+        reads = tuple(last[name] for name in block.inputs)
+        for _ in block.layers:
+            yield reads
+            reads = (place,)
+            place += 1
         last[block.name] = place - 1
 
 

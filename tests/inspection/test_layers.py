@@ -159,7 +159,7 @@ def test_rows_of_cuda_convnets_layers():
         ("pool1b", "max_pool_ceil", "4×4/3 ceil", 33, 0, 0),
         ("contrastnorm1", "contrast_norm", "3×3 α 0.5/9 k 1", 81, 0, 0),
         ("mapnorm1", "map_norm", "3×3 α 1/9 k 2", 105, 0, 0),
-        ("random_channels1", "random_channels", "each 2 times", 105, 0, 0),
+        ("random1", "random_channels", "each 2 times", 105, 0, 0),
         ("local2", "local", "3×3/1 pad 1", 129, params[0], local[0]),
         ("local3", "local", "2×2/2 ceil", 141, params[1], local[1]),
     ]

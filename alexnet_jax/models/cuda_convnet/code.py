@@ -1,6 +1,7 @@
 """Prints the class that a person would write for a layer file."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import flax.linen as nn
@@ -70,11 +71,13 @@ def _quoted(line: str) -> str:
 
 
 def _class_fields(experiment: Experiment) -> list[str]:
-    scheme, towers = experiment.scheme, experiment.lowered.towers
+    scheme, lowered = experiment.scheme, experiment.lowered
     lines = ["    author_scale: ClassVar[str] = 'pixels'"]
     if scheme:
         lines.insert(0, f"    author_initializer: ClassVar[str] = {scheme!r}")
-    return lines + [f"    towers: ClassVar[int] = {towers}"] * (towers > 1)
+    if lowered.towers > 1:
+        lines.append(f"    towers: ClassVar[int] = {lowered.towers}")
+    return lines + [f"    unit: ClassVar[int] = {lowered.unit}"] * (lowered.unit > 2)
 
 
 def _imports(experiment: Experiment, calls: Sequence[Call]) -> list[str]:
@@ -169,17 +172,24 @@ def _rows(calls: Sequence[Call]) -> list[list[Call]]:
 
 
 def _lists(words: list[str], made: list[tuple[int, ...]]) -> list[str]:
-    """Returns a row as a list, or as two if it is long, and the shape of each."""
+    """Returns a row as a list, or as several if it is long, and the shape of each."""
 
     def line(begin: int, end: int) -> str:
         shape = _shape(made[end - 1][1:])
         return f"            [{', '.join(words[begin:end])}],  # {shape}"
 
-    whole = line(0, len(words))
-    cut = next((i for i, word in enumerate(words, 1) if word in _ACTIVATIONS), 1)
-    if len(whole) <= _WIDTH or cut == len(words):
-        return [whole]
-    return [line(0, cut), line(cut, len(words))]
+    after = next((i for i, word in enumerate(words, 1) if word in _ACTIVATIONS), 1)
+    cuts = [0, after, len(words)]
+    if len(line(0, len(words))) <= _WIDTH:
+        cuts = [0, len(words)]
+    elif max(len(line(0, after)), len(line(after, len(words)))) > _WIDTH:
+        cuts = [0]
+        for end in range(1, len(words) + 1):
+            if len(line(cuts[-1], end)) > _WIDTH and end - 1 > cuts[-1]:
+                cuts.append(end - 1)
+        cuts.append(len(words))
+    lines = [line(*ends) for ends in pairwise(cuts) if ends[0] < ends[1]]
+    return [one if len(one) <= _WIDTH else one.partition("  #")[0] for one in lines]
 
 
 def _lines(words: list[str], shape: str) -> list[str]:

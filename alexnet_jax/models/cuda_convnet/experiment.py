@@ -10,7 +10,8 @@ from alexnet_jax.layers.initializers import gaussian_scheme
 from alexnet_jax.models.cuda_convnet.calls import Call
 from alexnet_jax.models.cuda_convnet.files import File, parse_file
 from alexnet_jax.models.cuda_convnet.layers import Layer, complete
-from alexnet_jax.models.cuda_convnet.lowering import Lowered, lower
+from alexnet_jax.models.cuda_convnet.lowered import Lowered
+from alexnet_jax.models.cuda_convnet.lowering import lower
 from alexnet_jax.models.cuda_convnet.plan import Block, join_steps
 from alexnet_jax.models.cuda_convnet.rates import layer_updates
 from alexnet_jax.models.cuda_convnet.reading import read_layers

@@ -8,12 +8,12 @@ import math
 import string
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 from alexnet_jax.models.cuda_convnet.calls import Call, Name, layer, plain
 from alexnet_jax.models.cuda_convnet.families import Family, Ref, find_families
 from alexnet_jax.models.cuda_convnet.kinds import call_of, weight_calls
 from alexnet_jax.models.cuda_convnet.layers import WEIGHTS, Layer
+from alexnet_jax.models.cuda_convnet.lowered import Lowered, Weights
 from alexnet_jax.models.cuda_convnet.parts import (
     Part,
     groups_of,
@@ -25,40 +25,6 @@ from alexnet_jax.models.cuda_convnet.plan import IMAGES, Step
 
 CLASSES = Name("self.num_classes")
 _LAST_DENSE = 8  # Caffe's names: dense layers end with fc8, whose units are classes
-
-
-class Weights(NamedTuple):
-    """A layer with weights, and what the files say of them.
-
-    Attributes:
-      source: The layer of the file.
-      place: The input that the lists of the file are looked up for.
-      has_bias: Whether it has biases.
-    """
-
-    source: Layer
-    place: int
-    has_bias: bool
-
-
-class Lowered(NamedTuple):
-    """What an experiment's layers become.
-
-    Attributes:
-      steps: In order; the last are the logits.
-      weights: By the name of the layer.
-      towers: Devices that can hold a part each.
-      num_classes: That the file names.
-      has_classes: Whether there may be other ones: one layer computes all of them.
-      unit: What numbers of maps must be multiples of, for their groups.
-    """
-
-    steps: list[Step]
-    weights: dict[str, Weights]
-    towers: int
-    num_classes: int
-    has_classes: bool
-    unit: int
 
 
 def lower(layers: dict[str, Layer]) -> Lowered:

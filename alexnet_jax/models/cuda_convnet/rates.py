@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.cuda_convnet.files import File
 from alexnet_jax.models.cuda_convnet.layers import WEIGHTS, Layer
-from alexnet_jax.models.cuda_convnet.lowering import Weights
+from alexnet_jax.models.cuda_convnet.lowered import Weights
 from alexnet_jax.models.cuda_convnet.updates import ArrayUpdate, LayerUpdates, Rate
 
 

@@ -19,35 +19,13 @@ from tests.models.cuda_convnet.cfgs import (
     params,
     pool,
     section,
+    towers_cfg,
 )
 from tests.models.cuda_convnet.plain import flat, relu, tower
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
 IMAGES = np.random.RandomState(0).randn(2, 14, 14, 3).astype(np.float32)
-
-
-def towers_cfg():
-    """Two towers: conv2 reads its own, conv3 and the dense layers both."""
-    layers = []
-    for a in "ab":
-        relus = {"neuron": "relu"}
-        layers += [
-            conv(f"conv1{a}", "data", 3, 8, stride=2, gpu="ab".index(a)),
-            norm(f"norm1{a}", "cmrnorm", f"conv1{a}", 8),
-            pool(f"pool1{a}", f"norm1{a}", 8, **relus),
-            conv(f"conv2{a}", f"pool1{a}", 8, 8, padding=1, initB=1, **relus),
-            norm(f"norm2{a}", "rnorm", f"conv2{a}", 8, 3),
-            section(f"drop{a}", "hs", inputs=f"norm2{a}", keep=0.25),
-        ]
-    for a, own in (("a", "dropa,dropb"), ("b", "dropb,dropa")):
-        layers.append(conv(f"conv3{a}", own, [8, 8], 8, neuron="relu", initW="0.1,0.1"))
-    for a in "ab":
-        layers.append(fc(f"fc6{a}", "conv3a,conv3b", 6, neuron="logistic"))
-    layers.append(fc("fc", "fc6a,fc6b"))
-    norms = {f"norm{i}{a}": NORM for i in (1, 2) for a in "ab"}
-    drops = dict.fromkeys(("dropa", "dropb"), {"enable": "true"})
-    return network(*layers), params(**norms, **drops)
 
 
 def by_tower(arrays, images):
