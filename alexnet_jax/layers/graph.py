@@ -1,5 +1,6 @@
 """Networks that are no chain: blocks of layers that read each other."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -125,6 +126,19 @@ def read(block: Block, values: dict[str, Any]) -> Any:
     return tuple(values[name] for name in block.inputs)
 
 
+@contextlib.contextmanager
+def named_block(block: Block) -> Iterator[None]:
+    """Names a block in the error of a layer that reads several others."""
+    try:
+        yield
+    except InputError as error:
+        if len(block.inputs) < 2 or str(error).startswith("block "):
+            raise
+        raise InputError(
+            f"block {block.name}, of {' and '.join(block.inputs)}: {error}"
+        ) from None
+
+
 def sources(net: Any) -> Iterator[tuple[int, ...]]:
     """Yields what each layer reads: places of layers, -1 for the images.
 
@@ -141,12 +155,14 @@ def sources(net: Any) -> Iterator[tuple[int, ...]]:
         last[block.name] = place - 1
 
 
-def add(arrays: Sequence[jax.Array]) -> jax.Array:
+def add(arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
     """Returns the sum of arrays of one shape.
 
     Raises:
       InputError: Their shapes differ.
     """
+    if isinstance(arrays, jax.Array):  # of one block
+        return arrays
     _check_shapes("add", arrays)
     total = arrays[0]
     for array in arrays[1:]:
@@ -183,12 +199,14 @@ class Add:
         return add(scaled)
 
 
-def concatenate(arrays: Sequence[jax.Array]) -> jax.Array:
+def concatenate(arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
     """Returns arrays side by side, along their last axis.
 
     Raises:
       InputError: Their other axes differ.
     """
+    if isinstance(arrays, jax.Array):  # of one block
+        return arrays
     _check_shapes("concatenate", [array[..., :1] for array in arrays])
     return jnp.concatenate(arrays, axis=-1)
 

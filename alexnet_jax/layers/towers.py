@@ -120,7 +120,7 @@ def one_tower(
     """
     local: list[Callable] = []
     for layer in layers:
-        _check_divides(layer, is_split)
+        _check_divides(layer, towers, is_split)
         if isinstance(layer, Conv | Dense):
             groups = getattr(layer, "feature_group_count", 1)
             replicated = layer.name == REPLICATED
@@ -147,14 +147,15 @@ def one_tower(
     return local, is_split
 
 
-def _check_divides(layer: Callable, is_split: bool) -> None:
+def _check_divides(layer: Callable, towers: int, is_split: bool) -> None:
     """Checks that a tower can have its share of a layer.
 
     Raises:
       InputError: It reads other maps than those that are there, or has no shares.
     """
     groups = getattr(layer, "feature_group_count", getattr(layer, "groups", 1))
-    is_whole = isinstance(layer, Conv | TowerDense) and groups > 1 and not is_split
+    is_grouped = isinstance(layer, Conv | TowerDense) and groups > 1
+    is_whole = is_grouped and (not is_split or groups % towers != 0)
     if is_whole or isinstance(layer, LocallyConnected | PlaceBias | RandomChannels):
         name = getattr(layer, "name", None) or type(layer).__name__
         raise InputError(
@@ -209,7 +210,7 @@ def one_tower_graph(blocks: Sequence[Block], axis: str, towers: int) -> list[Blo
         is_split[block.name] = split
     if is_split[blocks[-1].name]:
         raise InputError(
-            f"parallel.model must be 1: no {REPLICATED} makes the output of block "
-            f"{blocks[-1].name}, the last, on every device; got {towers}"
+            f"parallel.model must be 1: the last layer with weights must be named "
+            f"{REPLICATED}, which every device computes; got {towers}"
         )
     return local

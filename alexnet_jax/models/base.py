@@ -9,11 +9,11 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.dense import Dense, TowerDense
 from alexnet_jax.layers.dropout import MaskDropout
-from alexnet_jax.layers.graph import Block, Graph, create_graph
+from alexnet_jax.layers.graph import IMAGES, Block, Graph, create_graph
 from alexnet_jax.layers.initializers import gaussian
 from alexnet_jax.layers.local import LocallyConnected, PlaceBias
 from alexnet_jax.layers.normalization import LocalResponseNorm
-from alexnet_jax.layers.towers import one_tower, one_tower_graph
+from alexnet_jax.layers.towers import one_tower_graph
 from alexnet_jax.models.classifier import Classifier
 
 
@@ -63,7 +63,7 @@ class AlexNetBase(Classifier):
           groups: Groups of maps that do not see each other: the towers.
           deviation: Of the kernel's first values, N(0, deviation), where the network
             has no scheme; None for Flax's.
-          bias: First value of the biases, likewise.
+          bias: First value of the biases, where the network has no scheme.
           use_bias: Whether there are any.
         """
         return Conv(
@@ -143,6 +143,7 @@ class AlexNetBase(Classifier):
         settings: dict[str, Any] = {"initializer": self.scheme()}
         if deviation is not None:
             settings["kernel_init"] = gaussian(deviation)
+        if bias:
             settings["bias_init"] = nn.initializers.constant(bias)
         return {**settings, "name": name, "parent": None}
 
@@ -186,7 +187,9 @@ class AlexNetBase(Classifier):
         """
         layers = self._scale([layer for block in blocks for layer in block])
         if self.tower_axis is not None:
-            layers, _ = one_tower(layers, self.tower_axis, self.towers)
+            chain = Block("net", (IMAGES,), tuple(layers))
+            (chain,) = one_tower_graph([chain], self.tower_axis, self.towers)
+            layers = list(chain.layers)
         return nn.Sequential([self._create(layer) for layer in layers])
 
     @nn.nowrap

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.graph import IMAGES, Block, Graph, blocks_of, read
+from alexnet_jax.layers.graph import IMAGES, Block, Graph, blocks_of, named_block, read
 from alexnet_jax.layers.initializers import SCHEMES
 from alexnet_jax.layers.sequential import apply_layer, join_layers
 
@@ -131,7 +131,7 @@ class Classifier(nn.Module):
         for block in self._blocks():
             y = read(block, values)
             for layer in join_layers(block.layers):
-                with self._all_follow():
+                with self._all_follow(), named_block(block):
                     y = apply_layer(layer, y)
                 if not _has_units(y):
                     # Raises: names the layer.
@@ -163,7 +163,7 @@ class Classifier(nn.Module):
             x = read(block, values)
             for layer in block.layers:
                 place += 1
-                with self._all_follow():
+                with self._all_follow(), named_block(block):
                     x = apply_layer(layer, x)
                 if not hasattr(x, "shape"):
                     raise InputError(

@@ -351,6 +351,22 @@ def test_groups_of_what_every_tower_has():
         model.layer_shapes((1, 6, 6, 4))
 
 
+def test_groups_that_several_towers_share():
+    model = PairsOfTowers(tower_axis="model")
+    with pytest.raises(InputError, match="conv2 cannot be divided between devices"):
+        model.layer_shapes((1, 6, 6, 1))
+
+
+class PairsOfTowers(AlexNetBase):
+    """Four towers, of which two each read each other's maps."""
+
+    towers: ClassVar[int] = 4
+
+    def setup(self):
+        conv = self.conv
+        self.net = self.sequential([conv("conv1", 8, 1), conv("conv2", 8, 1, groups=2)])
+
+
 class GroupedImages(AlexNetBase):
     """A first convolution in groups."""
 
