@@ -185,6 +185,8 @@ class _Lowering:
         parts = parts_of(family, self.families)
         groups = [groups_of(family, part, self.families) for part in parts]
         if None not in groups:
+            # Towers that share with some others cannot lie on a device each.
+            self._is_uneven |= not {*groups} <= {1, len(family.members)}
             return self._add_kernels(family, family.members, name, parts, groups)
         self._is_uneven = True
         letters = string.ascii_lowercase if len(family.members) > 1 else [""]
