@@ -104,17 +104,32 @@ def is_cfg(name: str) -> bool:
 def shown_values(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a flat config's values as reports show them.
 
-    Those that hold where a key is not set, and of a long text its length.
+    Those that hold where a key is not set or a file decides, and of a long text its
+    length and its hash.
     """
     values = dict(flat)
+    by_file = values.get("optim.params") is not None
     if values.get("optim.learning_rate", 0) is None:
-        by_file = values.get("optim.params") is not None
-        rate = "as optim.params says" if by_file else _LEARNING_RATE
-        values["optim.learning_rate"] = rate
+        values["optim.learning_rate"] = _BY_FILE if by_file else _LEARNING_RATE
+    if values.get("model.dropout_rate", 0) is None:
+        is_file = is_cfg(str(values.get("model.name")))
+        values["model.dropout_rate"] = (
+            "as the layer file says" if is_file else _DROPOUT_RATE
+        )
+    if by_file:
+        rated = values.get("optim.learning_rate") == _BY_FILE
+        for key in (*_OF_FILE, *_OF_FILES_RATES * rated):
+            if f"optim.{key}" in values:
+                values[f"optim.{key}"] = _BY_FILE
     for key in _TEXTS:
         if isinstance(text := values.get(key), str):
-            values[key] = f"a text of {len(text.splitlines()):,} lines"
+            lines = len(text.splitlines())
+            values[key] = f"a text of {lines:,} lines, SHA-256 {_hash(text)}"
     return values
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def default_config() -> ConfigDict:
@@ -136,7 +151,9 @@ def default_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.name = "alexnet_d2l"
     config.model.num_classes = 10
-    config.model.dropout_rate = 0.5  # for networks that have dropout
+    config.model.dropout_rate = config_dict.placeholder(
+        float
+    )  # 0.5, or the layer file's
     config.model.init = "author"
     config.model.width = 1.0  # times the channels and hidden units; of AlexNets
     # Ablations of Krizhevsky's networks; see models/ablations.py.
@@ -237,6 +254,11 @@ def _names() -> FieldReference:
 _SEVERAL = (Size, Names, Rates)  # names for several types
 _STORED = 256
 _LEARNING_RATE = 0.01
+_DROPOUT_RATE = 0.5
+# What a layer-parameter file decides, and what else if its rates hold.
+_OF_FILE = ("name", "momentum", "weight_decay")
+_OF_FILES_RATES = ("schedule", "warmup_steps")
+_BY_FILE = "as optim.params says"
 _TEXTS = ("model.cfg_layers", "model.cfg_params")
 # Steps and sizes are 32-bit integers on devices.
 _LIMIT = 2**31
@@ -310,7 +332,10 @@ _RULES: dict[str, Rule] = {
     "steps_per_dispatch": _OPTIONAL_COUNT,
     "dtype": _one_of("float32", "bfloat16"),
     "model.num_classes": _COUNT,
-    "model.dropout_rate": _SHARE,
+    "model.dropout_rate": (
+        lambda value: value is None or _SHARE[0](value),
+        f"{_SHARE[1]}, or not set",
+    ),
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.val_share": (
         lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
@@ -573,19 +598,17 @@ def _validate_cfg(config: ConfigDict) -> None:
     if optim.params is None:
         return
     defaults = default_config().optim
-    for key in ("name", "momentum", "weight_decay"):
-        if optim[key] != defaults[key]:
-            raise InputError(
-                f"optim.{key} is not read with optim.params, whose file says it; leave "
-                f"it at {defaults[key]!r}; got {optim[key]!r}"
-            )
-    for key in ("schedule", "warmup_steps"):
-        if optim.learning_rate is None and optim[key] != defaults[key]:
-            raise InputError(
-                f"optim.{key} is not read with optim.params, whose rates hold; leave "
-                f"it at {defaults[key]!r}, or set optim.learning_rate; got "
-                f"{optim[key]!r}"
-            )
+    keys = (*_OF_FILE, *_OF_FILES_RATES * (optim.learning_rate is None))
+    unread = [key for key in keys if optim[key] != defaults[key]]
+    if unread:
+        names = ", ".join(f"optim.{key}" for key in unread)
+        flags = " ".join(f"--config.optim.{key}={defaults[key]}" for key in unread)
+        got = ", ".join(repr(optim[key]) for key in unread)
+        rates = ", or set optim.learning_rate" * bool({*unread} & {*_OF_FILES_RATES})
+        raise InputError(
+            f"{names} must not be set with optim.params, whose file decides: set "
+            f"{flags}{rates}; got {got}"
+        )
 
 
 def _validate_optimizer(optim: ConfigDict) -> None:
@@ -654,6 +677,9 @@ def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("optim.params") is None and "optim.learning_rate" in values:
         optim = {"learning_rate": values["optim.learning_rate"]}
         values["optim.learning_rate"] = learning_rate(optim)
+    is_file = is_cfg(str(values.get("model.name")))
+    if values.get("model.dropout_rate", 0) is None and not is_file:
+        values["model.dropout_rate"] = _DROPOUT_RATE
     if size := values.get("data.image_size"):
         data = {"image_size": size, "stored_size": values.get("data.stored_size")}
         values["data.stored_size"] = list(stored_pair(data))
@@ -671,7 +697,7 @@ def _name_by_text(values: dict[str, Any]) -> None:
     """Makes equal what two configs say of files with equal texts."""
     for key in _TEXTS:
         if isinstance(text := values.get(key), str):
-            values[key] = f"text {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            values[key] = f"text {_hash(text)}"
     if values.get("model.cfg_layers"):
         values["model.name"] = f"cfg: {values['model.cfg_layers']}"
         values["model.cfg_layers"] = None
@@ -704,11 +730,15 @@ def differences(
         pair = before.get(key, defaults.get(key)), after.get(key)
         if pair[0] != pair[1] and not key.startswith(MAY_CHANGE):
             found[key] = pair
-    if found.pop("model.cfg_params", None) and "optim.params" not in found:
-        by_name = "optim.params" if raw[2].get("optim.params") else "model.name"
-        found[by_name] = (None, None)
-    if raw[1].get("optim.learning_rate") == raw[2].get("optim.learning_rate"):
-        found.pop("optim.learning_rate", None)  # it follows from optim.params
+    if found.pop("model.cfg_params", None) and not found.keys() & {
+        "model.name",
+        "optim.params",
+    }:
+        by_name = raw[2].get("optim.params") is not None
+        found["optim.params" if by_name else "model.cfg_params"] = (None, None)
+    for key in ("optim.learning_rate", "model.dropout_rate"):  # they follow from files
+        if raw[1].get(key) == raw[2].get(key):
+            found.pop(key, None)
     for key in found.keys() & {"model.name", "optim.params"}:
         found[key] = raw[1].get(key, raw[0][key]), raw[2].get(key, raw[0][key])
     for key in sorted(found):

@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _parse(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.inspection import tables
-    from alexnet_jax.models import MODELS
+    from alexnet_jax.models import MODELS, is_network
 
     if options.report:
         _print_report(options)
@@ -147,14 +147,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif len(summaries) == 1:
         print(summaries[0].title)
         console.print(tables.layer_table(summaries[0]))
-        _print_rates(summaries)
     else:
         console.print(tables.side_by_side(summaries))
-        _print_rates(summaries)
+    if not (options.code or options.picture or options.json or options.list):
+        pairs = zip(names, summaries, strict=True)
+        _print_rates([one for name, one in pairs if is_network(name)])
 
 
 def _print_rates(summaries: "Sequence[Summary]") -> None:
-    """Prints how layers learn, if a layer-parameter file says so."""
+    """Prints how layers learn, if a layer-parameter file says so.
+
+    Of a run it does not: its config may say otherwise.
+    """
     if not any(summary.name.startswith("cfg:") for summary in summaries):
         return
     from alexnet_jax.inspection import rates, tables

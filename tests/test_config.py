@@ -338,17 +338,54 @@ class TestCfg:
     @pytest.mark.parametrize(
         ("key", "value", "said"),
         [
-            ("name", "sgd_2012", "whose file says it; leave it at 'sgd'; got 'sgd_201"),
-            ("momentum", 0.9, "whose file says it; leave it at 0.0; got 0.9"),
-            ("weight_decay", 5e-4, "whose file says it; leave it at 0.0; got 0.0005"),
+            (
+                "name",
+                "sgd_2012",
+                "whose file decides: set --config.optim.name=sgd; got 'sgd_",
+            ),
+            ("momentum", 0.9, "set --config.optim.momentum=0.0; got 0.9"),
+            ("weight_decay", 5e-4, "set --config.optim.weight_decay=0.0; got 0.0005"),
         ],
     )
     @pytest.mark.parametrize("rate", [None, 0.1])
     def test_what_the_file_says(self, key, value, said, rate):
         config = self.config(path="p.cfg")
         config.optim.update({"learning_rate": rate, key: value})
-        with pytest.raises(InputError, match=f"optim.{key} is not read .* {said}"):
+        with pytest.raises(InputError, match=f"optim.{key} must not be .* {said}"):
             validate(config)
+
+    def test_all_that_the_file_says_is_named_at_once(self):
+        config = self.config(path="p.cfg")
+        config.optim.update({"momentum": 0.9, "schedule": "cosine"})
+        line = (
+            "optim.momentum, optim.schedule must not be set with optim.params, whose "
+            "file decides: set --config.optim.momentum=0.0 "
+            "--config.optim.schedule=constant, or set optim.learning_rate; got 0.9, "
+            "'cosine'"
+        )
+        with pytest.raises(InputError, match=f"^{line}$"):
+            validate(config)
+
+    def test_reports_show_what_the_file_decides(self):
+        shown = shown_values(flatten_config(self.config(path="p.cfg")))
+        for key in ("name", "momentum", "weight_decay", "schedule", "learning_rate"):
+            assert shown[f"optim.{key}"] == "as optim.params says"
+        assert shown["model.dropout_rate"] == "as the layer file says"
+        config = self.config(path="p.cfg")
+        config.optim.learning_rate, config.model.dropout_rate = 0.1, 0.5
+        shown = shown_values(flatten_config(config))
+        assert shown["optim.schedule"] == "constant"
+        assert shown["optim.momentum"] == "as optim.params says"
+        assert shown["model.dropout_rate"] == 0.5
+
+    def test_dropout_that_is_not_set_is_as_it_was(self):
+        old, new = default_config(), default_config()
+        old.model.dropout_rate = 0.5
+        assert not [*differences(old, new)] and not [*differences(new, old)]
+        assert shown_values(flatten_config(new))["model.dropout_rate"] == 0.5
+        new.model.name = old.model.name = "cfg:a.cfg"
+        said = [("model.dropout_rate", 0.5, None)]
+        assert [*differences(old, new)] == said
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -357,7 +394,7 @@ class TestCfg:
     def test_schedules_are_of_a_learning_rate(self, key, value):
         config = self.config(path="p.cfg")
         config.optim[key] = value
-        said = f"optim.{key} is not read .*, or set optim.learning_rate; got {value!r}"
+        said = f"optim.{key} must not .*, or set optim.learning_rate; got {value!r}"
         with pytest.raises(InputError, match=said):
             validate(config)
         config.optim.learning_rate = 0.1
@@ -391,8 +428,7 @@ class TestCfg:
 
     def test_a_changed_file_beside_the_layer_file(self):
         pair = self.config(params="x"), self.config(params="y")
-        said = [("model.name", "cfg:a.cfg", "cfg:a.cfg")]
-        assert list(differences(*pair)) == said
+        assert list(differences(*pair)) == [("model.cfg_params", None, None)]
 
     def test_another_kind_of_network(self):
         other = default_config()
@@ -411,7 +447,8 @@ class TestCfg:
     def test_reports_show_no_long_text(self):
         flat = flatten_config(self.config(layers="a\n" * 1200, path="p.cfg"))
         shown = shown_values(flat)
-        assert shown["model.cfg_layers"] == "a text of 1,200 lines"
+        layers = "a text of 1,200 lines, SHA-256 610599ced9eff185"
+        assert shown["model.cfg_layers"] == layers
         assert shown["model.cfg_params"] is None
         assert shown["optim.learning_rate"] == "as optim.params says"
         default = shown_values(flatten_config(default_config()))

@@ -24,14 +24,14 @@ def check_finite(state: TrainState, learning_rate: float | None) -> None:
     """
     if step := int(state.first_bad):
         remedy = (
-            "Set optim.learning_rate, below the rates of optim.params, or"
+            "Set optim.learning_rate, below the rates of optim.params, and with it"
             if learning_rate is None
-            else f"Lower optim.learning_rate ({learning_rate:g}) or"
+            else f"Lower optim.learning_rate ({learning_rate:g}) or set"
         )
         raise RunError(
             f"loss: step {step} has a loss or an update that is not finite; earlier "
             f"checkpoints are kept. {remedy} "
-            "set optim.warmup_steps; --config.debug.nans=True names the layer"
+            "optim.warmup_steps; --config.debug.nans=True names the layer"
         )
 
 

@@ -132,7 +132,8 @@ def rates_table(summaries: Sequence[Summary]) -> Table | None:
         return None
     table = make_table("", "layer")
     for summary in summaries:
-        table.add_column(f"{short_name(summary.name)}: rate", no_wrap=True)
+        name = f"{short_name(summary.name)}: " if len(summaries) > 1 else ""
+        table.add_column(f"{name}rate", no_wrap=True)
         for title in ("of biases", "momentum", "decay"):
             table.add_column(title, no_wrap=True)
     nothing = LayerRates("-", "-", "-", "-")

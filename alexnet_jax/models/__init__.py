@@ -208,11 +208,9 @@ def create_configured(config: ConfigDict) -> Classifier:
         "initializer": settings.init,
         **{field: settings[field] for field in ABLATIONS},
     }
-    if hasattr(network, "dropout_rate"):
-        rate = settings.dropout_rate
-        # A layer file says its own, unless another is asked for.
-        is_file = issubclass(network, CfgNetwork) and rate == AlexNet.dropout_rate
-        fields["dropout_rate"] = None if is_file else rate
+    rate = settings.dropout_rate
+    if rate is not None and hasattr(network, "dropout_rate"):
+        fields["dropout_rate"] = rate
     if hasattr(network, "width"):
         fields["width"] = settings.width
     elif settings.width != 1:

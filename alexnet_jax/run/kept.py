@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folder
 from alexnet_jax.run.records import CONFIG_FILE
 
 KEPT_FILES = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
+# A rate of a layer-parameter file that depends on the length of the run.
+_SCHEDULED = re.compile(r"=\s*(?:linear|j?d?exp)\s*\[")
 
 
 class Kept(NamedTuple):
@@ -67,21 +70,21 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
         old = parse_config(read_regular(path))
     if old is None:
         old = _restore_config(path)
-    changed = [
-        f"{key} was {before!r}, is {after!r}"
-        if before != after
-        else f"the text of {key} {after!r} has changed"
-        for key, before, after in differences(old, config)
-    ]
-    if changed:
+    changes = [*differences(old, config)]
+    if changes:
+        listed = "; ".join(_change(*change, config) for change in changes)
+        is_text = any(before == after for _, before, after in changes)
+        more = "; checkpoint.init_from takes this run's weights to another" * is_text
         raise InputError(
-            f"workdir: {workdir} holds another config's run: {'; '.join(changed)}; "
-            "choose another --workdir, or the old values"
+            f"workdir: {workdir} holds another config's run: {listed}; choose another "
+            f"--workdir, or the old values{more}"
         )
     epochs = old["num_epochs"], config.num_epochs
     follows = None
+    text = config.model.cfg_params or ""
     if config.optim.params and config.optim.learning_rate is None:
-        follows = "optim.params over the new length"
+        if _SCHEDULED.search(text):
+            follows = "optim.params over the new length"
     elif config.optim.schedule in ("cosine", "one_weird_trick"):
         follows = f"the new {config.optim.schedule}"
     if follows and epochs[0] != epochs[1]:
@@ -89,6 +92,16 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
             f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
             f"the learning rates follow {follows}"
         )
+
+
+def _change(key: str, before: Any, after: Any, config: ConfigDict) -> str:
+    """Returns a difference in words."""
+    if key == "model.cfg_params":
+        name = config.model.name
+        return f"the text of the layer-parameter file beside {name!r} has changed"
+    if before == after:
+        return f"the text of {key} {after!r} has changed"
+    return f"{key} was {before!r}, is {after!r}"
 
 
 def parse_config(content: bytes) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -62,7 +63,7 @@ def _differs(path: str, text: str | None) -> bool:
 
 
 def _kept_texts(workdir: Path, config: ConfigDict) -> Texts | None:
-    """Returns what a run keeps; None if the folder holds none of files of these paths.
+    """Returns what a run keeps; None if the folder holds none of files of these names.
 
     That it is the run of this config is checked later.
     """
@@ -78,8 +79,15 @@ def _kept_texts(workdir: Path, config: ConfigDict) -> Texts | None:
         return None
     model, optim = found["model"], found["optim"]
     layers, params = model.get("cfg_layers"), model.get("cfg_params")
-    paths = model.get("name"), optim.get("params")
     is_whole = isinstance(layers, str) and isinstance(params, str | None)
-    if is_whole and paths == (config.model.name, config.optim.params):
-        return layers, params
-    return None
+    before = model.get("name"), optim.get("params")
+    after = config.model.name, config.optim.params
+    is_same = all(map(_is_same_file, before, after))
+    return (layers, params) if is_whole and is_same else None
+
+
+def _is_same_file(before: Any, after: str | None) -> bool:
+    """Whether two paths may be those of a file that was moved."""
+    if before is None or after is None:
+        return before == after
+    return Path(str(before)).name == Path(after).name

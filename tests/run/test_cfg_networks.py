@@ -147,8 +147,10 @@ def test_what_is_no_text_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # a read would wait for ever
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     (tmp_path / "long").write_bytes(b"#" * 1_000_001)
-    for name in ("", "pipe", "bytes", "long"):
-        path = tmp_path / name if name else ""
+    with pytest.raises(InputError, match="^model.name: must name a file, such as"):
+        create_model("cfg:")
+    for name in ("pipe", "bytes", "long"):
+        path = tmp_path / name
         said = f"^model.name: must be a text file in UTF-8 of at most .* got '{path}'$"
         with pytest.raises(InputError, match=said):
             create_model(f"cfg:{path}")

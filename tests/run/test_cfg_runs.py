@@ -1,6 +1,7 @@
 """Runs of a network of files: their texts go with the run."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -99,7 +100,7 @@ def test_the_same_command_after_the_files_are_gone(cfg, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
-def test_changed_files_are_another_run(cfg, tmp_path, capsys):
+def test_changed_files_are_another_run(cfg, tmp_path, capsys, monkeypatch):
     cfg.num_train_steps, workdir = 1, tmp_path / "run"
     train_and_evaluate(cfg, workdir)
     layers, params = tmp_path / "layers.cfg", tmp_path / "params.cfg"
@@ -115,8 +116,12 @@ def test_changed_files_are_another_run(cfg, tmp_path, capsys):
     capsys.readouterr()
     cfg.num_epochs = 2
     train_and_evaluate(cfg, workdir)
+    assert "note" not in capsys.readouterr().out  # no rate has a schedule
+    monkeypatch.setattr("alexnet_jax.run.kept._SCHEDULED", re.compile("02"))
+    cfg.num_epochs = 3
+    train_and_evaluate(cfg, workdir)
     said = "this step on the learning rates follow optim.params over the new length\n"
-    assert f"num_epochs was 1, is 2: from {said}" in capsys.readouterr().out
+    assert f"num_epochs was 1, is 3: from {said}" in capsys.readouterr().out
 
 
 def test_a_learning_rate_instead_of_the_files(cfg, tmp_path, capsys):

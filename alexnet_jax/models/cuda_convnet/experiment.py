@@ -155,6 +155,8 @@ def read_text(path: str, key: str) -> str:
     Raises:
       InputError: It cannot be read, or is no such file.
     """
+    if not path:
+        raise InputError(f"{key}: must name a file, such as cfg:layers-145.cfg; got ''")
     try:
         file = Path(path).expanduser()
         found = file.stat()
