@@ -314,6 +314,7 @@ SET = {
     "checkpoint.init_layers": ("conv*", "fc6"),
     "model.cfg_layers": "a",
     "model.cfg_params": "a",
+    "model.dropout_rate": 0.1,
     "optim.params": "a",
     "optim.learning_rate": 0.5,
     "optim.freeze": "conv*",
