@@ -122,7 +122,7 @@ def test_events_fall_between_dispatches(config, sent, as_gpu):
 
 @pytest.mark.parametrize(
     ("devices", "towers"), [(1, 1), *(pytest.param(n, m, marks=mark) for n, m, mark in
-    ((2, 1, pytest.mark.slow), (1, 2, pytest.mark.slow), (2, 2, HEAVY)))],
+    ((2, 1, pytest.mark.slow), (1, 2, HEAVY), (2, 2, pytest.mark.slow)))],
 )  # fmt: skip
 def test_any_devices(config, devices, towers, as_gpu):
     """Dropout, running statistics, augmentation, towers, norms over the gradient."""

@@ -262,6 +262,7 @@ def test_the_command_prints_the_class(folder, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_the_page_has_the_tables_of_the_released_files(released):
     from benchmarks.experiments_of_2012 import PAGE, tables_of
 

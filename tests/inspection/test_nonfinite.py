@@ -50,6 +50,7 @@ def test_it_names_the_layer_that_went_wrong_first(network, layer, value):
         look_at_layers(model, default_config(), state, after, images)
 
 
+@pytest.mark.slow
 def test_it_names_the_layer_of_a_network_that_is_no_chain():
     """conv2b and the sum that reads it are not finite; conv2a is."""
     model = Fork(initializer="he")

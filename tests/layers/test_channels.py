@@ -27,6 +27,7 @@ def test_maps_are_the_same_in_every_run_and_others_with_another_seed():
     assert (first.connections(16) != other.connections(16)).any()
 
 
+@pytest.mark.slow
 def test_gradient_is_the_sum_over_the_places_that_read_a_map():
     layer, x = RandomChannels(2, 5), noise(2, 3, 3, 6)
     weight = np.asarray(noise(2, 3, 3, 12, seed=1))

@@ -21,7 +21,7 @@ def blur_by_hand(x, size, deviation):
     return made / sum(line) ** 2
 
 
-@pytest.mark.parametrize(("size", "deviation"), [(3, 0.5), (5, 1.0), (7, 2.0), (9, 9)])
+@pytest.mark.parametrize(("size", "deviation"), [(3, 0.5), (9, 9)])
 def test_blur(size, deviation):
     x, weight = np.asarray(noise(2, 10, 9, 3)), np.asarray(noise(2, 10, 9, 3, seed=1))
     layer = GaussianBlur(size, deviation)

@@ -116,7 +116,7 @@ FLAT = "parallel.model must be 1: flatten must stand right before the dense laye
         ([("fc8", "conv2", [flatten, relu, "fc8"])], FLAT + "fc8 has it earlier"),
         (
             [("end", "conv2", [flatten, "fc7"])],
-            "parallel.model must be 1: no fc8 makes the output of block end, ",
+            "parallel.model must be 1: the last layer with weights must be named fc8, ",
         ),
     ],
 )

@@ -102,6 +102,7 @@ def local_config(tmp_path):
     return config
 
 
+@pytest.mark.slow
 def test_a_local_network_learns_a_folder_of_32_by_32(tmp_path):
     write_images(tmp_path / "images")
     config = local_config(tmp_path)

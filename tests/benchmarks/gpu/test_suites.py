@@ -97,7 +97,9 @@ def test_flags(tmp_path, monkeypatch, error_line):
 @pytest.mark.parametrize(
     ("number", "kept"),
     [
-        (1, "profiles/profile-ours-lenet5-float32-4.txt"),
+        pytest.param(
+            1, "profiles/profile-ours-lenet5-float32-4.txt", marks=pytest.mark.slow
+        ),
         pytest.param(2, None, marks=pytest.mark.slow),
         pytest.param(3, "digits/seed-1/metrics.jsonl", marks=pytest.mark.slow),
     ],

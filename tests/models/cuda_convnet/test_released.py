@@ -90,8 +90,13 @@ def test_layers_shapes_parameters_and_multiply_adds(released, file):
     assert type(read).reference.input_shape == IMAGES[1:]
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("file", TWINS)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=() if file == FIRST else pytest.mark.slow)
+        for file in TWINS
+    ],
+)
 def test_first_values_are_the_same_to_the_bit(released, file):
     read, by_hand = pair(released, file, width=0.125)
     images = jnp.zeros((1, 67, 67, 3), jnp.float32)
@@ -199,7 +204,7 @@ def three_steps(name, of_params=None, **settings):
 @pytest.mark.parametrize(
     "file",
     [
-        pytest.param(file, marks=() if file == FIRST else pytest.mark.heavy)
+        pytest.param(file, marks=() if file == FIRST else pytest.mark.slow)
         for file in TWINS
     ],
 )
@@ -235,7 +240,7 @@ def described(released):
             break
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_every_network_has_its_classes_at_a_narrow_width(released):
     count = 0
     for file, model in described(released):
