@@ -189,6 +189,9 @@ def _print_report(options: argparse.Namespace) -> None:
         return
     tables.make_console().print(experiments.experiments_table(rows))
     print(experiments.totals(rows))
+    for row in rows:
+        if row.params_refused:
+            print(f"{row.name}: {row.params_refused}")
 
 
 def _summarize(name: str, options: argparse.Namespace) -> "Summary":

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from alexnet_jax.errors import InputError
@@ -234,7 +235,7 @@ def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
     for column in table.columns[3:]:
         column.no_wrap = False  # a line may be longer than any terminal
     for row in rows:
-        table.add_row(*cells(row))
+        table.add_row(*map(escape, cells(row)))
     return table
 
 

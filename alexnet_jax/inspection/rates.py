@@ -157,7 +157,7 @@ def stages(summaries: Iterable[Summary]) -> list[str]:
             changes = rate_changes(params.comments)
             if changes:
                 lines.append(
-                    f"{name}: rates as the file was left; the last of {len(changes)} "
+                    f"{name}: rates as the file was left; the latest of {len(changes)} "
                     f"notes of a change: {changes[-1]!r}"
                 )
             else:

@@ -101,6 +101,8 @@ def network_class(name: str, params: str | None = None) -> type[Classifier]:
     """
     if name.startswith(PREFIX):
         return _experiment_class(name, *read_cfg(name, params), params)
+    if params is not None:
+        raise InputError(f"params goes with cfg:PATH only; got {params!r} with {name}")
     if name in MODELS:
         return MODELS[name]
     nearest = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.5)

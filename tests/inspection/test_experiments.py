@@ -151,7 +151,9 @@ def test_a_directory_without_files(tmp_path, name, expected):
 
 def test_the_command_prints_the_report(folder, capsys):
     main([f"--report={folder}"])
-    *lines, last = capsys.readouterr().out.splitlines()
+    *lines, last, why = capsys.readouterr().out.splitlines()
+    assert why.startswith("5: layer-params-5.cfg:5: [conv1] momW must be")
+    assert any("[fc10]" in line for line in lines)
     assert lines[2].split()[:3] == ["1", "47,466", "393,040"]
     assert last.startswith("3 layer files: 2 read")
     main([f"--report={folder}", "--json"])
@@ -174,8 +176,8 @@ class TestRates:
         assert rates["fc8"] == ("0.01 → 4e-05 in 4 steps", "0.02", "0.9", "0")
         (line,) = stages([summary])
         assert line == (
-            "layer-params-1.cfg: rates as the file was left; the last of 1 notes of a "
-            "change: 'epoch 3: set epsw to 0.00001 from 0.001 on conv1'"
+            "layer-params-1.cfg: rates as the file was left; the latest of 1 notes of "
+            "a change: 'epoch 3: set epsw to 0.00001 from 0.001 on conv1'"
         )
 
     def test_of_the_networks_here(self):

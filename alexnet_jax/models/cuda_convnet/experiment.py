@@ -128,7 +128,8 @@ class Experiment:
                 if key in layer.settings:
                     raise layer.section.error(
                         f"{key} calls code that took weights of another run and was "
-                        "not released; it is never run: set model.init, such as "
+                        "not released; it is never run: set model.init (initializer "
+                        "of create_model), such as "
                         f"'2012', to draw them afresh, or remove the line; got "
                         f"{layer.settings[key]!r}",
                         key,

@@ -100,6 +100,13 @@ def find_families(layers: Mapping[str, Layer]) -> tuple[list[Family], list[Ref]]
             values[layer.name] = [ref for _, refs in read for ref in refs]
             logits = values[layer.name] if layer.type == "softmax" else logits
             continue
+        for place, refs in read:
+            if len(refs) > 1 and layer.of_input("groups", place, 1) > 1:
+                raise layer.error(
+                    f"groups must be 1 for {layer.inputs[place]}, which puts several "
+                    f"layers together; got {layer.of_input('groups', place)}",
+                    "groups",
+                )
         inputs = [
             Input(ref, settings, place)
             for place, refs in read
@@ -140,10 +147,12 @@ def _frozen_of_input(layer: Layer, place: int) -> Hashable:
 
 def _signature(layer: Layer, inputs: Sequence[Input]) -> Hashable:
     """Returns what all members of a family have in common."""
+    # What lists say of an input of weights stands with that input.
+    apart = {*_APART, *_LISTS} if layer.type in WEIGHTS else {*_APART, "channels"}
     said = tuple(
         (key, value)
         for key, value in sorted(layer.settings.items())
-        if key not in (*_APART, *_LISTS)
+        if key not in apart
     )
     read = Counter((one.ref.family, one.settings) for one in inputs)
     return layer.type, layer.channels, said, frozenset(read.items())

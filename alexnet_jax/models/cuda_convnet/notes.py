@@ -8,7 +8,9 @@ from typing import NamedTuple
 _RESULT = re.compile(r"\d\.\d{4,},\s*(0\.\d{4,}),\s*(0\.\d{4,})")
 # Of the examples: `26% error on CIFAR-10 in 80 seconds`.
 _PERCENT = re.compile(r"(\d+)% error on CIFAR-10")
-_CHANGE = re.compile(r"epoch\s+([\d.]+):.*\b(?:epsw|epstw|eps|rates?)\b", re.IGNORECASE)
+_CHANGE = re.compile(
+    r"epoch\s+(\d+(?:\.\d+)?):.*\b(?:epsw|epstw|eps|rates?)\b", re.IGNORECASE
+)
 
 
 class ErrorRate(NamedTuple):
@@ -35,9 +37,12 @@ def error_rates(comments: Iterable[str]) -> list[ErrorRate]:
 
 
 def rate_changes(comments: Iterable[str]) -> list[str]:
-    """Returns the comments that tell when learning rates were changed.
+    """Returns the comments that tell when learning rates were changed, by epoch.
 
     Rates were changed by hand as a run went on, so the file as it was left has those of
     its last stage.
     """
-    return [line for line in comments if _CHANGE.search(line)]
+    found = [(match, line) for line in comments if (match := _CHANGE.search(line))]
+    # Notes of an earlier run may stand below.
+    found.sort(key=lambda one: float(one[0][1]))
+    return [line for _, line in found]

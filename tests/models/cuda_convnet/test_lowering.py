@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from alexnet_jax.errors import InputError
 from tests.models.cuda_convnet import plain
 from tests.models.cuda_convnet.cfgs import (
     NORM,
@@ -480,3 +481,43 @@ def test_part_of_the_towers_makes_the_classes():
     model = create(text)
     assert model.num_classes == 7
     assert model.layer_shapes((1, 14, 14, 3))[-1][1] == (1, 7)
+
+
+def test_pools_of_other_strides_are_no_family():
+    layers = network(
+        conv("a", "data", 3, padding=1),
+        conv("b", "data", 3, padding=1),
+        pool("pa", "a"),
+        pool("pb", "b", stride=1),
+        fc("fc", ["pa", "pb"]),
+    )
+    made = [code for _, code in codes(layers).values()]
+    assert "max_pool_ceil" in made and 'CeilPool("max", 3, 1)' in [
+        code.replace("'", '"') for code in made
+    ]
+
+
+def test_sums_of_other_factors_are_no_family():
+    layers = network(
+        conv("a", "data", 3),
+        conv("b", "data", 3),
+        section("sa", "eltsum", inputs="a", coeffs="-1"),
+        section("sb", "eltsum", inputs="b"),
+        fc("fc", ["sa", "sb"]),
+    )
+    made = [code for _, code in codes(layers).values()]
+    assert "Add((-1.0,))" in made and "add" in made
+
+
+def test_groups_over_several_layers_are_refused():
+    """Each group would have to see one of them, and not a part of each."""
+    layers = network(
+        conv("a", "data", 3, 4, padding=1),
+        conv("b", "data", 3, 4, 5, padding=2),
+        section("c", "concat", inputs="a,b"),
+        conv("g", "c", 8, groups=2),
+        fc("fc", "g"),
+    )
+    line = r"^net.cfg:\d+: \[g\] groups must be 1 for c, which puts several layers"
+    with pytest.raises(InputError, match=line):
+        codes(layers)
