@@ -161,7 +161,7 @@ def add(arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
     Raises:
       InputError: Their shapes differ.
     """
-    if not isinstance(arrays, tuple | list):  # of one block
+    if not isinstance(arrays, Sequence):  # of one block
         return arrays
     _check_shapes("add", arrays)
     total = arrays[0]
@@ -187,7 +187,7 @@ class Add:
 
     def __call__(self, arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
         """Returns an array of their shape and dtype."""
-        read = [*arrays] if isinstance(arrays, tuple | list) else [arrays]
+        read = [*arrays] if isinstance(arrays, Sequence) else [arrays]
         if len(read) != len(self.factors):
             raise InputError(
                 f"factors must be {len(read)}, one for each array; got {self.factors}"
@@ -205,7 +205,7 @@ def concatenate(arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
     Raises:
       InputError: Their other axes differ.
     """
-    if not isinstance(arrays, tuple | list):  # of one block
+    if not isinstance(arrays, Sequence):  # of one block
         return arrays
     _check_shapes("concatenate", [array[..., :1] for array in arrays])
     return jnp.concatenate(arrays, axis=-1)

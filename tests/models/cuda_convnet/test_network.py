@@ -159,7 +159,8 @@ def test_foreign_code_is_never_run(tmp_path, key):
     line = 1 + text.splitlines().index(f"{key}={code}")
     said = (
         rf"^{path}:{line}: \[conv1\] {key} calls code that took weights of another run "
-        "and was not released; it is never run: set model.init .*, such as '2012', to draw"
+        "and was not released; it is never run: set model.init .*, such as '2012', "
+        "to draw"
     )
     with pytest.raises(InputError, match=said):
         create_model(f"cfg:{path}")
