@@ -159,7 +159,9 @@ def _print_rates(summaries: "Sequence[Summary]") -> None:
 
     Of a run it does not: its config may say otherwise.
     """
-    if not any(summary.name.startswith("cfg:") for summary in summaries):
+    from alexnet_jax.config import is_cfg
+
+    if not any(is_cfg(summary.name) for summary in summaries):
         return
     from alexnet_jax.inspection import rates, tables
 

@@ -22,6 +22,7 @@ from alexnet_jax.models.cuda_convnet import (
 from alexnet_jax.models.cuda_convnet.files import File, parse_file
 from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
 from alexnet_jax.models.cuda_convnet.reading import check_params
+from alexnet_jax.models.layer_names import whole_name
 
 _TWIN = "alexnet_2012"  # configuration 145
 _WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
@@ -155,9 +156,9 @@ def differences(
       others: Of the one that it is compared with.
       with_constants: Whether the constants of normalization are known.
     """
-    parts = Counter(_whole(layer.name) for layer in layers if layer.params)
+    parts = Counter(whole_name(layer.name) for layer in layers if layer.params)
     words = [f"{name} in {count} parts" for name, count in parts.items() if count > 1]
-    whole = [layer for layer in layers if parts[_whole(layer.name)] <= 1]
+    whole = [layer for layer in layers if parts[whole_name(layer.name)] <= 1]
     known = [layer for layer in others if parts[layer.name] <= 1]
     for own, other in align([_by_owner(whole), _by_owner(known)]):
         if own is None or other is None:
@@ -198,12 +199,6 @@ def _by_owner(layers: Iterable[LayerRow]) -> list[LayerRow]:
 def _own_settings(layer: LayerRow) -> str:
     """Returns a layer's settings, without what it reads."""
     return re.sub(r"(^| )of .*", "", layer.settings)
-
-
-def _whole(name: str) -> str:
-    """Returns what a layer is a part of: `conv2` of `conv2`, `conv2a` and `conv2_1`."""
-    found = re.fullmatch(r"((?:conv|local|fc)\d+)[a-z]*(?:_\w+)?", name)
-    return found[1] if found else name
 
 
 def _moves(

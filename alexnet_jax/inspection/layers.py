@@ -20,6 +20,7 @@ from alexnet_jax.inspection.layer_kinds import (
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.layers.graph import IMAGES, sources
 from alexnet_jax.models.classifier import Classifier, check_classifier
+from alexnet_jax.models.layer_names import whole_name
 
 
 class LayerRow(NamedTuple):
@@ -161,8 +162,7 @@ def _net(model: Classifier) -> Any:
 
 def _number(name: str) -> str:
     """Returns the number in a layer's name: 3 of `conv3`, `conv3a` and `conv3a_1`."""
-    own = re.fullmatch(r"(?:conv|local|fc)(\d+)[a-z]*(?:_\w+)?", name)
-    return own[1] if own else (re.findall(r"\d+$", name) or [""])[-1]
+    return (re.findall(r"\d+$", whole_name(name)) or [""])[-1]
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:

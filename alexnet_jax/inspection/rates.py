@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jax.tree_util import DictKey
 from rich.table import Table
 
 from alexnet_jax.config import default_config
@@ -99,7 +100,7 @@ def _rates_of_schedule(name: str, schedule: str) -> LayerRates:
     groups = create_schedule(optim, _BASE, 1, _EPOCHS)
     texts = []
     for kind, factor in (("kernel", 1.0), ("bias", 2.0)):  # `sgd_2012`
-        group = groups[group_of([_Key(name), _Key(kind)], groups)]
+        group = groups[group_of([DictKey(name), DictKey(kind)], groups)]
         values = [factor * float(group(epoch)) for epoch in range(_EPOCHS)]
         if schedule == "2012":
             texts.append(f"{values[_LAST_STAGE]:.4g}")
@@ -107,12 +108,6 @@ def _rates_of_schedule(name: str, schedule: str) -> LayerRates:
         steps = len(dict.fromkeys(values))
         texts.append(f"{values[0]:.3g} → {values[-1]:.3g} in {steps} steps")
     return LayerRates(texts[0], texts[1], "0.9", "0.0005")
-
-
-class _Key(NamedTuple):
-    """A key of a path in the parameters."""
-
-    key: str
 
 
 def rates_table(summaries: Sequence[Summary]) -> Table | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import learning_rate
+from alexnet_jax.config import is_cfg, learning_rate
 from alexnet_jax.errors import InputError
 from alexnet_jax.models.ablations import ABLATIONS, Ablatable
 from alexnet_jax.models.caffe import AlexNetCaffe, CaffeNet
@@ -84,7 +84,7 @@ def list_models() -> list[str]:
 
 def is_network(name: str) -> bool:
     """Whether a name is a registered network's, or a layer file's (`cfg:PATH`)."""
-    return name in MODELS or name.startswith(PREFIX)
+    return name in MODELS or is_cfg(name)
 
 
 def network_class(name: str, params: str | None = None) -> type[Classifier]:
@@ -99,7 +99,7 @@ def network_class(name: str, params: str | None = None) -> type[Classifier]:
       InputError: It is not registered; the nearest names are given. Or the files cannot
         be used; file and line are named.
     """
-    if name.startswith(PREFIX):
+    if is_cfg(name):
         return _experiment_class(name, *read_cfg(name, params), params)
     if params is not None:
         raise InputError(f"params goes with cfg:PATH only; got {params!r} with {name}")

@@ -1,6 +1,7 @@
 """The layers of a network by their names, and the patterns that name them."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -22,6 +23,12 @@ def layer_of(path: Sequence[Any]) -> str:
     """
     names = [str(getattr(key, "key", key)) for key in path]
     return "/".join(names[:-1] or names)
+
+
+def whole_name(name: str) -> str:
+    """Returns what a layer is a part of: `conv2` of `conv2`, `conv2a` and `conv2_1`."""
+    found = re.fullmatch(r"((?:conv|local|fc)\d+)[a-z]*(?:_\w+)?", name)
+    return found[1] if found else name
 
 
 def layers_of(*trees: Any) -> list[str]:

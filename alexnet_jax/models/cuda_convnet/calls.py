@@ -18,14 +18,12 @@ class Call(NamedTuple):
       args: In order: numbers, strings, `Name`s, or a `Call` (`ceil_pad(2)`).
       kwargs: Pairs, likewise.
       is_layer: Whether the name alone is the layer (`relu`).
-      comment: The names of the layers in the file.
     """
 
     function: str
     args: tuple[Any, ...] = ()
     kwargs: tuple[tuple[str, Any], ...] = ()
     is_layer: bool = False
-    comment: str = ""
 
     def code(self) -> str:
         """Returns the call as Python writes it."""
@@ -60,10 +58,10 @@ def _value(value: Any, names: Mapping[str, Any]) -> Any:
     return value.evaluate(names) if isinstance(value, Call) else value
 
 
-def layer(function: str, *args: Any, comment: str = "", **kwargs: Any) -> Call:
+def layer(function: str, *args: Any, **kwargs: Any) -> Call:
     """Returns a call; keyword arguments that are None are left out."""
     given = tuple((key, value) for key, value in kwargs.items() if value is not None)
-    return Call(function, args, given, comment=comment)
+    return Call(function, args, given)
 
 
 def plain(function: str) -> Call:

@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from alexnet_jax.layers.graph import IMAGES
 from alexnet_jax.models.cuda_convnet.calls import Call
 from alexnet_jax.models.cuda_convnet.experiment import Experiment
 from alexnet_jax.models.cuda_convnet.network import (
@@ -14,7 +15,6 @@ from alexnet_jax.models.cuda_convnet.network import (
     CfgNetwork,
     class_name,
 )
-from alexnet_jax.models.cuda_convnet.plan import IMAGES
 
 _WIDTH = 88
 # What is written once and used by name, where all of a network's are the same.
@@ -45,7 +45,7 @@ def print_class(model: CfgNetwork) -> str:
     image = _shape(reference.input_shape[:2])
     shapes = iter(model.layer_shapes((1, *reference.input_shape)))
     lines = [
-        *_imports(experiment, calls),
+        *_imports(calls),
         "",
         "",
         f"class {class_name(experiment.file_name)}(AlexNetBase):",
@@ -80,7 +80,7 @@ def _class_fields(experiment: Experiment) -> list[str]:
     return lines + [f"    unit: ClassVar[int] = {lowered.unit}"] * (lowered.unit > 2)
 
 
-def _imports(experiment: Experiment, calls: Sequence[Call]) -> list[str]:
+def _imports(calls: Sequence[Call]) -> list[str]:
     used = {call.function for call in calls} | {
         word.text if hasattr(word, "text") else word.function
         for call in calls

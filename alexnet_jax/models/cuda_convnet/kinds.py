@@ -2,17 +2,13 @@
 
 from typing import Any
 
+from alexnet_jax.layers.pooling import CeilPool, ceil_pool
 from alexnet_jax.models.cuda_convnet.calls import Call, Name, layer, plain
 from alexnet_jax.models.cuda_convnet.layers import Layer
 
 # What the sources have, which `norm("2012")` says in one word.
 _NORM_2012 = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
 _MAP_NORM = {"size": 5, "scale": 1e-3, "power": 0.75, "k": 1.0}
-_POOLS = {
-    ("max", 3, 2): "max_pool_ceil",
-    ("max", 2, 2): "max_pool_2x2",
-    ("avg", 3, 2): "avg_pool_3x3",
-}
 
 
 def call_of(source: Layer, groups: int) -> Call:
@@ -85,9 +81,10 @@ def _pool(source: Layer) -> Call:
                 key,
             )
     kind = "max" if kind == "rand" else kind
-    if start == 0 and (kind, size, stride) in _POOLS:
-        return plain(_POOLS[kind, size, stride])
-    return layer("CeilPool", kind, size, stride, start=start or None)
+    pool = ceil_pool(kind, size, stride, start)
+    if isinstance(pool, CeilPool):
+        return layer("CeilPool", kind, size, stride, start=start or None)
+    return plain(pool.__name__)
 
 
 def _dropout(source: Layer) -> Call:

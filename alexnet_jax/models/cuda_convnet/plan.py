@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from alexnet_jax.layers.graph import IMAGES
 from alexnet_jax.models.cuda_convnet.calls import Call
 
-IMAGES = "images"
 _NAMING = ("conv", "local", "dense", "add", "concatenate")
 
 
