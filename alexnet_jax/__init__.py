@@ -19,6 +19,8 @@
 """
 
 import importlib
+import os
+import re
 import sys
 from typing import Any
 
@@ -47,11 +49,19 @@ _MODULES = {
 }
 
 
-if getattr(sys, "argv", [])[:1] == ["-m"] and any(
-    word.startswith("alexnet_jax.") for word in sys.orig_argv
-):
-    # A command, `python -m alexnet_jax.NAME`, whose imports take seconds: signals end
-    # it in one line from the first of them on. Another module's `-m` is its own.
+def _starts_a_command() -> bool:
+    """Whether this process was started as `alexnet`, or as `python -m alexnet_jax...`.
+
+    Another module's `-m` is its own.
+    """
+    first = getattr(sys, "argv", [""])[:1]
+    if first == ["-m"]:
+        return any(re.fullmatch(r"alexnet_jax(\..+)?", word) for word in sys.orig_argv)
+    return [os.path.basename(word) for word in first] == ["alexnet"]
+
+
+if _starts_a_command():
+    # Its imports take seconds: signals end it in one line from the first of them on.
     from alexnet_jax.terminal.signals import end_at_once
 
     end_at_once()

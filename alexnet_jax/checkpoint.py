@@ -1,6 +1,8 @@
-"""Lists the checkpoints of a run and checks that they are intact.
+"""Lists the checkpoints of a run and checks them.
 
-python -m alexnet_jax.checkpoint WORKDIR
+  python -m alexnet_jax.checkpoint WORKDIR
+
+One is intact if its files have the checksums that were kept with it.
 """
 
 from collections.abc import Sequence
@@ -8,14 +10,19 @@ from collections.abc import Sequence
 from alexnet_jax import cli
 
 
-@cli.one_line_errors()
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the checkpoints of the run that the arguments name."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.checkpoint", __doc__)
     parser.add_argument(
         "workdir", type=cli.path, metavar="WORKDIR", help="a run's folder"
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the checkpoints of the run that the arguments name."""
+    options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.text import checkpoints_text
     from alexnet_jax.terminal.paths import expand

@@ -1,8 +1,9 @@
-"""What the commands share: their parser, errors in one line, Ctrl-C, closed pipes."""
+"""The commands, and what they share: parser, one-line errors, Ctrl-C, closed pipes."""
 
 import argparse
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -11,7 +12,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
 
 from absl import logging
 
@@ -20,6 +22,69 @@ from alexnet_jax.terminal.output import guarded_streams
 from alexnet_jax.terminal.paths import refuse_address
 from alexnet_jax.terminal.signals import WORDS, raised_signals
 from alexnet_jax.terminal.text import printable
+
+
+class Command(NamedTuple):
+    """A command: `alexnet NAME`, or `python -m alexnet_jax.MODULE`.
+
+    Attributes:
+      module: The module in the package, which has `main(argv=None)`.
+      summary: What the command does, the first line of its help.
+    """
+
+    module: str
+    summary: str
+
+
+# By name. Help and completion are made of these; a test compares docs/running.md.
+COMMANDS = {
+    "train": Command("main", "Trains a network as a config file describes."),
+    "predict": Command("predict", "Classifies pictures with a trained network."),
+    "evaluate": Command(
+        "evaluate", "Evaluates a checkpoint on its data set, in all and by class."
+    ),
+    "report": Command("report", "Writes a report of runs: one self-contained page."),
+    "explain": Command(
+        "explain", "Shows what a network's answer to a picture rests on."
+    ),
+    "features": Command(
+        "features", "Writes the features of pictures to a file, a row a picture."
+    ),
+    "summary": Command(
+        "summary", "Prints the layers of networks, alone or side by side."
+    ),
+    "checkpoint": Command(
+        "checkpoint", "Lists the checkpoints of a run and checks them."
+    ),
+    "convert": Command(
+        "convert", "Makes a run of an AlexNet's weights, array by array."
+    ),
+    "export": Command("export", "Writes a trained network for other tools."),
+    "data prepare": Command(
+        "data.prepare", "Prepares a data set on all cores, ahead of runs."
+    ),
+    "data statistics": Command(
+        "data.statistics", "Measures a data set's training images."
+    ),
+    "completion": Command(
+        "completion", "Prints what completes these commands in a shell."
+    ),
+}
+
+
+def load(name: str) -> ModuleType:
+    """Returns the module of a command.
+
+    It has `main(argv=None)` and, but for that of `train`, `make_parser()`.
+
+    Args:
+      name: A key of `COMMANDS`.
+    """
+    module = importlib.import_module(f"alexnet_jax.{COMMANDS[name].module}")
+    if hasattr(module, "main"):
+        return module
+    return importlib.import_module(f"{module.__name__}.__main__")  # of a package
+
 
 _MAX_DIGITS = 9
 _MAX_LENGTH = 1_000_000
@@ -34,8 +99,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, module: str, doc: str | None, **options: Any) -> None:
         """Creates the parser of `python -m MODULE`; `--help` prints `doc` as it is."""
         super().__init__(
-            prog=f"python -m {module}",
-            description=doc,
+            prog=as_started(f"python -m {module}"),
+            description=as_started(doc or ""),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             **options,
@@ -49,6 +114,32 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises an InputError."""
         raise InputError(message)
+
+
+_PROGRAM = "alexnet"
+_started: set[str] = set()
+
+
+def started_by_program() -> None:
+    """Notes that the command was started as `alexnet NAME`, as help then says it."""
+    _started.add(_PROGRAM)
+
+
+def as_started(text: str) -> str:
+    """Returns a text with the commands in it as the user started this one.
+
+    Example:
+      >>> as_started("run python -m alexnet_jax.predict --help")
+      'run python -m alexnet_jax.predict --help'
+    """
+    if _PROGRAM not in _started:
+        return text
+    names = {command.module: name for name, command in COMMANDS.items()}
+
+    def renamed(match: re.Match[str]) -> str:
+        return f"{_PROGRAM} {names[match[1]]}" if match[1] in names else match[0]
+
+    return re.sub(r"python -m alexnet_jax\.([a-z_.]*[a-z])", renamed, text)
 
 
 def hyphenate(args: Sequence[str]) -> list[str]:
@@ -151,12 +242,12 @@ def print_json(value: Any) -> None:
 
 def warn(line: str) -> None:
     """Prints a warning, in one line on stderr."""
-    print(f"warning: {_one_line(line)}", file=sys.stderr)
+    print(f"warning: {_one_line(as_started(line))}", file=sys.stderr)
 
 
 def print_error(line: str) -> None:
     """Prints an error, in one line on stderr."""
-    print(f"error: {_one_line(line)}", file=sys.stderr, flush=True)
+    print(f"error: {_one_line(as_started(line))}", file=sys.stderr, flush=True)
 
 
 def exit_on_errors(lines: Sequence[str]) -> None:
@@ -229,7 +320,8 @@ def _skip_finalizers(status: int) -> None:
     test or a notebook that called the command goes on.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if (getattr(spec, "name", None) or "").startswith("alexnet_jax."):
+    module = getattr(spec, "name", None) or ""
+    if _PROGRAM in _started or module.startswith("alexnet_jax."):
         atexit.register(_exit_now, status)
 
 

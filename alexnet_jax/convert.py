@@ -1,10 +1,11 @@
-"""Makes a run of weights of an AlexNet; says, array by array, what they are.
+"""Makes a run of an AlexNet's weights, array by array.
 
   python -m alexnet_jax.convert alexnet-owt-7be5be79.pth --to=runs/torchvision
   python -m alexnet_jax.convert --check alexnet-owt-7be5be79.pth
 
 The folder is one that `predict`, `evaluate` and `checkpoint.init_from` take.
-With --check the report is all that is made.
+The report says, array by array, what they are; with --check it is all that is
+made.
 
 SOURCE is one of
   torchvision's `alexnet`: a state dict (.pth or .safetensors), or ONNX
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from alexnet_jax.weights.verification import Verification
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.convert", __doc__)
     add = parser.add_argument
     add("source", type=cli.path, metavar="SOURCE", help="a file of weights, or a run")
@@ -66,13 +68,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="leave out arrays that the network has no place for",
     )
     add("--json", action="store_true", help="print the report as an object")
-    return parser.parse_args(argv)
+    return parser
 
 
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the verification report of the file that the arguments name."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     try:
         _convert(options)
     except (MemoryError, RuntimeError) as error:

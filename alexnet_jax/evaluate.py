@@ -1,15 +1,17 @@
-"""Evaluates a checkpoint on its data set: the metrics, and accuracy per class.
+"""Evaluates a checkpoint on its data set, in all and by class.
 
-python -m alexnet_jax.evaluate RUN
+  python -m alexnet_jax.evaluate RUN
+
+Prints the metrics, and the accuracy of each class.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from alexnet_jax import cli
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.evaluate", __doc__)
     add = parser.add_argument
     add("run", type=cli.path, metavar="RUN", help=cli.CHECKPOINT_HELP)
@@ -27,13 +29,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--json", action="store_true", help="print an object")
     cli.add_data_arguments(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the evaluation that the arguments ask for."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.text import evaluation_text
     from alexnet_jax.trained import TrainedModel

@@ -1,4 +1,4 @@
-"""Shows why a trained network takes a picture for what it does.
+"""Shows what a network's answer to a picture rests on.
 
   python -m alexnet_jax.explain RUN IMAGE [IMAGE ...]
   python -m alexnet_jax.explain RUN IMAGE --class=Shirt --output=shirt.png
@@ -11,7 +11,6 @@ gradient    how much the class's logit changes with each pixel
 Grad-CAM    where the maps of the last convolution speak for the class
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,8 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 _MOST = 50  # pictures in one output
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.explain", __doc__)
     cli.add_pictures(parser, f"; at most {_MOST} pictures")
     add = parser.add_argument
@@ -61,7 +61,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         f"{_ENDINGS[-1]} (default: explanation.png)",
     )
     add("--json", action="store_true", help="print a list of objects")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _list_pictures(images: list[Path], output: Path) -> list[Path]:
@@ -104,7 +104,7 @@ def _write(output: Path, content: bytes) -> None:
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Explains the pictures that the arguments name."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.curves import to_bytes
     from alexnet_jax.reporting.explanations import (

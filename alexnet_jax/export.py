@@ -1,4 +1,4 @@
-"""Writes a trained network for other tools, with a model card; opens it again.
+"""Writes a trained network for other tools.
 
   python -m alexnet_jax.export RUN --format=safetensors
   python -m alexnet_jax.export RUN --format=onnx --with-preprocessing
@@ -8,7 +8,8 @@ torch         a state dict, and the module that it fits (extra: `torch`)
 onnx          a graph of plain operators (extra: `onnx`)
 stablehlo     bytes in, probabilities out, for CPUs, GPUs, TPUs (`jax.export`)
 
-Beside it lie config.json, preprocessing.json and a model card, README.md.
+Beside it lie config.json, preprocessing.json and a model card, README.md. What
+was written is opened again and checked.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from alexnet_jax import cli
 _FORMATS = ("safetensors", "torch", "onnx", "stablehlo")
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.export", __doc__)
     add = parser.add_argument
     add("run", type=cli.path, metavar="RUN", help=cli.CHECKPOINT_HELP)
@@ -51,13 +53,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "(default: unknown)",
     )
     add("--json", action="store_true", help="print an object")
-    return parser.parse_args(argv)
+    return parser
 
 
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Exports the run that the arguments name."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.exporting.folder import check_place
     from alexnet_jax.exporting.libraries import check_installed

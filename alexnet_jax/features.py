@@ -1,4 +1,4 @@
-"""Writes what a network's layers make of pictures to a file, a row a picture.
+"""Writes the features of pictures to a file, a row a picture.
 
   python -m alexnet_jax.features RUN IMAGE [IMAGE ...] --output=features.npz
   python -m alexnet_jax.features RUN photos --layers='conv*' --output=f.csv
@@ -31,7 +31,8 @@ _BATCH_SIZE = 128  # enough for any device, and little memory
 _MOST_NOTES = 5
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.features", __doc__)
     cli.add_pictures(parser)
     add = parser.add_argument
@@ -65,13 +66,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"pictures at a time (default: the run's eval.batch_size, or as a run "
         f"chooses it, at most {_BATCH_SIZE})",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the features that the arguments ask for."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.extraction.feature_file import (
         check_column_names,

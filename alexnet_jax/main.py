@@ -3,7 +3,8 @@
   python -m alexnet_jax.main --config=experiments/fashion.py
 
 flags:
-  --config=FILE[:VARIANT]          a file of experiments/ and one of its variants
+  --config=FILE[:VARIANT]          a config file, or the name of an experiment (digits,
+                                   fashion, ...), and one of its variants
   --workdir=FOLDER                 the run's folder (default: runs/NAME)
   --seeds=0,1,2                    run once per seed, in WORKDIR/seed-N
 
@@ -81,7 +82,6 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
-import alexnet_jax
 from alexnet_jax import cli
 from alexnet_jax.config import (
     Size,
@@ -92,6 +92,7 @@ from alexnet_jax.config import (
     validate,
 )
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.experiments import config_hint, find_experiment
 from alexnet_jax.terminal.output import output_may_be_lost
 from alexnet_jax.terminal.paths import expand, refuse_address
 from alexnet_jax.terminal.user_code import check_readable, load_module, named_errors
@@ -184,7 +185,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
       InputError: The flags or the config file cannot be used.
     """
     if {"--help", "-help", "-h", "-?"} & {*argv}:
-        print(__doc__, end="")
+        print(cli.as_started(__doc__ or ""), end="")
         sys.exit()
     for word in argv:
         if re.match("--?flagfile", word):
@@ -210,7 +211,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; flags begin with --")
     if argument is None:
-        raise InputError(f"--config is missing; {_hint('')}")
+        raise InputError(f"--config is missing; {config_hint('')}")
     return rest
 
 
@@ -236,7 +237,7 @@ def load_config(argument: str) -> ConfigDict:
     """Loads a config, locked.
 
     Args:
-      argument: `FILE[:VARIANT]`.
+      argument: `FILE[:VARIANT]`; see `find_experiment`.
 
     Raises:
       InputError: There is no such file, its code raises, or it returns something else
@@ -244,7 +245,8 @@ def load_config(argument: str) -> ConfigDict:
     """
     refuse_address(argument, "--config")
     path, colon, variant = argument.partition(":")
-    check_readable(path, "--config", _hint(path))
+    path = find_experiment(path)
+    check_readable(path, "--config", config_hint(path))
     module = load_module(path, "config_config", "--config")
     get_config = getattr(module, "get_config", None)
     if not callable(get_config):
@@ -270,20 +272,6 @@ def load_config(argument: str) -> ConfigDict:
     with named_errors(path, "--config"):
         restore_types(config)
     return config
-
-
-def _hint(path: str) -> str:
-    """Says which config can be had instead of one that cannot be read."""
-    folder = Path("experiments")
-    if not folder.is_dir():
-        folder = Path(alexnet_jax.__file__).parents[1] / folder
-    there = {found.stem: found for found in sorted(folder.glob("*.py"))}
-    if not there:
-        return "give a file whose get_config(variant='') returns a config"
-    near = difflib.get_close_matches(Path(path).stem, there, n=1)
-    if near:
-        return f"try --config={there[near[0]]}"
-    return f"try --config={there.get('digits', folder)} ({folder}: {', '.join(there)})"
 
 
 def _check_keys(argv: Sequence[str], config: ConfigDict) -> None:
@@ -334,8 +322,8 @@ def _nearest(key: str, known: Sequence[str]) -> list[str]:
 
 
 @output_may_be_lost()
-def main(argv: Sequence[str]) -> None:
-    """Runs the config."""
+def _train(argv: Sequence[str]) -> None:
+    """Runs the config of the flags, which have been parsed."""
     # Imported here, so that a mistyped flag is answered at once.
     from alexnet_jax.parallel.multihost import is_primary
     from alexnet_jax.run.signals import Stopped
@@ -425,7 +413,7 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
     """Returns the command that trains the run further."""
     lengths = ("num_epochs", "num_train_steps")
     flag: Any = flags.FLAGS["config"]
-    words = ["python", "-m", "alexnet_jax.main", f"--config={flag.config_filename}"]
+    words = [f"--config={flag.config_filename}"]
     for key, value in flag.override_values.items():
         if key not in lengths:
             words.append(f"--config.{key}={value}")
@@ -437,7 +425,7 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
     words.append(f"--workdir={workdir}")
     if _SEEDS.value is not None:
         words.append(f"--seeds={','.join(_SEEDS.value)}")
-    return shlex.join(words)
+    return cli.as_started("python -m alexnet_jax.main ") + shlex.join(words)
 
 
 def _abort(status: int) -> None:
@@ -451,6 +439,13 @@ def _abort(status: int) -> None:
         os._exit(status)  # for threads of a checkpoint that could not be written
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains as the arguments say; exits with their status."""
+    if argv is not None:
+        sys.argv[1:] = argv  # where the flags of a config look for the keys
     with cli.one_line_errors("; run the same command to continue", _abort):
-        app.run(main, flags_parser=_parse_flags)
+        app.run(_train, flags_parser=_parse_flags)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,25 +6,25 @@ Each picture is preprocessed as the network's training images were. Files that
 cannot be read are reported on stderr; the others are still classified.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from alexnet_jax import cli
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.predict", __doc__)
     cli.add_pictures(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of objects")
     form.add_argument("--csv", action="store_true", help="print one row per file")
-    return parser.parse_args(argv)
+    return parser
 
 
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the classes of the pictures that the arguments name."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.data.pictures import list_files
     from alexnet_jax.reporting.predictions import (

@@ -7,7 +7,6 @@ most confident errors, predictions, explanations of a few, feature maps, layers
 and config. With --output=FOLDER the figures are written as PNG files, too.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand_home
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.report", __doc__)
     add = parser.add_argument
     add(
@@ -42,7 +42,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="number of test images to predict, from the first on (default: 1000)",
     )
     cli.add_data_arguments(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
@@ -64,7 +64,7 @@ def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
 @cli.one_line_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the report that the arguments ask for."""
-    options = _parse(argv)
+    options = make_parser().parse_args(argv)
     workdirs = [expand_home(path, "WORKDIR") for path in options.workdirs]
     output = options.output and expand_home(options.output, "--output")
     page = _page(output, workdirs)

@@ -1,4 +1,4 @@
-"""Prints the layers of networks, of one alone or of several side by side.
+"""Prints the layers of networks, alone or side by side.
 
   python -m alexnet_jax.summary alexnet_paper
   python -m alexnet_jax.summary alexnet_2012 alexnet_paper    side by side
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _MAX_SIDE_BY_SIDE = 4
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.summary", __doc__)
     add = parser.add_argument
     add(
@@ -92,6 +93,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=128,
         help="images per device, with --parallel (default: 128)",
     )
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(argv)
     if not (options.names or options.list or options.report):
         parser.error("name a network, or give --list; try alexnet_paper")

@@ -164,7 +164,7 @@ def compile_step(name: str, dtype: str, batch_size: int, device: Any) -> Any:
 
     optim = default_config().optim
     tx = create_optimizer(optim, create_schedule(optim, 0.01, 469, 10))
-    model = create_model(name)
+    model = create_model(name, num_classes=10, training=True)
     step = make_train_step(
         model,
         tx,

@@ -27,7 +27,7 @@ def our_step(model: str, mode: str, batch_size: int, dtype: str) -> Step:
     optim = default_config().optim
     optim.momentum = 0.9
     tx = create_optimizer(optim, create_schedule(optim, 0.01, 1, 1))
-    network = create_model(model)
+    network = create_model(model, num_classes=10, training=True)
     state = create_state(network, tx, (1, size, size, 1), jax.random.key(0))
     batch, key = _batch(batch_size, size), jax.random.key(1)
     batch["mask"] = jnp.ones(batch_size, bool)
@@ -57,7 +57,7 @@ def flax_step(model: str, mode: str, batch_size: int, dtype: str) -> Step:
     are. Arguments as in `sides.create_step`.
     """
     size = SIZES[model]
-    network = create_model(model, training=mode == "train")
+    network = create_model(model, num_classes=10, training=mode == "train")
     tx = optax.sgd(0.01, 0.9)
     batch, key = _batch(batch_size, size), jax.random.key(1)
     sample = jnp.zeros((1, size, size, 1), jnp.float32)

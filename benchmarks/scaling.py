@@ -61,7 +61,7 @@ def layouts(name: str, batch_size: int) -> dict[str, Parallel]:
 
 def measure(parallel: Parallel, options: argparse.Namespace) -> dict[str, Any]:
     """Returns a layout's median step time, its collectives and memory."""
-    model = create_model(options.model)
+    model = create_model(options.model, num_classes=10, training=True)
     size, batch_size = options.image_size, options.batch_size
     optim = default_config().optim
     optim.momentum = 0.9

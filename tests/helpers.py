@@ -90,7 +90,13 @@ def setup_towers(
     """
     parallel = create_parallel(data, model_axis, 8, name)
     model = create_model(
-        name, width=1 / 8, dropout_rate=rate, initializer="torch", **fields
+        name,
+        num_classes=10,
+        training=True,
+        width=1 / 8,
+        dropout_rate=rate,
+        initializer="torch",
+        **fields,
     )
     local = parallel.local_model(model)
     tx = tx or optax.sgd(1.0)

@@ -15,9 +15,6 @@ from alexnet_jax import cli
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.main import parse_seeds
 
-COMMANDS = ["summary", "predict", "evaluate", "report", "checkpoint"]
-COMMANDS += ["convert", "export", "features", "explain"]
-COMMANDS += ["data.prepare", "data.statistics.__main__"]
 BENCHMARKS = [
     "step",
     "gpu.__main__",
@@ -28,7 +25,7 @@ BENCHMARKS = [
     "readme_tables",
     "experiments_of_2012",
 ]
-MODULES = [f"alexnet_jax.{name}" for name in COMMANDS]
+MODULES = [cli.load(name).__name__ for name in cli.COMMANDS if name != "train"]
 MODULES += [f"benchmarks.{name}" for name in BENCHMARKS]
 
 

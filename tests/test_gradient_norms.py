@@ -28,7 +28,13 @@ def test_they_are_the_steps_own():
         "mask": np.arange(8) < 3,  # the second row has padding alone
     }
     parallel = create_parallel(2, 2, 8, "alexnet_paper")
-    model = create_model("alexnet_paper", width=1 / 16, initializer="torch")
+    model = create_model(
+        "alexnet_paper",
+        num_classes=10,
+        training=True,
+        width=1 / 16,
+        initializer="torch",
+    )
     tx = optax.sgd(1.0)
     step = make_train_step(
         parallel.local_model(model),

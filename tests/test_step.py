@@ -97,7 +97,7 @@ def padded():
 def test_gradients_on_several_devices(devices, full, padded):
     if full:
         padded["mask"][:] = True
-    model = create_model("lenet5")
+    model = create_model("lenet5", num_classes=10, training=True)
     one, train_one, eval_one = setup(model, 1)
     many, train_many, eval_many = setup(model, devices)
     compare(train_one(one, padded), train_many(many, padded))
@@ -151,7 +151,9 @@ def test_ten_views_average_probabilities(padded):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_groups_and_normalization_on_several_devices(dtype, padded):
     """In bfloat16 the devices' gradients are rounded before they are summed."""
-    model = create_model("alexnet_2012", width=1 / 16, dropout_rate=0.0)
+    model = create_model(
+        "alexnet_2012", num_classes=10, training=True, width=1 / 16, dropout_rate=0.0
+    )
     model = model.clone(initializer="torch")
     one, train_one, _ = setup(model, 1, dtype=dtype, size=40)
     many, train_many, _ = setup(model, 4, dtype=dtype, size=40)
@@ -160,7 +162,7 @@ def test_groups_and_normalization_on_several_devices(dtype, padded):
 
 
 def test_padding_has_no_part_in_the_gradient(padded):
-    model = create_model("lenet5")
+    model = create_model("lenet5", num_classes=10, training=True)
     state, train, evaluate = setup(model, 4)
     other = padded | {"image": padded["image"].copy(), "label": padded["label"].copy()}
     other["image"][3:], other["label"][3:] = 0, 9
@@ -171,7 +173,7 @@ def test_padding_has_no_part_in_the_gradient(padded):
 
 
 def test_gradient_is_of_the_mean_loss_over_true_images(padded):
-    model = create_model("lenet5")
+    model = create_model("lenet5", num_classes=10, training=True)
     state, train, _ = setup(model, 4)
     image = jax.image.resize(
         padded["image"][:3] / np.float32(255), (3, SIZE, SIZE, 1), "bilinear"
@@ -191,7 +193,9 @@ def test_gradient_is_of_the_mean_loss_over_true_images(padded):
 
 
 def test_sums_start_anew(batches):
-    state, train, _ = setup(create_model("lenet5"), 2, log_every_steps=2)
+    state, train, _ = setup(
+        create_model("lenet5", num_classes=10, training=True), 2, log_every_steps=2
+    )
     counts = []
     for step in range(7):
         state = train(state, batches.batch(step))
@@ -204,7 +208,7 @@ def test_sums_start_anew(batches):
 
 
 def test_evaluation_counts_every_example_once(batches):
-    state, _, evaluate = setup(create_model("lenet5"), 2)
+    state, _, evaluate = setup(create_model("lenet5", num_classes=10, training=True), 2)
     ordered = Batches(batches.image, batches.label, 4)
     sums = [evaluate(state, ordered.batch(step)) for step in range(3)]
     whole = evaluate(state, Batches(batches.image, batches.label, 10).batch(0))
@@ -261,7 +265,7 @@ def test_dropout_differs_between_devices_and_steps():
 
 
 def test_bfloat16_keeps_parameters_and_loss_in_float32(padded):
-    model = create_model("lenet5")
+    model = create_model("lenet5", num_classes=10, training=True)
     full, train_full, _ = setup(model, 1)
     half, train_half, evaluate = setup(model, 1, dtype="bfloat16")
     full, half = train_full(full, padded), train_half(half, padded)

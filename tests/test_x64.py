@@ -88,7 +88,7 @@ def test_a_state_has_the_same_dtypes(name, fields, schedule):
     }
 
     def states():
-        model = create_model(name, num_classes=10, **width, **fields)
+        model = create_model(name, training=True, num_classes=10, **width, **fields)
         tx = create_optimizer(optim, create_schedule(optim, 0.1, 10, 1))
         prepare = create_pipeline(
             "standard", lambda: measure([IMAGE]), size, settings(canvas=80)

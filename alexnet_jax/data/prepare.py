@@ -1,4 +1,4 @@
-"""Prepares a data set on all cores, ahead of the runs that read it.
+"""Prepares a data set on all cores, ahead of runs.
 
   python -m alexnet_jax.data.prepare NAME [--manual-dir=DIR] [--data-dir=DIR]
 
@@ -43,9 +43,8 @@ class _Names:
         return iter((*sorted(DATA_SETS), "tfds/NAME", "MODULE:BUILDER"))
 
 
-@cli.one_line_errors("; run the same command to continue")
-def main(argv: Sequence[str] | None = None) -> None:
-    """Prepares the data set that the arguments name."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser(
         "alexnet_jax.data.prepare",
         __doc__,
@@ -73,7 +72,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         default="fail",
         help="stop at a broken image, or report it and leave it out (default: fail)",
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+@cli.one_line_errors("; run the same command to continue")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepares the data set that the arguments name."""
+    options = make_parser().parse_args(argv)
     config = default_config()
     config.data.update(vars(options))
     validate(config)

@@ -31,7 +31,7 @@ def abstract_state(name: str, input_shape: tuple[int, ...], num_classes: int) ->
       input_shape: `(B, H, W, C)`.
       num_classes: Number of logits.
     """
-    model = network_class(name)(num_classes=num_classes)
+    model = network_class(name)(training=True, num_classes=num_classes)
     shape = (1, *input_shape[1:])
     return jax.eval_shape(
         lambda key: create_state(model, _optimizer(), shape, key), jax.random.key(0)
@@ -59,7 +59,7 @@ def lower_step(
     Returns:
       A `jax.stages.Lowered`, which can be compiled.
     """
-    model = network_class(name)(num_classes=num_classes)
+    model = network_class(name)(training=True, num_classes=num_classes)
     batch_size, *image_shape = input_shape
     prepare = partial(scale_and_resize, size=image_shape[:2])
     step = make_train_step(

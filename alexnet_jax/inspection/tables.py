@@ -114,7 +114,8 @@ def summarize(
     assert reference is not None  # every network with a name has one
     shape = input_shape or (1, *reference.input_shape)
     classes = reference.num_classes if num_classes is None else num_classes
-    return describe_model(name, network(num_classes=classes), shape)
+    model = network(num_classes=classes, training=True)
+    return describe_model(name, model, shape)
 
 
 def describe_model(

@@ -153,21 +153,25 @@ def create_model(name: str, params: str | None = None, **fields: Any) -> Classif
     Args:
       name: A key of `MODELS`, or `cfg:PATH`: cuda-convnet's layer file at a path.
       params: With `cfg:PATH`, as for `network_class`.
-      **fields: Its attributes: `num_classes`, `training`, `lr`, `initializer` and, for
-        all but LeNet-5, `dropout_rate` and `width`; `softmax` for `alexnet_keras`;
-        for Krizhevsky's, `ABLATIONS`.
+      **fields: Its attributes: `num_classes` (default: its author's), `training`
+        (default: False), `lr`, `initializer` and, for all but LeNet-5, `dropout_rate`
+        and `width`; `softmax` for `alexnet_keras`; for Krizhevsky's, `ABLATIONS`.
 
     Raises:
       InputError: `name` is not registered, or it has no ablation that is set; or the
         layer file cannot be used.
 
     Example:
-      >>> model = create_model("alexnet_paper", num_classes=10, width=0.25)
+      >>> model = create_model("alexnet_paper", width=0.25)
       >>> *_, (_, shape) = model.layer_shapes((1, 224, 224, 3))
-      >>> shape
-      (1, 10)
+      >>> shape, model.training
+      ((1, 1000), False)
     """
-    return _create(name, network_class(name, params), fields)
+    network = network_class(name, params)
+    given: dict[str, Any] = {"training": False}
+    if network.reference is not None:
+        given["num_classes"] = network.reference.num_classes
+    return _create(name, network, given | fields)
 
 
 def _create(
@@ -207,6 +211,7 @@ def create_configured(config: ConfigDict) -> Classifier:
     fields = {
         "lr": learning_rate(optim),
         "num_classes": settings.num_classes,
+        "training": True,
         "initializer": settings.init,
         **{field: settings[field] for field in ABLATIONS},
     }

@@ -62,7 +62,7 @@ def _answer(name: str, batch_size: int, numbers: str, *, plain: bool) -> Any:
     """Returns logits and gradients of a network, all float32."""
     dtype, precision = NUMBERS[numbers]
     size = 28 if name == "lenet5" else 224
-    network = create_model(name, training=False)
+    network = create_model(name, num_classes=10, training=False)
     shape = batch_size, size, size, 1
     image = jax.random.uniform(jax.random.key(0), shape, jnp.float32)
     label = jnp.arange(batch_size, dtype=jnp.int32) % 10

@@ -99,7 +99,10 @@ def _flops(model: str, mode: str) -> float:
     from alexnet_jax.inspection.layers import describe
     from alexnet_jax.models import create_model
 
-    layers = describe(create_model(model), (1, SIZES[model], SIZES[model], 1))
+    layers = describe(
+        create_model(model, num_classes=10, training=True),
+        (1, SIZES[model], SIZES[model], 1),
+    )
     passes = 3 if mode == "train" else 1
     return passes * 2.0 * sum(layer.macs for layer in layers)
 

@@ -40,7 +40,7 @@ def main(*arguments, **environment):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "--config is missing; try --config=experiments/digits.py"),
+        ([], "--config is missing; try --config=digits"),
         (["--config=nope.py"], "there is no 'nope.py'"),
         (["--config", "nope.py", "--config.seed=1"], "there is no 'nope.py'"),
         (["--config=tests/__init__.py"], "defines no get_config(variant='')"),

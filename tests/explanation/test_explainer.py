@@ -189,16 +189,24 @@ def test_quick_forms_have_the_derivatives_of_xlas(tmp_path, compiled_in_a_hurry)
     ],
 )
 def test_the_last_convolutions_nonlinearity_is_looked_at(name, layer, shape):
-    rows = describe(create_model(name), (1, *MODELS[name].reference.input_shape))
+    rows = describe(
+        create_model(name, num_classes=10, training=True),
+        (1, *MODELS[name].reference.input_shape),
+    )
     found = find_layer(rows)
     assert (found.name, found.shape[1:3]) == (layer, shape)
 
 
 def test_a_convolution_of_one_cell_is_passed_over():
     """At 67 pixels the 2012 network's pooled maps are 1×1; conv5's are 3×3."""
-    rows = describe(create_model("alexnet_2012"), (1, 67, 67, 3))
+    rows = describe(
+        create_model("alexnet_2012", num_classes=10, training=True), (1, 67, 67, 3)
+    )
     assert find_layer(rows).name == "conv5"
-    rows = describe(create_model("alexnet_2012_conv6"), (1, 67, 67, 3))
+    rows = describe(
+        create_model("alexnet_2012_conv6", num_classes=10, training=True),
+        (1, 67, 67, 3),
+    )
     assert find_layer(rows).name == "conv5"
 
 

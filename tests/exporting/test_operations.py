@@ -35,7 +35,7 @@ def by_name(operations):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_registered_network_is_listed(name):
     fields = {"width": WIDTH} if hasattr(MODELS[name], "width") else {}
-    model = create_model(name, num_classes=7, **fields)
+    model = create_model(name, training=True, num_classes=7, **fields)
     shape = MODELS[name].reference.input_shape
     operations, variables = operations_of(model, shape)
     rows = describe(model, (1, *shape))
@@ -59,7 +59,7 @@ def test_every_registered_network_is_listed(name):
 def test_arrays_are_channels_first():
     shape = (99, 99, 3)
     operations, variables = operations_of(
-        create_model("alexnet_paper", width=WIDTH), shape
+        create_model("alexnet_paper", num_classes=10, training=True, width=WIDTH), shape
     )
     params, found = variables["params"], by_name(operations)
     kernel, weight = params["conv2"]["kernel"], found["conv2"].weight
@@ -74,7 +74,8 @@ def test_arrays_are_channels_first():
 
 def test_windows_that_hang_over_the_edge_are_said_in_numbers():
     operations, _ = operations_of(
-        create_model("alexnet_2012", width=WIDTH), (224, 230, 3)
+        create_model("alexnet_2012", num_classes=10, training=True, width=WIDTH),
+        (224, 230, 3),
     )
     found = by_name(operations)
     assert found["conv1"].pads == ((0, 3), (0, 1))
@@ -83,7 +84,7 @@ def test_windows_that_hang_over_the_edge_are_said_in_numbers():
 
 
 def test_a_tower_is_exported_as_the_whole_network():
-    model = create_model("alexnet_paper", width=WIDTH)
+    model = create_model("alexnet_paper", num_classes=10, training=True, width=WIDTH)
     variables = random_variables(model, (99, 99, 3))
     local = model.clone(tower_axis="model", batch_axis="data", training=True)
     found = list_operations(local, variables, (99, 99, 3))
@@ -91,7 +92,9 @@ def test_a_tower_is_exported_as_the_whole_network():
 
 
 def test_cut_links_are_convolutions_in_groups_of_the_whole_map():
-    model = create_model("alexnet_paper", width=WIDTH, links=False)
+    model = create_model(
+        "alexnet_paper", num_classes=10, training=True, width=WIDTH, links=False
+    )
     operations, variables = operations_of(model, (99, 99, 3))
     found = by_name(operations)
     kernel = variables["params"]["fc6"]["kernel"]
@@ -175,14 +178,14 @@ def test_layers_without_weights_have_names_of_their_own():
 
 
 def test_images_that_are_too_small_are_an_error():
-    model = create_model("alexnet_d2l", width=WIDTH)
+    model = create_model("alexnet_d2l", num_classes=10, training=True, width=WIDTH)
     variables = random_variables(model, (224, 224, 1))
     with pytest.raises(InputError, match="image_size 20 is too small"):
         list_operations(model, variables, (20, 20, 1))
 
 
 def test_nothing_is_computed_and_large_arrays_are_not_copied():
-    model = create_model("alexnet_d2l", width=WIDTH)
+    model = create_model("alexnet_d2l", num_classes=10, training=True, width=WIDTH)
     variables = random_variables(model, (224, 224, 1))
     found = by_name(list_operations(model, variables, (224, 224, 1)))
     for layer in ("conv3", "fc7"):

@@ -212,7 +212,7 @@ def test_another_pytorch_network_takes_the_arrays(network):
     peers = pytest.importorskip("benchmarks.torch_networks")
     size = MODELS[network].reference.input_shape[0]
     fields = {"width": 1 / 8} if hasattr(MODELS[network], "width") else {}
-    model = create_model(network, training=False, **fields)
+    model = create_model(network, num_classes=10, training=False, **fields)
     variables = random_variables(model, (size, size, 1))
     operations = list_operations(model, variables, (size, size, 1))
     peer = peers.torch_network(network, size, width=fields.get("width", 1.0))

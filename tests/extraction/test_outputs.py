@@ -54,7 +54,10 @@ def rows_of(name):
     own = {one.__name__: one for one in (Nested, Misnamed, UserNet, Linear, Single)}
     if name in own:
         return describe(own[name](), (1, 16, 16, 1))
-    return describe(create_model(name), (1, *MODELS[name].reference.input_shape))
+    return describe(
+        create_model(name, num_classes=10, training=True),
+        (1, *MODELS[name].reference.input_shape),
+    )
 
 
 @pytest.mark.parametrize("name", [*list_models(), "Nested", "Misnamed", "UserNet"])

@@ -134,7 +134,7 @@ def test_any_devices(config, devices, towers, as_gpu):
     if towers == 2:
         name = "alexnet_2012"
         config.augment.canvas, config.data.image_size = 72, 67
-        model = create_model(name, width=1 / 8, num_classes=10)
+        model = create_model(name, training=True, width=1 / 8, num_classes=10)
     plain = fit(config, None, model, None, split, name)
     config.data.memory, config.steps_per_dispatch = "device", 3
     assert_same_bits(plain, fit(config, None, model, None, split, name))

@@ -73,7 +73,7 @@ def numbers(name: str) -> dict:
     case = TABLE[name].golden
     network = torch_network(name, case.image_size, width=case.width).double().eval()
     fields = {"width": case.width} if hasattr(MODELS[name], "width") else {}
-    model = create_model(name, training=False, **fields)
+    model = create_model(name, num_classes=10, training=False, **fields)
     shapes = jax.eval_shape(
         lambda: model.init(
             jax.random.key(0), jnp.zeros((1, case.image_size, case.image_size, 1))

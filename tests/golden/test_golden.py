@@ -63,7 +63,7 @@ def test_networks_as_they_run(name):
 def compare_network(name, near, precision):
     golden, case = GOLDEN["networks"][name], TABLE[name].golden
     fields = {"width": case.width} if hasattr(MODELS[name], "width") else {}
-    model = create_model(name, training=False, **fields)
+    model = create_model(name, num_classes=10, training=False, **fields)
     image = jnp.asarray(images(case))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), image))
     shapes = jax.tree.map(lambda leaf: leaf.shape, variables["params"])

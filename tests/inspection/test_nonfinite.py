@@ -17,7 +17,7 @@ SIZE = 67
 @pytest.fixture(scope="module")
 def network():
     """Wide enough for Winograd's algorithm, which spreads NaN over a tile."""
-    model = create_model("alexnet_paper", width=0.5)
+    model = create_model("alexnet_paper", num_classes=10, training=True, width=0.5)
     shape = 1, SIZE, SIZE, 3
     return model, create_state(model, optax.sgd(0.1), shape, jax.random.key(0))
 

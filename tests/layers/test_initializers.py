@@ -39,7 +39,9 @@ AUTHORS = {
 def draw(name, scheme, **fields):
     if hasattr(MODELS[name], "width"):
         fields["width"] = 0.25
-    model = create_model(name, initializer=scheme, **fields)
+    model = create_model(
+        name, num_classes=10, training=True, initializer=scheme, **fields
+    )
     key = jax.random.key(0, impl="rbg")  # it compiles in half the time
     keys = {"params": key, "dropout": key}
     variables = jax.jit(model.init)(keys, jnp.zeros((1, 67, 67, 1), jnp.float32))
@@ -220,7 +222,9 @@ def test_each_layer_of_a_network_asks_the_scheme(name, fields, monkeypatch):
     by_author = TABLE[name].scheme
     for initializer, scheme in (("author", by_author), ("he", "he")):
         asked.clear()
-        model = create_model(name, initializer=initializer, **fields)
+        model = create_model(
+            name, num_classes=10, training=True, initializer=initializer, **fields
+        )
         params = shapes_of(model, (1, 67, 67, 1))
         assert asked == {
             (layer, scheme): leaves["kernel"].shape for layer, leaves in params.items()
@@ -278,7 +282,7 @@ def check_paper(params):
 @pytest.mark.usefixtures("compiled_in_a_hurry")
 def test_every_door_draws_the_same():
     model, image = (
-        create_model("alexnet_paper", width=1 / 16),
+        create_model("alexnet_paper", num_classes=10, training=True, width=1 / 16),
         jnp.zeros((1, 67, 67, 1), jnp.float32),
     )
     doors = {

@@ -59,7 +59,7 @@ TABLE = {
 
 
 def rows_of(**fields):
-    model = create_model("alexnet_2012", num_classes=1000, **fields)
+    model = create_model("alexnet_2012", training=True, num_classes=1000, **fields)
     return describe(model, (1, 224, 224, 3))
 
 
@@ -92,9 +92,13 @@ def test_parameters_shapes_and_layers(ablation):
 
 
 def test_the_weights_are_the_same_but_where_links_are_cut():
-    plain = shapes_of(create_model("alexnet_2012"), (1, 224, 224, 3))
+    plain = shapes_of(
+        create_model("alexnet_2012", num_classes=10, training=True), (1, 224, 224, 3)
+    )
     for field, value in TABLE:
-        model = create_model("alexnet_2012", **{field: value})
+        model = create_model(
+            "alexnet_2012", num_classes=10, training=True, **{field: value}
+        )
         shapes = shapes_of(model, (1, 224, 224, 3))
         changed = {
             layer
@@ -117,7 +121,7 @@ def test_the_weights_are_the_same_but_where_links_are_cut():
 def test_every_network_takes_them_together(name):
     links = MODELS[name].towers == 1
     fields = {"pooling": "2x2", "normalization": "batch", "activation": "tanh"}
-    model = create_model(name, num_classes=1000, links=links, **fields)
+    model = create_model(name, training=True, num_classes=1000, links=links, **fields)
     kinds = {row.kind for row in describe(model, (1, 224, 224, 3))}
     assert kinds.isdisjoint({*NORMS, "relu", "max_pool_ceil"})
     assert kinds >= {"batch_norm", "tanh", "max_pool_2x2"}
@@ -126,7 +130,9 @@ def test_every_network_takes_them_together(name):
 
 @pytest.mark.heavy
 def test_without_links_towers_meet_in_fc8_alone():
-    model = create_model("alexnet_2012", training=False, width=1 / 8, links=False)
+    model = create_model(
+        "alexnet_2012", num_classes=10, training=False, width=1 / 8, links=False
+    )
     model = model.clone(initializer="torch")
     image = jax.random.normal(jax.random.key(2), (1, 67, 67, 1))
     variables = jax.jit(model.init)(jax.random.key(0), image)
@@ -184,7 +190,13 @@ def test_any_devices_make_the_same_step(fields, layouts):
 @pytest.mark.heavy
 def test_batch_norm_trains_in_bfloat16():
     """Its statistics stay float32."""
-    model = create_model("alexnet_2012", width=1 / 16, normalization="batch")
+    model = create_model(
+        "alexnet_2012",
+        num_classes=10,
+        training=True,
+        width=1 / 16,
+        normalization="batch",
+    )
     tx = optax.sgd(0.1)
     image = np.random.default_rng(0).normal(size=(4, 67, 67, 1)).astype(np.float32)
     step = make_train_step(
@@ -205,7 +217,13 @@ def test_batch_norm_trains_in_bfloat16():
 
 @pytest.mark.slow
 def test_batch_norm_uses_the_batch_in_training_and_what_it_ran_up_after():
-    model = create_model("alexnet_paper", width=1 / 16, normalization="batch")
+    model = create_model(
+        "alexnet_paper",
+        num_classes=10,
+        training=True,
+        width=1 / 16,
+        normalization="batch",
+    )
     image = 100 * jax.random.normal(jax.random.key(2), (4, 67, 67, 1))
     variables = jax.jit(model.init)(jax.random.key(0), image)
 

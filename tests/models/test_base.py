@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
     ],
 )
 def test_too_small_an_image(name, smallest):
-    model = create_model(name)
+    model = create_model(name, num_classes=10, training=True)
     model.layer_shapes((1, smallest, smallest, 1))
     size = smallest - 1
     with pytest.raises(InputError, match=f"image_size {size} is too small for"):
@@ -45,18 +45,23 @@ def test_too_small_an_image(name, smallest):
     ],
 )
 def test_fields_out_of_range(field, value, allowed):
-    model = create_model("alexnet_paper", **{field: value})
+    model = create_model(
+        "alexnet_paper", num_classes=10, training=True, **{field: value}
+    )
     with pytest.raises(InputError, match=f"model.{field} must be in {allowed}; got"):
         model.layer_shapes((1, 224, 224, 3))
 
 
 def test_width_halves_the_channels_to_even_numbers():
-    half = create_model("alexnet_d2l", width=0.5, num_classes=10)
+    half = create_model("alexnet_d2l", training=True, width=0.5, num_classes=10)
     shapes = shapes_of(half, (1, 224, 224, 1))
     made = [shapes[f"conv{i}"]["kernel"].shape[-1] for i in range(1, 6)]
     assert made == [48, 128, 192, 192, 128]
     assert shapes["fc7"]["kernel"].shape == (2048, 2048)
-    least = shapes_of(create_model("caffenet", width=1e-3), (1, 227, 227, 3))
+    least = shapes_of(
+        create_model("caffenet", num_classes=10, training=True, width=1e-3),
+        (1, 227, 227, 3),
+    )
     assert least["conv4"]["kernel"].shape == (3, 3, 1, 2)
 
 
@@ -84,7 +89,7 @@ def test_a_layer_in_two_places_of_a_table_is_two():
 
 @pytest.mark.heavy
 def test_dropout_is_active_in_training_alone():
-    model = create_model("alexnet_half", num_classes=3, width=1 / 16)
+    model = create_model("alexnet_half", training=True, num_classes=3, width=1 / 16)
     image = jnp.ones((2, 67, 67, 1), jnp.float32)
     variables = jax.jit(model.init)(init_keys(), image)
 

@@ -34,7 +34,7 @@ CASES = [
 def create(name, fields):
     """Returns a narrow network and its state, and images as its author scaled them."""
     width = {"width": 1 / 16} if hasattr(MODELS[name], "width") else {}
-    model = create_model(name, num_classes=10, **width, **fields)
+    model = create_model(name, training=True, num_classes=10, **width, **fields)
     size = 28 if name == "lenet5" else 67
     image = jax.random.uniform(jax.random.key(1), (BATCH, size, size, 3), jnp.float32)
     if model.author_scale != "unit":

@@ -61,7 +61,10 @@ class Net(Classifier):
 def test_too_small_images(door, width, size):
     end = "is too small for LeNet: layer 6, avg_pool, has no output; use "
     with pytest.raises(InputError, match=f"^image_size {size} {end}"):
-        door(create_model("lenet5"), jnp.zeros((1, 11, width, 3), jnp.float32))
+        door(
+            create_model("lenet5", num_classes=10, training=True),
+            jnp.zeros((1, 11, width, 3), jnp.float32),
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,7 +72,9 @@ def test_too_small_images(door, width, size):
 def test_every_network_says_so(name, size):
     with pytest.raises(InputError, match=f"^image_size {size} .*, has no output; use "):
         jax.eval_shape(
-            create_model(name).init, KEY, jnp.zeros((2, size, size, 1), jnp.float32)
+            create_model(name, num_classes=10, training=True).init,
+            KEY,
+            jnp.zeros((2, size, size, 1), jnp.float32),
         )
 
 
@@ -83,7 +88,10 @@ def test_something_else_than_images(door):
     message = r"^images must have shape \(batch, height,"
     for shape in ((28, 28, 1), (2, 28, 28), (), (1, 28, 28, 0)):
         with pytest.raises(InputError, match=message):
-            door(create_model("lenet5"), jnp.zeros(shape, jnp.float32))
+            door(
+                create_model("lenet5", num_classes=10, training=True),
+                jnp.zeros(shape, jnp.float32),
+            )
 
 
 @every_door
@@ -112,7 +120,7 @@ def test_other_fields_that_cannot_be(fields):
 @pytest.mark.parametrize("name", ["alexnet_2012", "lenet5"])
 def test_an_empty_batch_is_none(name):
     fields = {} if name == "lenet5" else {"width": 1 / 16}
-    model = create_model(name, training=False, **fields)
+    model = create_model(name, num_classes=10, training=False, **fields)
     images = jnp.zeros((0, 67, 67, 1), jnp.float32)
     assert model.layer_shapes(images.shape)[-1][1] == (0, 10)
     variables = jax.jit(model.init)(KEY, images)
@@ -245,4 +253,4 @@ def test_weights_are_applied_whatever_drew_them():
 def test_lengths_out_of_all_proportion(shape):
     """XLA takes minutes to count them."""
     with pytest.raises(InputError, match="images must have lengths of at most 1,000,"):
-        create_model("lenet5").layer_summary(shape)
+        create_model("lenet5", num_classes=10, training=True).layer_summary(shape)

@@ -57,7 +57,13 @@ def test_layers_carry_their_names():
 @pytest.mark.heavy
 def test_keras_has_its_softmax_on_request():
     plain, softmax = (
-        create_model("alexnet_keras", training=False, width=1 / 16, softmax=softmax)
+        create_model(
+            "alexnet_keras",
+            num_classes=10,
+            training=False,
+            width=1 / 16,
+            softmax=softmax,
+        )
         for softmax in (False, True)
     )
     image = jnp.linspace(0, 1, 2 * 67 * 67).reshape(2, 67, 67, 1)

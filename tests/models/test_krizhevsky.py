@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
 @pytest.mark.heavy
 def test_tower_a_sees_tower_b_from_conv3_on():
-    model = create_model("alexnet_2012", training=False, width=0.25)
+    model = create_model("alexnet_2012", num_classes=10, training=False, width=0.25)
     image = 100 * jax.random.normal(jax.random.key(2), (1, 90, 90, 3))
     variables = jax.jit(model.init)(init_keys(), image)
     changed = jax.tree.map(jnp.copy, variables)
@@ -38,7 +38,7 @@ def test_tower_a_sees_tower_b_from_conv3_on():
 
 
 def test_merged_normalisation_changes_the_border_alone():
-    model = create_model("alexnet_2012", training=False)
+    model = create_model("alexnet_2012", num_classes=10, training=False)
     image = 100 * jax.random.normal(jax.random.key(3), (1, 40, 40, 3))
     kernel = 0.01 * jax.random.normal(jax.random.key(4), (11, 11, 3, 96))
     conv1 = jax.lax.conv_general_dilated(

@@ -126,7 +126,7 @@ def test_parameters_multiply_adds_and_shapes(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_by_layer(name):
     known = TABLE[name]
-    model = create_model(name, num_classes=known.num_classes)
+    model = create_model(name, training=True, num_classes=known.num_classes)
     rows = describe(model, (1, *known.input_shape))
     assert {row.name: (row.params, row.macs) for row in rows if row.params} == (
         LAYERS[name]
@@ -158,7 +158,9 @@ def test_it_trains_two_steps(name):
     size = 28 if name == "lenet5" else 67
     fields = {} if name == "lenet5" else {"width": 1 / 16}
     # Drawn so that two images move every bias.
-    model = create_model(name, initializer="torch", **fields)
+    model = create_model(
+        name, num_classes=10, training=True, initializer="torch", **fields
+    )
     generator = np.random.default_rng(0)
     batch = {
         "image": generator.integers(0, 256, (2, 16, 16, 1), np.uint8),
@@ -192,7 +194,9 @@ def test_it_trains_two_steps(name):
 )
 def test_other_channels(name, channels, parameters):
     size = TABLE[name].input_shape[0]
-    shapes = shapes_of(create_model(name), (1, size, size, channels))
+    shapes = shapes_of(
+        create_model(name, num_classes=10, training=True), (1, size, size, channels)
+    )
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == parameters
 
 

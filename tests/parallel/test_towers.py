@@ -90,7 +90,9 @@ def test_towers_are_what_the_table_says():
 )
 def test_gathers_stand_before_what_reads_both_towers(name, links):
     fields = {} if links else {"links": False}
-    tower = create_model(name, tower_axis="model", **fields)
+    tower = create_model(
+        name, num_classes=10, training=True, tower_axis="model", **fields
+    )
     layers = tower.bind({}).net.layers
     gathers = [layer for layer in layers if isinstance(layer, GatherTowers)]
     conv6 = ["conv6"] * (name == "alexnet_2012_conv6")
@@ -136,7 +138,7 @@ def test_tower_a_up_to_pool2_does_not_see_tower_b():
     """The Jacobian on two devices: of each tower's maps by the other's parameters."""
     parallel = create_parallel(1, 2, 1, "alexnet_2012")
     fields = {"width": 1 / 16, "training": False, "initializer": "torch"}
-    model = create_model("alexnet_2012", **fields)
+    model = create_model("alexnet_2012", num_classes=10, training=True, **fields)
     tower = parallel.local_model(model)
     image = jax.random.normal(jax.random.key(1), (1, SIZE, SIZE, 3))
     params = jax.jit(model.init)(jax.random.key(0), image)["params"]

@@ -40,7 +40,7 @@ def test_filters_have_one_scale():
 
 
 def test_filters_lie_by_their_tower():
-    model = create_model("alexnet_2012", width=1 / 8)
+    model = create_model("alexnet_2012", num_classes=10, training=True, width=1 / 8)
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
     shapes = jax.eval_shape(
         lambda: model.init(keys, jnp.zeros((1, 67, 67, 3), "float32"))

@@ -166,7 +166,11 @@ def _set(optim, **changes):
 
 @pytest.mark.heavy
 def test_gradients_below_the_first_that_learns_are_not_computed():
-    tx, data, model = optimizer("sgd"), batch(4, 28), create_model("lenet5")
+    tx, data, model = (
+        optimizer("sgd"),
+        batch(4, 28),
+        create_model("lenet5", num_classes=10, training=True),
+    )
     key = jax.random.key(0)
 
     def flops(frozen):

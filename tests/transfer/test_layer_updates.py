@@ -388,7 +388,7 @@ class TestBounds:
 
 
 def test_a_network_that_was_made_without_a_file():
-    model = create_model("lenet5")
+    model = create_model("lenet5", num_classes=10, training=True)
     assert updates_of(model, None) is None
     with pytest.raises(InputError, match="must not be set with LeNet, .* got 'a.cfg'"):
         updates_of(model, "a.cfg")

@@ -23,7 +23,7 @@ KINDS = {"conv": "Convolution", "norm": "LRN", "pool": "Pooling", "fc": "InnerPr
 
 def params_of(network, dtype=np.float32, num_classes=7):
     """Random weights in our layout, of numbers that a narrower type has."""
-    model = create_model(network, num_classes=num_classes, width=WIDTH)
+    model = create_model(network, training=True, num_classes=num_classes, width=WIDTH)
     shapes = shapes_of(model, (1, *MODELS[network].reference.input_shape))
     draw = np.random.default_rng(0)
     return {

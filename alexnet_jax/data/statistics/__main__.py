@@ -1,6 +1,8 @@
-"""Measures a data set's training images and stores the statistics beside it.
+"""Measures a data set's training images.
 
-python -m alexnet_jax.data.statistics NAME
+  python -m alexnet_jax.data.statistics NAME
+
+They are stored beside the prepared data set, where runs read them.
 """
 
 import time
@@ -33,9 +35,8 @@ def describe(statistics: Statistics) -> str:
     return "\n".join(lines)
 
 
-@cli.one_line_errors()
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures the data set that the arguments name."""
+def make_parser() -> cli.Parser:
+    """Returns the parser of the arguments."""
     parser = cli.Parser("alexnet_jax.data.statistics", __doc__)
     add = parser.add_argument
     names = ", ".join(DATA_SETS)
@@ -44,7 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--manual-dir", metavar="DIR", help="folder of the original files")
     add("--val-share", metavar="SHARE", type=float, help="as config.data.val_share")
     add("--seed", type=int, default=0, help="of the run, which draws that share")
-    options = vars(parser.parse_args(argv))
+    return parser
+
+
+@cli.one_line_errors()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures the data set that the arguments name."""
+    options = vars(make_parser().parse_args(argv))
     config = default_config()
     config.seed = options.pop("seed")
     config.data.update(options)
