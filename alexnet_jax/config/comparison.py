@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "data.on_broken",
     "data.memory",
     "steps_per_dispatch",
+    "early_stop.",
     "eval.",
     "checkpoint.",
     "parallel.",

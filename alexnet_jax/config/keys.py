@@ -94,6 +94,8 @@ def default_config() -> ConfigDict:
     config.optim.weight_decay = 0.0  # 'sgd_2012': of kernels; else of all parameters
     config.optim.label_smoothing = 0.0  # probability spread over all classes
     config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
+    config.optim.accumulate_steps = 1  # parts of a batch, computed one after the other
+    config.optim.ema = config_dict.placeholder(float)  # decay of the parameters' mean
     config.optim.schedule = "constant"  # or as optim.create_schedule lists them
     config.optim.warmup_steps = 0  # linear, from 0
     config.optim.decay_rate = 0.1  # 'step', 'plateau': the rate is multiplied by this
@@ -104,6 +106,10 @@ def default_config() -> ConfigDict:
     config.optim.max_drops = 3  # maximum number of drops
     config.optim.freeze = _names()  # layers that do not learn, such as 'conv*'
     config.optim.rates = RatesReference()  # factors of layers' rates: {'fc8': 10.0}
+
+    config.early_stop = ConfigDict()
+    # After so many evaluated epochs in a row without a better test top-1.
+    config.early_stop.patience = config_dict.placeholder(int)
 
     config.eval = ConfigDict()
     config.eval.batch_size = config_dict.placeholder(int)  # see inspection/memory.py

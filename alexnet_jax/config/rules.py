@@ -82,6 +82,10 @@ _RATE: Rule = (
     "a finite number of at least 0",
 )
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
+_OPTIONAL_SHARE: Rule = (
+    lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
+    "in (0, 1), or not set",
+)
 _LAYERS: Rule = (
     lambda value: value is None or settings.are_names(value),
     settings.NAMES_ALLOWED,
@@ -103,10 +107,7 @@ _RULES: dict[str, Rule] = {
         f"{_SHARE[1]}, or not set",
     ),
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
-    "data.val_share": (
-        lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
-        "in (0, 1), or not set",
-    ),
+    "data.val_share": _OPTIONAL_SHARE,
     "data.image_size": _SIZE,
     "data.stored_size": _OPTIONAL_SIZE,
     "data.fit": _one_of("crop", "warp"),
@@ -138,6 +139,8 @@ _RULES: dict[str, Rule] = {
     "optim.weight_decay": _RATE,
     "optim.label_smoothing": _SHARE,
     "optim.clip_norm": _RATE,
+    "optim.accumulate_steps": _COUNT,
+    "optim.ema": _OPTIONAL_SHARE,
     "optim.schedule": _one_of(
         "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
     ),
@@ -165,6 +168,7 @@ _RULES: dict[str, Rule] = {
         lambda value: _real(value, 0.0) and 0 < value <= 1,
         "in (0, 1]",
     ),
+    "early_stop.patience": _OPTIONAL_COUNT,
     "eval.batch_size": _OPTIONAL_COUNT,
     "eval.every_epochs": _COUNT,
     "eval.metrics": (
