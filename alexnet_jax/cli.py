@@ -340,7 +340,8 @@ def _out_of_memory(error: Exception) -> str:
     reason = _one_line(str(error))[:160]
     return (
         f"out of memory{f' ({reason})' if reason else ''}; lower batch_size, "
-        "eval.batch_size or data.image_size, set data.memory=host, or share the batch "
+        "eval.batch_size or data.image_size, raise optim.accumulate_steps, set "
+        "data.memory=host, or share the batch "
         "among more devices"
     )
 

@@ -30,7 +30,13 @@ from alexnet_jax.metrics import (
 )
 from alexnet_jax.models import Classifier
 from alexnet_jax.models.classifier import check_classifier
-from alexnet_jax.optim import create_optimizer, create_schedule, update_plateau
+from alexnet_jax.optim import (
+    create_optimizer,
+    create_schedule,
+    evaluated_params,
+    rate_of_step,
+    update_plateau,
+)
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.multihost import is_primary, largest
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
@@ -116,6 +122,7 @@ class Trainer:
         sides = side_pair(config.data.image_size)
         self._input_shape = (1, *sides, train.image_shape[-1])
         layers = _check(config, model, train, self._input_shape)
+        _check_parts(config, parallel.round_up(1))
         # The optimizer is the one reader of `lr`.
         updates = updates_of(model, config.optim.params)
         schedule = create_schedule(
@@ -123,6 +130,9 @@ class Trainer:
         )
         by_file = updates is not None and config.optim.learning_rate is None
         self._rate = None if by_file else model.lr
+        self._rate_of_step = None
+        if tx is None and not by_file:
+            self._rate_of_step = rate_of_step(schedule, config.optim.decay_rate)
         local_model = parallel.local_model(model)
         tower_axis = getattr(local_model, "tower_axis", None)
         self.tx = tx or create_optimizer(config.optim, schedule, tower_axis, updates)
@@ -155,6 +165,7 @@ class Trainer:
             log_every_steps=config.log.every_steps,
             gradient_norms=config.log.gradients,
             frozen=self.frozen,
+            accumulate_steps=config.optim.accumulate_steps,
             axis_name=parallel.axis_name,
         )
         eval_step = make_eval_step(
@@ -216,12 +227,16 @@ class Trainer:
         return state.replace(**taken.weights)
 
     def evaluate(self, state: TrainState) -> Row:
-        """Returns `test/NAME` for each of `eval.metrics`, and `eval_s`."""
+        """Returns `test/NAME` for each of `eval.metrics`, and `eval_s`.
+
+        Of the parameters' averages, where `optim.ema` is set.
+        """
         start, sums = time.perf_counter(), list[Sums]()
+        params = evaluated_params(state.params, state.opt_state)
         ahead = 0 if jax.default_backend() == "cpu" else _TESTS_AHEAD  # as _Fit says
         for step in range(len(self._test)):
             batch = self._parallel.shard_batch(self._test.batch(step, self._test_slice))
-            sums.append(self._eval_step(state.params, state.model_state, batch))
+            sums.append(self._eval_step(params, state.model_state, batch))
             jax.block_until_ready(sums[max(0, step - ahead)])
         # They stay on the devices until now; added in float64, whatever the batches.
         total = functools.reduce(add_sums, jax.device_get(sums), dict[str, Any]())
@@ -272,6 +287,7 @@ class Trainer:
         seconds: float = 0.0,
         say: Callable[[str], None] = print,
         window: Callable[[Row], None] | None = None,
+        stops_early: Callable[[int], bool] = lambda step: False,
     ) -> TrainState:
         """Trains from a state to `num_steps`.
 
@@ -285,6 +301,8 @@ class Trainer:
           say: Takes the lines that a person reads.
           window: Takes, before each row, `epoch` and the training metrics over the
             steps since the last row, where an epoch's row has those of the epoch.
+          stops_early: Whether the run ends at a step, asked after each evaluated epoch;
+            the same in every process.
 
         Returns:
           The state at the end.
@@ -309,8 +327,11 @@ class Trainer:
                 row = fit.record(state, norms, step, due)
                 if due.epoch:
                     state = fit.after_epoch(state, row)
-                fit.save(state, row, step, due, count)
+                ended = due.evaluate and step < self.num_steps and stops_early(step)
+                fit.save(state, row, step, due._replace(save=due.save or ended), count)
                 fit.progress(state, step)
+                if ended:
+                    break
         return state
 
 
@@ -393,6 +414,8 @@ class _Fit:
             return {}
         if due.evaluate:
             row |= trainer.evaluate(state)
+        if trainer._rate_of_step:
+            row["learning_rate"] = trainer._rate_of_step(step, state.opt_state)
         found = jax.device_get(norms)
         row |= {f"grad/{layer}": float(norm) for layer, norm in found.items()}
         mark = self._epoch_mark if due.epoch else self._window_mark
@@ -455,6 +478,18 @@ class _Fit:
         if is_primary() and self.bar.due():
             loss = means(state.epoch_sums)["loss"]
             self.bar.show(step, loss, self._meter.images_per_s(self._epoch_mark))
+
+
+def _check_parts(config: ConfigDict, devices: int) -> None:
+    """Checks that each device can divide its images into `optim.accumulate_steps`."""
+    parts, each = config.optim.accumulate_steps, config.batch_size // devices
+    if each % parts:
+        fitting = next(n for n in range(min(parts, each), 0, -1) if each % n == 0)
+        raise InputError(
+            f"optim.accumulate_steps must divide the {each} images of a batch on each "
+            f"device, such as {fitting}, or set batch_size to a multiple "
+            f"of {parts * devices}; got {parts}"
+        )
 
 
 def _train_means(sums: Any) -> Row:

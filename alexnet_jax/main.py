@@ -49,6 +49,10 @@ Every key of the config is a flag; None says that a key is not set. The most com
   --config.optim.schedule=2012     constant, step, cosine, plateau, 2012, ...
   --config.optim.params=FILE       rates, momenta and decays of a layer-parameter file;
                                    with optim.learning_rate all but its rates
+  --config.optim.ema=0.999         evaluate and load a moving average of the parameters
+  --config.optim.accumulate_steps=4    compute a batch in 4 parts, in the memory of one
+  --config.early_stop.patience=5   end after 5 evaluated epochs in a row without a
+                                   better test top-1
   --config.seed=1
   --config.checkpoint.every_steps=500      save this often, besides after every epoch
   --config.checkpoint.every_seconds=60     after an epoch only so long after the last
@@ -411,7 +415,7 @@ def run_seeds(config: ConfigDict, workdir: Path, seeds: Sequence[int]) -> None:
 
 def _longer_command(config: ConfigDict, workdir: Path) -> str:
     """Returns the command that trains the run further."""
-    lengths = ("num_epochs", "num_train_steps")
+    lengths = ("num_epochs", "num_train_steps", "early_stop.patience")
     flag: Any = flags.FLAGS["config"]
     words = [f"--config={flag.config_filename}"]
     for key, value in flag.override_values.items():
@@ -419,6 +423,8 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
             words.append(f"--config.{key}={value}")
     if flag.parser.num_train_steps is not None:  # else the file's would hold again
         words.append("--config.num_train_steps=None")
+    if config.early_stop.patience is not None:  # which may have ended the run
+        words.append("--config.early_stop.patience=None")
     # To its end if it was cut short, else twice as long.
     factor = 2 if config.num_train_steps is None else 1
     words.append(f"--config.num_epochs={config.num_epochs * factor}")

@@ -204,7 +204,8 @@ def create_optimizer(
 ) -> optax.GradientTransformation:
     """Returns one of `OPTIMIZERS`, or a layer-parameter file's, with what all share.
 
-    All clip first, if `optim.clip_norm` is set. What `optim.rates` multiplies is the
+    All clip first, if `optim.clip_norm` is set, and average the parameters last, if
+    `optim.ema` is. What `optim.rates` multiplies is the
     rate, wherever the optimizer has it: weight decay with it, and for biases of
     `sgd_2012` besides their 2. A named group whose rate is 0 is
     frozen: neither it nor what the optimizer keeps for it changes, since cuda-convnet
@@ -236,7 +237,9 @@ def create_optimizer(
         if optim.learning_rate is None:
             can_stop &= {*layer_updates.frozen_arrays(updates)}
     tx = optax.chain(*clip, *parts)
-    return _freeze(tx, {name: schedule[name] for name in can_stop}) if can_stop else tx
+    if can_stop:
+        tx = _freeze(tx, {name: schedule[name] for name in can_stop})
+    return tx if optim.ema is None else average_parameters(tx, optim.ema)
 
 
 def _scale_by_rate(
@@ -319,6 +322,99 @@ def _find(opt_state: optax.OptState, kind: type) -> Any:
     """Returns the part of an optimizer's state that is of a type, or None."""
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda leaf: isinstance(leaf, kind))
     return next((leaf for leaf in leaves if isinstance(leaf, kind)), None)
+
+
+class AverageState(NamedTuple):
+    """The optimizer's state, and the average of the parameters that learn.
+
+    Attributes:
+      steps: Of which parameters were averaged, `() int32`.
+      average: As the parameters; zeros until the first step, which copies them.
+      inner: The state of the optimizer itself.
+    """
+
+    steps: ArrayLike
+    average: Any
+    inner: optax.OptState
+
+
+def average_parameters(
+    tx: optax.GradientTransformation, decay: float
+) -> optax.GradientTransformation:
+    """Returns the optimizer, which keeps the parameters' exponential moving average.
+
+    After step n the average is d times what it was plus 1 - d times the parameters,
+    with d = min(`decay`, (n - 1) / (n + 8)): a short run is not held back by its first
+    weights, of which nothing is left.
+
+    Args:
+      tx: The optimizer.
+      decay: `config.optim.ema`.
+
+    Source: TensorFlow's `ExponentialMovingAverage` with `num_updates`, (1 + t) /
+    (10 + t), with t = n - 2, so that the first step copies, as in timm's `ModelEmaV3`.
+    """
+
+    def init(params: Any) -> AverageState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AverageState(jnp.zeros((), jnp.int32), zeros, tx.init(params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        updates, inner = tx.update(updates, state.inner, params)
+        before = jnp.asarray(state.steps, jnp.float32)
+        kept = jnp.minimum(jnp.float32(decay), before / (before + 9))
+        average = jax.tree.map(
+            lambda new, old: new + kept * (old - new),
+            optax.apply_updates(params, updates),
+            state.average,
+        )
+        return updates, AverageState(state.steps + 1, average, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def evaluated_params(params: Any, opt_state: optax.OptState | Mapping[str, Any]) -> Any:
+    """Returns the parameters that are evaluated: their averages where there are some.
+
+    Args:
+      params: As they are trained.
+      opt_state: The optimizer's state, or what a checkpoint holds of it.
+    """
+    if isinstance(opt_state, AverageState):
+        average, steps = opt_state.average, opt_state.steps
+    elif isinstance(opt_state, Mapping) and "average" in opt_state:
+        average, steps = opt_state["average"], opt_state["steps"]
+    else:
+        return params
+    if not int(np.asarray(steps)):
+        return params
+    flat = traverse_util.flatten_dict(params) | traverse_util.flatten_dict(average)
+    return traverse_util.unflatten_dict(flat)
+
+
+def rate_of_step(
+    schedule: Schedule, decay_rate: float
+) -> Callable[[int, optax.OptState], float]:
+    """Returns `rate(step, opt_state)`: the learning rate of a step, counted from 1.
+
+    It is that of all parameters that no narrower group names: of kernels, before what
+    `optim.rates` and an optimizer multiply it by in some arrays.
+
+    Args:
+      schedule: From `create_schedule`, with the group `all`.
+      decay_rate: `config.optim.decay_rate`, of the plateau rule.
+    """
+    at = jax.jit(schedule["all"])
+
+    def rate(step: int, opt_state: optax.OptState) -> float:
+        value = np.asarray(at(np.int32(step - 1)))
+        if (plateau := _find(opt_state, PlateauState)) is not None:
+            value = value * np.float32(decay_rate) ** np.asarray(
+                plateau.drops, np.float32
+            )
+        return float(str(value))  # 0.01, and no digits beyond float32's
+
+    return rate
 
 
 class PlateauState(NamedTuple):

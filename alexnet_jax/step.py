@@ -119,6 +119,7 @@ def make_train_step(
     log_every_steps: int,
     gradient_norms: bool = False,
     frozen: Frozen = freezing.NONE,
+    accumulate_steps: int = 1,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Norms]]:
     """Returns `train_step(state, batch, key) -> (state, norms)`.
@@ -141,6 +142,9 @@ def make_train_step(
         `norms` is empty.
       frozen: Names of the layers that do not learn, and whose BatchNorm is that of an
         evaluation.
+      accumulate_steps: Equal parts of a device's images, which the network computes one
+        after the other; their gradients are added. Each draws its own dropout, and
+        BatchNorm normalizes each by its own statistics.
       axis_name: The devices' axis; None on one device.
     """
     compute_dtype = jnp.dtype(dtype)
@@ -173,22 +177,47 @@ def make_train_step(
 
         learning, held = freezing.split(state.params, frozen)
 
-        def loss_fn(learning: Any) -> tuple[Any, tuple[Sums, Any]]:
+        def loss_fn(
+            learning: Any, model_state: Any, part: Batch, key: jax.Array
+        ) -> tuple[Any, tuple[Sums, Any]]:
             params = cast(freezing.join(learning, held), compute_dtype)
             with freezing.evaluated(frozen):
                 logits, model_state = model.apply(
-                    {"params": params, **state.model_state},
-                    image,
-                    rngs={"dropout": dropout_key},
-                    mutable=list(state.model_state),
+                    {"params": params, **model_state},
+                    part["image"],
+                    rngs={"dropout": key},
+                    mutable=list(model_state),
                 )
             sums = training_sums(
-                loss, logits.astype(jnp.float32), batch["label"], batch["mask"]
+                loss, logits.astype(jnp.float32), part["label"], part["mask"]
             )
             # Of no example, all of which may be broken, the gradient is zero.
             return sums["loss"] / jnp.maximum(count, 1.0), (sums, model_state)
 
-        grads, (sums, model_state) = jax.grad(loss_fn, has_aux=True)(learning)
+        gradient = jax.grad(loss_fn, has_aux=True)
+        whole = batch | {"image": image}
+        if accumulate_steps == 1:
+            grads, (sums, model_state) = gradient(
+                learning, state.model_state, whole, dropout_key
+            )
+        else:
+
+            def add_part(total: Any, numbered: Any) -> tuple[Any, None]:
+                (grads, sums, model_state), (number, part) = total, numbered
+                key = jax.random.fold_in(dropout_key, number)
+                one, (more, model_state) = gradient(learning, model_state, part, key)
+                added = jax.tree.map(jnp.add, (grads, sums), (one, more))
+                return (*added, model_state), None
+
+            zeros = jax.tree.map(jnp.zeros_like, learning), zero_sums()
+            numbers = jnp.arange(accumulate_steps, dtype=jnp.int32)
+            parts = jax.tree.map(
+                lambda array: array.reshape(accumulate_steps, -1, *array.shape[1:]),
+                whole,
+            )
+            (grads, sums, model_state), _ = jax.lax.scan(
+                add_part, (*zeros, state.model_state), (numbers, parts)
+            )
         grads, sums = all_sum((grads, sums))
         norms = _kernel_norms(grads, tower_axis) if gradient_norms else {}
         if axis_name:

@@ -125,7 +125,8 @@ def _run(
     # Signals wait until the last checkpoint is written, not only the last step.
     stop = stack.enter_context(noted_signals())
     step = multihost.largest(folder.checkpoints.latest_step() or 0)
-    state = multihost.agree(lambda: _start(trainer, folder, data, step))
+    ended = step >= trainer.num_steps or _stops_early(folder, step)
+    state = multihost.agree(lambda: _start(trainer, folder, data, step, ended))
     if state is None:
         rows = folder.ended_rows(step)
         if rows:
@@ -179,7 +180,7 @@ def _as_imported(spec: DataSpec, workdir: Path) -> DataSpec:
 
 
 def _start(
-    trainer: Trainer, folder: Folder, data: Data, step: int
+    trainer: Trainer, folder: Folder, data: Data, step: int, ended: bool
 ) -> TrainState | None:
     """Returns the state to train from, or None if the run has ended.
 
@@ -190,7 +191,6 @@ def _start(
         not isinstance(checkpoints, RemoteCheckpoints)
         and checkpoints.latest_step() is None
     )
-    ended = step >= trainer.num_steps
     # Weights that do not fit are refused before anything is kept.
     state = _first_state(trainer, folder.config) if is_new else None
     folder.keep_spec(data, step, ended=ended)
@@ -232,6 +232,16 @@ def _remedy(checkpoint: Path, config: ConfigDict) -> str:
     return "choose a run of the same network"
 
 
+def _stops_early(folder: Folder, step: int) -> bool:
+    """Whether a run ends at a step by `early_stop`; says so. The primary decides."""
+    if folder.config.early_stop.patience is None:
+        return False
+    stopped = folder.stopped_early(step)
+    if stopped:
+        print(f"stopped   {stopped}", flush=True)
+    return bool(multihost.largest(int(stopped is not None)))
+
+
 def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) -> None:
     """Trains to the end and draws the curves."""
     seconds = folder.start_records(int(state.step))
@@ -248,6 +258,7 @@ def _fit(trainer: Trainer, state: TrainState, folder: Folder, stop: StopSignal) 
             stop=stop,
             seconds=seconds,
             say=lambda text: print(text, flush=True),  # a pipe shows it at once
+            stops_early=lambda step: _stops_early(folder, step),
         )
     except BaseException:
         with contextlib.suppress(OSError, RunError):  # the first error is to be said

@@ -82,7 +82,16 @@ def activations(model, variables, image):
 
 
 def setup_towers(
-    name, data, model_axis, batch, tx=None, *, rate=0.0, frozen=frozenset(), **fields
+    name,
+    data,
+    model_axis,
+    batch,
+    tx=None,
+    *,
+    rate=0.0,
+    frozen=frozenset(),
+    accumulate_steps=1,
+    **fields,
 ):
     """Returns the state and steps of a layout; plain SGD at rate 1 unless given.
 
@@ -112,6 +121,7 @@ def setup_towers(
         steps_per_epoch=9,
         log_every_steps=9,
         frozen=frozen,
+        accumulate_steps=accumulate_steps,
         axis_name=parallel.axis_name,
     )
     evaluate = make_eval_step(local, prepare, axis_name=parallel.axis_name)

@@ -334,6 +334,8 @@ SET = {
     "model.dropout_rate": 0.1,
     "optim.params": "a",
     "optim.learning_rate": 0.5,
+    "optim.ema": 0.5,
+    "early_stop.patience": 3,
     "optim.freeze": "conv*",
     "optim.rates": ("fc8=10", "conv*=0.1"),
     "parallel.coordinator": "a:1",

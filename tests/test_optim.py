@@ -14,9 +14,10 @@ from alexnet_jax.optim import (
     create_schedule,
     divide_on_plateau,
     group_of,
+    rate_of_step,
 )
 from alexnet_jax.train import train_and_evaluate
-from tests.helpers import checkpoint_of
+from tests.helpers import checkpoint_of, metrics_of
 
 
 def schedule(**changes):
@@ -123,6 +124,14 @@ def test_warm_up_is_linear():
     rates = schedule(warmup_steps=20)
     got = [float(rates(step)) for step in (0, 5, 20, 50)]
     assert got == pytest.approx([0.0, 0.025, 0.1, 0.1])
+
+
+def test_the_rate_of_a_step_is_the_kernels():
+    """Of the step that was taken, counted from 1; as short as float32 tells it."""
+    optim = default_config().optim
+    optim.schedule, optim.warmup_steps = "2012", 4
+    rate = rate_of_step(create_schedule(optim, 0.01, 10, 90), 0.1)
+    assert [rate(n, ()) for n in (1, 2, 5, 250, 251)] == [0, 0.0025, 0.01, 0.01, 0.001]
 
 
 @pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.0), (0.9, 5e-4)])
@@ -369,6 +378,9 @@ class TestPlateau:
                 train_and_evaluate(hopeless, tmp_path / workdir)
             out = capsys.readouterr().out
             assert [out.count(line) for line in self.SAID] == [1, 1]
+            rates = metrics_of(tmp_path / workdir, "step", "learning_rate")
+            by_epoch = [row for row in rates if row[0] % 4 == 0]
+            assert by_epoch == [(4, 1e-6), (8, 1e-6), (12, 1e-7)]
         whole, parts = (
             checkpoint_of(tmp_path / name, 12) for name in ("whole", "parts")
         )

@@ -144,6 +144,7 @@ def test_what_a_run_leaves(config, tmp_path, capsys):
     ].keys()
     rows = read_rows(tmp_path / "metrics.jsonl")
     keys = ["step", "epoch", "train/loss", "train/top1", "images_per_s", "time_s"]
+    keys.append("learning_rate")
     assert all(row.keys() >= set(keys) for row in rows)
     assert [row["epoch"] for row in rows] == [0.5, 1, 1.5, 2]
     assert rows[-1]["test/top1"] == result["test/top1"]
@@ -152,6 +153,7 @@ def test_what_a_run_leaves(config, tmp_path, capsys):
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("test/top1")] == [4, 8]
     assert [event.step for event in board.Scalars("train/loss")] == [2, 4, 6, 8]
+    assert {event.value for event in board.Scalars("learning_rate")} == {0.5}
     out = capsys.readouterr()
     for start in ("device    1 × cpu", "model     lenet5, 61,706 parameters, float32"):
         assert start in out.out

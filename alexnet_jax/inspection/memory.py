@@ -93,10 +93,13 @@ def check_memory(
     gradient = _bytes(split(state.params, frozen)[0])
     of_state = (_bytes(state) + gradient) // config.parallel.model
     per_image = _bytes_per_image(config, layers, image_shape)
+    in_parts = _bytes_per_image(
+        config, layers, image_shape, config.optim.accumulate_steps
+    )
     # By the key that is to be lowered: what it takes, besides the state.
     needs = {
         "model.width or model.num_classes": ("the network's state", 0),
-        "batch_size": ("a training step", -(-config.batch_size // data) * per_image),
+        "batch_size": ("a training step", -(-config.batch_size // data) * in_parts),
         "eval.batch_size": ("a test step", -(-eval_batch_size // data) * per_image),
     }
     for key, (what, more) in needs.items():
@@ -115,11 +118,14 @@ def _bytes_per_image(
     config: ConfigDict,
     layers: Sequence[tuple[str, tuple[int, ...]]],
     image_shape: tuple[int, ...],
+    parts: int = 1,
 ) -> int:
+    """Returns what an image takes where so many parts of a batch take turns."""
     size, canvas = config.data.image_size, config.augment.canvas
     seen = math.prod(side_pair(size if canvas is None else canvas))
     width = 2 if config.dtype == "bfloat16" else 4
-    largest = max(math.prod(shape) for _, shape in layers) // config.parallel.model
+    largest = max(math.prod(shape) for _, shape in layers)
+    largest //= config.parallel.model * parts
     return math.prod(image_shape) + width * max(largest, seen * image_shape[-1])
 
 

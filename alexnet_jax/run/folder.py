@@ -26,7 +26,7 @@ from alexnet_jax.run.place import (
 from alexnet_jax.run.quarantine import quarantine_damaged
 from alexnet_jax.run.records import Records, restore_rows
 from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
-from alexnet_jax.run.rows import Row
+from alexnet_jax.run.rows import Row, scan_rows, stopped_early
 
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -85,6 +85,9 @@ class Folder(Protocol):
         Raises:
           OSError: It cannot be written.
         """
+
+    def stopped_early(self, step: int) -> str | None:
+        """Says how a run stopped early up to a step, as `rows.stopped_early` does."""
 
     def write(self, row: Row) -> None:
         """Appends a row to the records, once these are open.
@@ -172,6 +175,14 @@ class RunFolder:
     def ended_rows(self, step: int) -> list[Row]:
         return restore_rows(self.path / METRICS_FILE, step, self.checkpoints.rows())
 
+    def stopped_early(self, step: int) -> str | None:
+        rows = self.rows or [
+            *scan_rows(self.path / METRICS_FILE).rows,
+            *self.checkpoints.rows().rows,  # they have checksums, the file has none
+        ]
+        rows = [row for row in rows if row["step"] <= step]
+        return stopped_early(rows, self.config.early_stop.patience)
+
     def write(self, row: Row) -> None:
         assert self._records is not None
         self._place.check()
@@ -212,6 +223,9 @@ class RemoteFolder:
 
     def ended_rows(self, step: int) -> list[Row]:
         return []
+
+    def stopped_early(self, step: int) -> str | None:
+        return None
 
     def write(self, row: Row) -> None: ...
 

@@ -14,7 +14,7 @@ from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import config_of, flatten_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.imported import IMPORTED_FILE, Imported, read_imported
-from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows
+from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows, stopped_early
 from alexnet_jax.terminal.paths import expand
 
 
@@ -65,7 +65,9 @@ class Run:
             if not rows:
                 continue
             last, end = rows[-1], self.end(rows[-1])
-            if end is not None and last["step"] < end:
+            if stopped := stopped_early(rows, self._patience):
+                notes.append(f"{folder.name} stopped {stopped}.")
+            elif end is not None and last["step"] < end:
                 notes.append(
                     f"{folder.name} is not finished: it ends at step "
                     f"{last['step']:,} of {end:,}."
@@ -78,6 +80,11 @@ class Run:
         if self.started and not self.finals:
             notes.append(f"{self.name} holds no test result.")
         return notes
+
+    @property
+    def _patience(self) -> int | None:
+        patience = self.record.get("config", {}).get("early_stop", {}).get("patience")
+        return patience if isinstance(patience, int) else None
 
     def end(self, row: Row) -> int | None:
         """Returns the step at which the run ends, computed from one of its rows."""
@@ -146,6 +153,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(read_regular(path))
         config = record.setdefault("config", {})
         parts = [config.setdefault(name, {}) for name in ("model", "data")]
+        config.setdefault("early_stop", {}).get("patience")
         texts = [part.get("name", "") for part in parts]
         texts += record.setdefault("versions", {}).values()
         texts += record.setdefault("devices", [])

@@ -124,6 +124,27 @@ def is_evaluation(row: Row) -> bool:
     return "test/top1" in row
 
 
+def stopped_early(rows: Iterable[Row], patience: int | None) -> str | None:
+    """Returns at which epoch a run stops and since when it waited; None if it goes on.
+
+    Args:
+      rows: All of the run.
+      patience: `config.early_stop.patience`: evaluated epochs in a row without a better
+        test top-1. An evaluation within an epoch does not count.
+    """
+    top1 = {
+        int(row["epoch"]): row["test/top1"]
+        for row in rows
+        if is_evaluation(row) and row["epoch"] % 1 == 0
+    }
+    if patience is None or not top1:
+        return None
+    best, last = max(top1, key=lambda epoch: top1[epoch]), max(top1)
+    if sum(epoch > best for epoch in top1) < patience:
+        return None
+    return f"early at epoch {last}: no better test top-1 since epoch {best}"
+
+
 def to_text(rows: Iterable[Row]) -> str:
     """Returns rows as the lines of a file."""
     return "".join(json.dumps(row) + "\n" for row in rows)

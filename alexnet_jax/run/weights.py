@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.optim import evaluated_params
 from alexnet_jax.run.checksums import ARRAYS, find_fault, is_step, step_folders
 from alexnet_jax.terminal.paths import local_path
 
@@ -113,7 +114,7 @@ def load_arrays(folder: Path) -> dict[str, Any]:
 
 
 def load_weights(folder: Path) -> dict[str, Any]:
-    """Loads what a network needs of a checkpoint.
+    """Loads what a network needs of a checkpoint: what was evaluated.
 
     Args:
       folder: From `find_checkpoint`.
@@ -122,4 +123,8 @@ def load_weights(folder: Path) -> dict[str, Any]:
       `params` and `model_state`, nested dicts of NumPy arrays.
     """
     state = load_arrays(folder)
-    return {name: state.get(name) or {} for name in ("params", "model_state")}
+    params, model_state = (state.get(name) or {} for name in ("params", "model_state"))
+    return {
+        "params": evaluated_params(params, state.get("opt_state")),
+        "model_state": model_state,
+    }

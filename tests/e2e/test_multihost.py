@@ -191,6 +191,25 @@ def test_when_one_is_killed_the_other_says_so_and_both_resume(tmp_path, data_dir
         assert "resuming  at step" in processes.texts()[0]
 
 
+def test_an_early_stop_of_two_processes(tmp_path, data_dir):
+    """Nothing is learned, so nothing is better; parts and averages beside."""
+    workdir = tmp_path / "run"
+    settings = (
+        *TOWERS,
+        "--config.optim.learning_rate=0.0",
+        "--config.optim.ema=0.9",
+        "--config.optim.accumulate_steps=2",
+        "--config.early_stop.patience=1",
+    )
+    line = "stopped   early at epoch 2: no better test top-1 since epoch 1"
+    for said in ("finished  test top-1", "finished  earlier, at step 30"):
+        with Pair(workdir, data_dir, *settings) as processes:
+            assert processes.wait() == [0, 0], processes.texts()
+            text = processes.texts()[0]
+            assert line in text and said in text
+            assert "--config.early_stop.patience=None" in text
+
+
 def test_processes_that_disagree(tmp_path, data_dir):
     with Pair(
         tmp_path / "run",

@@ -127,6 +127,7 @@ def test_events_fall_between_dispatches(config, sent, as_gpu):
 def test_any_devices(config, devices, towers, as_gpu):
     """Dropout, running statistics, augmentation, towers, norms over the gradient."""
     config.optim.clip_norm = 0.1
+    config.optim.ema, config.optim.accumulate_steps = 0.9, 2
     config.parallel.data, config.parallel.model = devices, towers
     config.augment.update(AUGMENTED)
     config.num_epochs = 1

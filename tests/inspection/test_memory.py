@@ -41,6 +41,17 @@ def test_what_fits_is_not_refused(config, tmp_path, monkeypatch):
     train_and_evaluate(config, tmp_path)
 
 
+def test_a_batch_in_parts_takes_less(config, tmp_path, monkeypatch):
+    config.num_epochs = config.num_train_steps = config.eval.batch_size = 1
+    config.batch_size = 1500
+    # 3 images' worth of the state and of 1,500 of the largest output, 28×28×6 floats.
+    monkeypatch.setattr(memory, "device_memory", lambda: 20_000_000)
+    with pytest.raises(InputError, match="^batch_size must be lower: a training step"):
+        train_and_evaluate(config, tmp_path)
+    config.optim.accumulate_steps = 10
+    train_and_evaluate(config, tmp_path)
+
+
 def test_the_message_has_the_figures(config, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "device_memory", lambda: 10**9)
     config.eval.batch_size = 10**8

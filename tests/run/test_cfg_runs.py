@@ -16,7 +16,7 @@ from alexnet_jax.models.cuda_convnet.updates import ArrayUpdate, LayerUpdates, R
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.run import layer_files
 from alexnet_jax.train import train_and_evaluate
-from tests.helpers import checkpoint_of
+from tests.helpers import checkpoint_of, metrics_of
 
 
 def read_cfg(name, params):
@@ -76,6 +76,8 @@ def test_a_run_goes_on_without_the_files(cfg, tmp_path, capsys):
     config.update(cfg.to_dict())
     config.model.cfg_layers, config.model.cfg_params = "[conv1]\n", "0.02\n"
     assert train_and_evaluate(config, tmp_path / "run")["test/loss"] == loss
+    # Each array has a rate of its own.
+    assert {*metrics_of(tmp_path / "whole", "learning_rate")} == {(None,)}
     results = [checkpoint_of(tmp_path / name, 4) for name in ("run", "whole")]
     jax.tree.map(np.testing.assert_array_equal, *results)
 

@@ -1,0 +1,45 @@
+"""The config: `keys` and defaults, the `rules` of values, `comparison` of configs.
+
+All of the package may import this room, by its names here; it imports the rules of
+layer patterns, `transfer.settings`, alone.
+"""
+
+from alexnet_jax.config.comparison import (
+    MAY_CHANGE,
+    config_of,
+    differences,
+    in_one_form,
+    shown_values,
+)
+from alexnet_jax.config.keys import (
+    SIZES,
+    Size,
+    default_config,
+    flatten_config,
+    is_cfg,
+    learning_rate,
+    side_pair,
+    size_text,
+    stored_pair,
+)
+from alexnet_jax.config.rules import optional_keys, restore_types, validate
+
+__all__ = [
+    "SIZES",
+    "Size",
+    "default_config",
+    "flatten_config",
+    "is_cfg",
+    "learning_rate",
+    "side_pair",
+    "size_text",
+    "stored_pair",
+    "optional_keys",
+    "restore_types",
+    "validate",
+    "MAY_CHANGE",
+    "config_of",
+    "differences",
+    "in_one_form",
+    "shown_values",
+]

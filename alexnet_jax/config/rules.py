@@ -1,0 +1,399 @@
+"""The types and rules of values, which `validate` checks."""
+
+import functools
+import math
+import operator
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict, FieldReference
+
+from alexnet_jax.config.keys import (
+    TEXTS,
+    Size,
+    default_config,
+    flatten_config,
+    is_cfg,
+    side_pair,
+)
+from alexnet_jax.errors import InputError
+from alexnet_jax.transfer import settings
+from alexnet_jax.transfer.settings import Names, Rates, RatesReference
+
+_SEVERAL = (Size, Names, Rates)  # names for several types
+# What a layer-parameter file decides, and what else if its rates hold.
+OF_FILE = ("name", "momentum", "weight_decay")
+OF_FILES_RATES = ("schedule", "warmup_steps")
+# Steps and sizes are 32-bit integers on devices.
+_LIMIT = 2**31
+_MAX_SIDE = 2**14  # of an image, in pixels
+_MAX_SHOWN = 200  # letters of a value in an error
+_MAX_ITEMS = 1000  # of a list
+
+
+def _integer(value: Any, low: int) -> bool:
+    return isinstance(value, int) and low <= value < _LIMIT
+
+
+def _real(value: Any, low: float, below: float = math.inf) -> bool:
+    # A comparison with NaN is false, so NaN is refused as well.
+    return isinstance(value, int | float) and low <= value < below
+
+
+def _is_side(value: Any) -> bool:
+    return _integer(value, 1) and value <= _MAX_SIDE and not isinstance(value, bool)
+
+
+def _increasing(values: Any) -> bool:
+    return all(_integer(value, 1) for value in values) and list(values) == sorted(
+        set(values)
+    )
+
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _one_of(*allowed: str) -> Rule:
+    return lambda value: value in allowed, f"one of {allowed}"
+
+
+_COUNT: Rule = (lambda value: _integer(value, 1), "an integer of at least 1")
+_SIZE: Rule = (
+    lambda value: (
+        all(map(_is_side, (value,) if isinstance(value, int) else value))
+        and (isinstance(value, int) or len(value) == 2)
+    ),
+    f"an integer of at least 1 and at most {_MAX_SIDE}, or a pair of them, height and "
+    "width, such as '(96, 128)'",
+)
+_OPTIONAL_SIZE: Rule = (
+    lambda value: value is None or _SIZE[0](value),
+    f"{_SIZE[1]}, or not set",
+)
+_OPTIONAL_COUNT: Rule = (
+    lambda value: value is None or _integer(value, 1),
+    "an integer of at least 1, or not set",
+)
+_FLOAT32_MAX = 3.4e38
+_RATE: Rule = (
+    lambda value: _real(value, 0.0, _FLOAT32_MAX),
+    "a finite number of at least 0",
+)
+_SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
+_OPTIONAL_SHARE: Rule = (
+    lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
+    "in (0, 1), or not set",
+)
+_LAYERS: Rule = (
+    lambda value: value is None or settings.are_names(value),
+    settings.NAMES_ALLOWED,
+)
+
+# Names of networks, data sets, initializations, scales and metrics are checked where
+# they are registered; what depends on the devices, where these are known.
+_RULES: dict[str, Rule] = {
+    "name": (lambda value: value.strip() not in ("", ".", ".."), "a folder's name"),
+    "seed": (lambda value: 0 <= value < 2**32, "in [0, 2**32)"),
+    "batch_size": _COUNT,
+    "num_epochs": _COUNT,
+    "num_train_steps": _OPTIONAL_COUNT,
+    "steps_per_dispatch": _OPTIONAL_COUNT,
+    "dtype": _one_of("float32", "bfloat16"),
+    "model.num_classes": _COUNT,
+    "model.dropout_rate": (
+        lambda value: value is None or _SHARE[0](value),
+        f"{_SHARE[1]}, or not set",
+    ),
+    "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
+    "data.val_share": _OPTIONAL_SHARE,
+    "data.image_size": _SIZE,
+    "data.stored_size": _OPTIONAL_SIZE,
+    "data.fit": _one_of("crop", "warp"),
+    "data.resize": _one_of("bicubic", "bilinear", "opencv"),
+    "data.workers": (
+        lambda value: _integer(value, 0),
+        "an integer of at least 0",
+    ),
+    "data.memory": _one_of("auto", "host", "device"),
+    "data.on_broken": _one_of("fail", "skip"),
+    "augment.canvas": _OPTIONAL_SIZE,
+    "augment.crop": _one_of("none", "random", "random_resized"),
+    "augment.color": _SHARE,
+    "augment.color_epochs": _OPTIONAL_COUNT,
+    "augment.shared": _COUNT,
+    "optim.name": _one_of("sgd", "sgd_2012", "adamw"),
+    "optim.params": (
+        lambda value: value is None or value.strip() != "",
+        "the path of a layer-parameter file, or not set",
+    ),
+    "optim.learning_rate": (
+        lambda value: value is None or _RATE[0](value),
+        f"{_RATE[1]}, or not set",
+    ),
+    "optim.momentum": _SHARE,
+    "optim.b1": _SHARE,
+    "optim.b2": _SHARE,
+    "optim.eps": _RATE,
+    "optim.weight_decay": _RATE,
+    "optim.label_smoothing": _SHARE,
+    "optim.clip_norm": _RATE,
+    "optim.accumulate_steps": _COUNT,
+    "optim.ema": _OPTIONAL_SHARE,
+    "optim.schedule": _one_of(
+        "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
+    ),
+    "optim.warmup_steps": (
+        lambda value: _integer(value, 0),
+        "an integer of at least 0",
+    ),
+    "optim.decay_epochs": (
+        _increasing,
+        "a tuple of increasing epochs, such as '(30, 60)'",
+    ),
+    "optim.decay_steps": (
+        _increasing,
+        "a tuple of increasing steps, such as '(100_000, 200_000)'",
+    ),
+    "optim.patience": _COUNT,
+    "optim.min_delta": _SHARE,
+    "optim.max_drops": _COUNT,
+    "optim.freeze": _LAYERS,
+    "optim.rates": (
+        lambda value: value is None or settings.are_rates(value),
+        settings.RATES_ALLOWED,
+    ),
+    "optim.decay_rate": (
+        lambda value: _real(value, 0.0) and 0 < value <= 1,
+        "in (0, 1]",
+    ),
+    "early_stop.patience": _OPTIONAL_COUNT,
+    "eval.batch_size": _OPTIONAL_COUNT,
+    "eval.every_epochs": _COUNT,
+    "eval.metrics": (
+        lambda value: len(value) == len(set(value)) and {"loss", "top1"} <= set(value),
+        "a tuple of metrics, 'loss' and 'top1' among them, each named once",
+    ),
+    "eval.views": (lambda value: value in (1, 10), "1 or 10"),
+    "checkpoint.every_epochs": _COUNT,
+    "checkpoint.every_steps": _OPTIONAL_COUNT,
+    "checkpoint.every_seconds": (
+        lambda value: value is None or (_real(value, 0.0) and value > 0),
+        "a finite number above 0, or not set",
+    ),
+    "checkpoint.keep": _COUNT,
+    "checkpoint.init_layers": _LAYERS,
+    "parallel.data": (
+        lambda value: value == -1 or _integer(value, 1),
+        "-1 (all devices) or an integer of at least 1",
+    ),
+    "parallel.model": _COUNT,
+    "parallel.coordinator": (
+        lambda value: value is None or bool(re.fullmatch(r"\S+:[0-9]+", value)),
+        "HOST:PORT of process 0, or not set",
+    ),
+    "parallel.num_processes": _OPTIONAL_COUNT,
+    "parallel.process_id": (
+        lambda value: value is None or _integer(value, 0),
+        "an integer of at least 0, or not set",
+    ),
+    "log.every_steps": _COUNT,
+}
+
+
+class _Type(NamedTuple):
+    """The type of a key's values."""
+
+    type: type
+    optional: bool
+
+    @property
+    def words(self) -> str:
+        """What an error calls the type."""
+        names = {str: "a string", bool: "True or False"}
+        words = names.get(self.type, f"of type {self.type.__name__}")
+        return f"{words}, or not set" if self.optional else words
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of the type; those of a tuple may be of any."""
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or self.type is bool:  # Python counts them as 0, 1
+            return isinstance(value, bool) and self.type is bool
+        if self.type is tuple:  # JSON has lists
+            return (
+                isinstance(value, tuple | list)
+                and len(value) <= _MAX_ITEMS
+                and all(isinstance(one, str | int | float) for one in value)
+            )
+        if self.type is str:
+            return isinstance(value, str) and _is_text(value)
+        return isinstance(value, int | float if self.type is float else self.type)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be a path: no null byte, no surrogate that is no byte."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+@functools.cache
+def key_types() -> dict[str, _Type]:
+    """Returns the type of each key's values."""
+    defaults = default_config()
+    types = {}
+    for key, value in flatten_config(defaults).items():
+        group, _, name = key.rpartition(".")
+        holder = defaults[group] if group else defaults
+        types[key] = _Type(holder.get_type(name), value is None)
+    return types
+
+
+def optional_keys() -> list[str]:
+    """Returns the keys that need not be set: None says so."""
+    return [key for key, kind in key_types().items() if kind.optional]
+
+
+def restore_types(config: ConfigDict) -> None:
+    """Gives fields their types again where a config holds values alone.
+
+    One that was read from JSON, or copied without its references, knows no type of a
+    key that is not set, and takes a size for an integer, a pattern for a string.
+
+    Args:
+      config: With the keys of `default_config`; changed in place.
+    """
+    for key, kind in key_types().items():
+        group, _, name = key.rpartition(".")
+        holder = config[group] if group else config
+        value = dict(holder.items(preserve_field_references=True))[name]
+        if kind.type is Rates:
+            value = settings.as_tuple(value)
+        lost = value is None or (kind.type in _SEVERAL and kind.fits(value))
+        if lost and not isinstance(value, FieldReference):
+            make = RatesReference if kind.type is Rates else FieldReference
+            with holder.ignore_type():
+                holder[name] = make(value, field_type=kind.type)
+
+
+def _shown(value: Any) -> str:
+    """Returns a value in words, cut if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out integers of 4,300 digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every value that can be checked without data and devices.
+
+    Raises:
+      InputError: The first value that is not allowed, with what is.
+    """
+    leaves = flatten_config(config)
+    for key, kind in key_types().items():
+        if key not in leaves:
+            raise InputError(f"{key} is missing; begin with default_config()")
+        value = leaves[key]
+        is_allowed, allowed = _RULES.get(key, (lambda value: True, kind.words))
+        if not (kind.fits(value) and is_allowed(value)):
+            raise InputError(f"{key} must be {allowed}; got {_shown(value)}")
+    _validate_canvas(config)
+    if config.debug.nans and config.parallel.distributed:
+        raise InputError(
+            "debug.nans works in one process only; got it with "
+            "parallel.distributed=True"
+        )
+    if config.checkpoint.init_layers and not config.checkpoint.init_from:
+        raise InputError(
+            "checkpoint.init_layers is read with checkpoint.init_from only; set both "
+            f"or none; got {config.checkpoint.init_layers!r}"
+        )
+    _validate_cfg(config)
+    _validate_optimizer(config.optim)
+    _validate_schedule(config.optim, config.eval.every_epochs)
+
+
+def _validate_cfg(config: ConfigDict) -> None:
+    """Checks that layer-parameter files go with layer files, and what they say."""
+    name, optim = config.model.name, config.optim
+    for key in ("optim.params", *TEXTS):
+        group, _, leaf = key.partition(".")
+        if config[group][leaf] is not None and not is_cfg(name):
+            raise InputError(
+                f"{key} is read with a model.name 'cfg:PATH' only; got it with {name!r}"
+            )
+    if optim.params is None:
+        return
+    defaults = default_config().optim
+    keys = (*OF_FILE, *OF_FILES_RATES * (optim.learning_rate is None))
+    unread = [key for key in keys if optim[key] != defaults[key]]
+    if unread:
+        names = ", ".join(f"optim.{key}" for key in unread)
+        flags = " ".join(f"--config.optim.{key}={defaults[key]}" for key in unread)
+        got = ", ".join(repr(optim[key]) for key in unread)
+        rates = ", or set optim.learning_rate" * bool({*unread} & {*OF_FILES_RATES})
+        raise InputError(
+            f"{names} must not be set with optim.params, whose file decides: set "
+            f"{flags}{rates}; got {got}"
+        )
+
+
+def _validate_optimizer(optim: ConfigDict) -> None:
+    """Checks that no other optimizer's settings are set."""
+    unread = ("momentum",) if optim.name == "adamw" else ("b1", "b2", "eps")
+    defaults = default_config().optim
+    for key in unread:
+        if optim[key] != defaults[key]:
+            raise InputError(
+                f"optim.{key} is not read by optim.name {optim.name!r}; leave it at "
+                f"{defaults[key]}; got {optim[key]!r}"
+            )
+
+
+def _validate_schedule(optim: ConfigDict, eval_every_epochs: int) -> None:
+    epochs, steps = optim.decay_epochs, optim.decay_steps
+    if optim.schedule == "step" and bool(epochs) == bool(steps):
+        raise InputError(
+            "optim.decay_epochs must name the epochs after which optim.schedule "
+            "'step' lowers the rate, such as '(30, 60)', or optim.decay_steps the "
+            f"steps; got {epochs!r} and {steps!r}"
+        )
+    for key in ("decay_epochs", "decay_steps"):
+        if optim.schedule != "step" and optim[key]:
+            raise InputError(
+                f"optim.{key} is read by optim.schedule 'step' only; "
+                f"got {optim[key]!r} with {optim.schedule!r}"
+            )
+    if optim.schedule == "plateau" and eval_every_epochs != 1:
+        raise InputError(
+            "eval.every_epochs must be 1 with optim.schedule 'plateau', which looks at "
+            f"the test error of every epoch; got {eval_every_epochs}"
+        )
+
+
+def _validate_canvas(config: ConfigDict) -> None:
+    """Checks that there is something to crop from where something is to be cropped."""
+    canvas, size = config.augment.canvas, config.data.image_size
+    sides = side_pair(size)
+    larger = sides if canvas is None else side_pair(canvas)
+    if any(map(operator.lt, larger, sides)):
+        raise InputError(
+            f"augment.canvas must be at least data.image_size, {size}; got {canvas}"
+        )
+    cut = tuple(side * 8 // 7 for side in sides)
+    example = cut if isinstance(size, Sequence) else cut[0]
+    wants = {
+        "augment.crop 'random'": config.augment.crop == "random",
+        "eval.views 10": config.eval.views > 1,
+    }
+    for name, wanted in wants.items():
+        if wanted and larger == sides:
+            raise InputError(
+                f"augment.canvas must be more than data.image_size, {size}, with "
+                f"{name}, such as {example}; got {canvas}"
+            )
