@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,14 +120,15 @@ def combine(
     Raises:
       InputError: `create` refuses one, two are equal, or there are too many.
     """
+    count = math.prod(map(len, sweep.values()))
+    if count > _MAX_RUNS:
+        raise InputError(
+            f"--sweep: {count:,} runs are more than {_MAX_RUNS:,}; give fewer values"
+        )
     labels = short_labels(sweep)
     last = sorted(sweep, key=lambda key: key == "seed")  # of a folder's name
     found: dict[str, Combination] = {}
-    for number, texts in enumerate(itertools.product(*sweep.values())):
-        if number == _MAX_RUNS:
-            raise InputError(
-                f"--sweep: more than {_MAX_RUNS:,} runs; give fewer values"
-            )
+    for texts in itertools.product(*sweep.values()):
         changes = dict(zip(sweep, texts, strict=True))
         config = create(changes)
         flat = flatten_config(config)
@@ -227,7 +229,7 @@ def _print_results(runs: Sequence[Combination]) -> None:
 
 
 def results_table(runs: Sequence[Combination]) -> "Table":
-    """Lays out the test top-1 of a sweep, a row for each setting besides the seed.
+    """Lays out a sweep's test top-1, a row for each setting besides the seed.
 
     Of several seeds the mean ± the sample standard deviation; the highest last top-1 is
     marked.
@@ -251,15 +253,14 @@ def results_table(runs: Sequence[Combination]) -> "Table":
     numbers = ("seeds",) * has_seeds + ("last test top-1", "best test top-1")
     table = make_table(*(labels[key] for key in keys), *numbers, "", numbers=numbers)
     for place, (group, done) in enumerate(zip(groups, ended, strict=True)):
-        failed = len(group) - len(done)
-        notes = ["best"] * (tops[place] >= 0 and place == tops.index(max(tops)))
-        notes += [f"{failed} failed" if done else "failed"] * bool(failed)
+        count = f"{len(done)} of {len(group)}" if len(done) < len(group) else len(done)
+        note = "best" if place == tops.index(max(tops)) else ""
         table.add_row(
             *(Text(_cell(group[0].values[key])) for key in keys),
-            *(str(len(done)),) * has_seeds,
+            *(str(count),) * has_seeds,
             _mean(done, "test/top1"),
             _mean(done, "best/top1"),
-            ", ".join(notes),
+            note if done else "failed",
         )
     return table
 
