@@ -37,6 +37,7 @@ def _train_parser() -> argparse.ArgumentParser:
     add("--config", choices=[*experiments()], help="a config file or an experiment")
     add("--workdir", type=cli.path, help="the run's folder")
     add("--seeds", help="run once per seed")
+    add("--sweep", help="run once per combination of values")
     for key, value in flatten_config(default_config()).items():
         add(f"--config.{key}", choices=known.get(key), help=f"default: {value}")
     return parser

@@ -16,3 +16,7 @@ class RunError(RuntimeError):
 
     Its text is one line: what happened, what is kept, what to do.
     """
+
+
+class NotFiniteError(RunError):
+    """A step's loss or update is not finite."""

@@ -7,6 +7,8 @@ flags:
                                    fashion, ...), and one of its variants
   --workdir=FOLDER                 the run's folder (default: runs/NAME)
   --seeds=0,1,2                    run once per seed, in WORKDIR/seed-N
+  --sweep='optim.learning_rate=0.01,0.03;seed=0,1'
+                                   run once per combination, with a table at the end
 
 Every key of the config is a flag; None says that a key is not set. The most common:
 
@@ -76,10 +78,9 @@ import itertools
 import os
 import re
 import shlex
-import statistics
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,13 @@ from alexnet_jax.config import (
     Size,
     default_config,
     flatten_config,
+    is_cfg,
     optional_keys,
     restore_types,
     validate,
 )
 from alexnet_jax.errors import InputError
+from alexnet_jax.sweep import Combination, combine, parse_sweep, run_all
 from alexnet_jax.terminal.experiments import config_hint, find_experiment
 from alexnet_jax.terminal.output import output_may_be_lost
 from alexnet_jax.terminal.paths import expand, refuse_address
@@ -104,6 +107,7 @@ from alexnet_jax.transfer.settings import Names, Rates, parse_names, parse_rates
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
 _SEEDS = flags.DEFINE_list("seeds", None, "See --help.")
+_SWEEP = flags.DEFINE_multi_string("sweep", None, "See --help.")
 
 
 class _Loaded(flags.ArgumentParser):
@@ -158,16 +162,20 @@ class _OrNone(flags.ArgumentParser):
         return None
 
 
-def _define_config(config: ConfigDict | None) -> None:
+def _define_config(
+    config: ConfigDict | None, values: flags.FlagValues, argv: list[str]
+) -> None:
     """Defines `--config`, which defines a flag for each key on the command line."""
     config_flags.register_flag_parser_for_type(Size, _SizeParser())
     config_flags.register_flag_parser_for_type(Names, _TextParser(parse_names))
     config_flags.register_flag_parser_for_type(Rates, _TextParser(parse_rates))
     # Not before: it reads the command line.
-    config_flags.DEFINE_config_file("config", None, "See --help.", flags.FLAGS)
+    config_flags.DEFINE_config_file(
+        "config", None, "See --help.", values, sys_argv=argv
+    )
     if config is None:
         return
-    flag: Any = flags.FLAGS["config"]
+    flag: Any = values["config"]
     flag.parser = _Loaded(config)
     define = flag.parse
 
@@ -175,8 +183,8 @@ def _define_config(config: ConfigDict | None) -> None:
         define(argument)  # the flags of keys, which are parsed after this one
         optional = optional_keys()
         for key in flatten_config(config):
-            if (name := f"config.{key}") in flags.FLAGS:
-                one: Any = flags.FLAGS[name]
+            if (name := f"config.{key}") in values:
+                one: Any = values[name]
                 one.parser = _OrNone(one.parser, key in optional)
 
     flag.parse = parse
@@ -199,24 +207,34 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if argument is not None:
         config = load_config(argument)
         _check_keys(argv, config)
-    _define_config(config)
+    _define_config(config, flags.FLAGS, argv)
+    with _named_flag_errors():
+        try:
+            rest = flags.FLAGS(argv)
+        except flags.UnrecognizedFlagError as error:
+            near = _nearest(error.flagname, list(flatten_config(config or {})))
+            hint = f". Did you mean --config.{near[0]}?" if near else ""
+            raise InputError(f"{error}{hint}") from error
+    if len(rest) > 1:
+        raise InputError(f"unexpected argument {rest[1]!r}; flags begin with --")
+    if argument is None:
+        raise InputError(f"--config is missing; {config_hint('')}")
+    return rest
+
+
+@contextlib.contextmanager
+def _named_flag_errors() -> Iterator[None]:
+    """Turns what parsers of flags raise into an InputError."""
     try:
-        rest = flags.FLAGS(argv)
-    except flags.UnrecognizedFlagError as error:
-        near = _nearest(error.flagname, list(flatten_config(config or {})))
-        hint = f". Did you mean --config.{near[0]}?" if near else ""
-        raise InputError(f"{error}{hint}") from error
+        yield
+    except InputError:
+        raise
     except flags.Error as error:
         raise InputError(str(error)) from error
     except (AttributeError, LookupError, TypeError, ValueError, SyntaxError) as error:
         raise InputError(f"--config: {' '.join(map(str, error.args))}") from error
     except (RecursionError, MemoryError) as error:  # of Python's parser of tuples
         raise InputError("--config: a value is nested too deeply") from error
-    if len(rest) > 1:
-        raise InputError(f"unexpected argument {rest[1]!r}; flags begin with --")
-    if argument is None:
-        raise InputError(f"--config is missing; {config_hint('')}")
-    return rest
 
 
 def _config_argument(argv: Sequence[str]) -> str | None:
@@ -333,7 +351,9 @@ def _train(argv: Sequence[str]) -> None:
     from alexnet_jax.run.signals import Stopped
 
     config = flags.FLAGS.config
-    validate(config)
+    runs = _combinations()
+    if not runs:
+        validate(config)
     if _WORKDIR.value in ("", "None"):
         raise InputError(
             f"--workdir must be a folder; got {_WORKDIR.value!r}: leave it out for "
@@ -342,14 +362,16 @@ def _train(argv: Sequence[str]) -> None:
     refuse_address(_WORKDIR.value or "", "workdir")
     workdir = Path(_WORKDIR.value or Path("runs") / config.name)
     try:
-        if _SEEDS.value is None:
-            run(config, workdir)
+        if runs:
+            run_sweep(runs, workdir)
         else:
-            run_seeds(config, workdir, parse_seeds(_SEEDS.value))
+            run(config, workdir)
     except Stopped as stopped:
         print(f"stopped   {stopped}; run the same command to continue")
         sys.exit(128 + stopped.number)
     if is_primary():
+        if runs and {"num_epochs", "num_train_steps"} & runs[0].values.keys():
+            return  # a sweep of lengths
         print(f"to train longer: {_longer_command(config, workdir)}")
         print("to start over: the same command with another --workdir")
 
@@ -394,23 +416,64 @@ def parse_seeds(values: Sequence[str]) -> list[int]:
     return seeds
 
 
-def run_seeds(config: ConfigDict, workdir: Path, seeds: Sequence[int]) -> None:
-    """Trains once per seed, in `workdir/seed-N`; prints mean and deviation."""
-    results = []
-    for seed in seeds:
-        print(f"seed      {seed}", flush=True)
-        one = config.copy_and_resolve_references()
-        one.seed = seed
-        results.append(run(one, workdir / f"seed-{seed}"))
-    if not results[0]:  # only the primary process has results
-        return
-    for name, label in (("test/top1", "last"), ("best/top1", "best")):
-        values = [result[name] for result in results]
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        print(
-            f"{len(seeds)} seeds   {label} test top-1 "
-            f"{statistics.mean(values):.4f} ± {deviation:.4f}"
-        )
+def _combinations() -> list[Combination]:
+    """Returns the runs that `--sweep` and `--seeds` ask for; none without them.
+
+    Raises:
+      InputError: One of them cannot be run as it is written.
+    """
+    sweep = {} if _SWEEP.value is None else parse_sweep(";".join(_SWEEP.value))
+    flag: Any = flags.FLAGS["config"]
+    _check_keys([f"--config.{key}=" for key in sweep], flag.value)
+    if _SEEDS.value is not None:
+        if "seed" in sweep:
+            raise InputError("--seeds and --sweep both give seeds; leave one of them")
+        sweep["seed"] = [*map(str, parse_seeds(_SEEDS.value))]
+    for key in flag.override_values:
+        if key in sweep:
+            raise InputError(
+                f"--config.{key} and a sweep both set {key}; leave one of them out"
+            )
+    return combine(sweep, _config_with) if sweep else []
+
+
+def _config_with(changes: Mapping[str, str]) -> ConfigDict:
+    """Returns the config that the command line has with further keys, checked.
+
+    Args:
+      changes: As on the command line, `--config.KEY=VALUE`.
+
+    Raises:
+      InputError: A value cannot be used.
+    """
+    from alexnet_jax.models import create_configured
+
+    flag: Any = flags.FLAGS["config"]
+    keys = {**flag.override_values, **changes}
+    argv = ["", f"--config={flag.config_filename}"]
+    argv += [f"--config.{key}={value}" for key, value in keys.items()]
+    values = flags.FlagValues()
+    try:
+        _define_config(load_config(flag.config_filename), values, argv)
+        with _named_flag_errors():
+            values(argv)
+        validate(values.config)
+        if not is_cfg(values.config.model.name):  # a run may have its file's text
+            create_configured(values.config)
+    except InputError as error:
+        listed = ", ".join(f"{key}={value}" for key, value in changes.items())
+        raise InputError(f"with {listed}: {error}") from error
+    config: ConfigDict = values.config
+    return config
+
+
+def run_sweep(runs: Sequence[Combination], workdir: Path) -> None:
+    """Trains once per combination, in a folder each; prints what came of them."""
+    from alexnet_jax.parallel import multihost
+
+    multihost.start(runs[0].config)
+    with multihost.silence_other_processes():
+        run_all(runs, workdir, run, is_primary=multihost.is_primary())
 
 
 def _longer_command(config: ConfigDict, workdir: Path) -> str:
@@ -431,6 +494,7 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
     words.append(f"--workdir={workdir}")
     if _SEEDS.value is not None:
         words.append(f"--seeds={','.join(_SEEDS.value)}")
+    words += [f"--sweep={text}" for text in _SWEEP.value or ()]
     return cli.as_started("python -m alexnet_jax.main ") + shlex.join(words)
 
 

@@ -25,7 +25,7 @@ def make_parser() -> cli.Parser:
         type=cli.path,
         metavar="WORKDIR",
         help="a run's folder; one with seed-0, seed-1, ... in it is shown as one run "
-        "with the spread over its seeds",
+        "with the spread over its seeds, that of a sweep as one for each setting",
     )
     add(
         "--output",

@@ -204,6 +204,8 @@ def parse(monkeypatch):
         values = flags.FlagValues()
         flags.DEFINE_string("workdir", None, "", flag_values=values)
         monkeypatch.setattr(module.flags, "FLAGS", values)
+        for name in ("_SEEDS", "_SWEEP"):
+            monkeypatch.setattr(module, name, SimpleNamespace(value=None))
         module._parse_flags(argv)
         return values.config
 
@@ -369,7 +371,6 @@ def test_none_is_not_set(maker, parse, tmp_path):
 @pytest.mark.parametrize("maker", MAKERS)
 def test_layers_and_rates(maker, parse, tmp_path, monkeypatch):
     """From a file, whatever it made of the config, and by flags, as often as meant."""
-    monkeypatch.setattr(module, "_SEEDS", SimpleNamespace(value=None))
     path = tmp_path / "config.py"
     path.write_text(
         "import json\nfrom ml_collections import ConfigDict, FrozenConfigDict\n"
@@ -417,11 +418,8 @@ def test_a_file_that_sets_none(parse, tmp_path):
         module._train.__wrapped__(["main"])
 
 
-def test_a_command_to_train_longer_is_read_as_it_was_meant(
-    parse, tmp_path, monkeypatch
-):
+def test_a_command_to_train_longer_is_read_as_it_was_meant(parse, tmp_path):
     """A length of the file's does not come back; None and pairs are as given."""
-    monkeypatch.setattr(module, "_SEEDS", SimpleNamespace(value=None))
     path = tmp_path / "config.py"
     path.write_text(
         f"{HEAD}  c = default_config(); c.num_train_steps = 5\n"

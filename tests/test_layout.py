@@ -84,7 +84,7 @@ IMPORTERS = {
     "preprocessing": {"step", "loop", "trained", "inspection", "exporting", "d2l"}
     | {"weights", "explanation"},
     "inspection": {"reporting", "train", "loop", "trained", "exporting"}
-    | {"extraction", "explanation", "feeding"},
+    | {"extraction", "explanation", "feeding", "sweep"},
     "explanation": {"trained", "reporting"},
     "reporting": {"train"},
     "weights": {"exporting", "reporting"},

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from alexnet_jax.errors import RunError
+from alexnet_jax.errors import NotFiniteError
 from alexnet_jax.models.classifier import Classifier, layer_name
 from alexnet_jax.step import TrainState
 
@@ -20,7 +20,7 @@ def check_finite(state: TrainState, learning_rate: float | None) -> None:
       learning_rate: For the message; None if there is one for each array.
 
     Raises:
-      RunError: The loss or the update of a step was not finite.
+      NotFiniteError: The loss or the update of a step was not finite.
     """
     if step := int(state.first_bad):
         remedy = (
@@ -28,7 +28,7 @@ def check_finite(state: TrainState, learning_rate: float | None) -> None:
             if learning_rate is None
             else f"Lower optim.learning_rate ({learning_rate:g}) or set"
         )
-        raise RunError(
+        raise NotFiniteError(
             f"loss: step {step} has a loss or an update that is not finite; earlier "
             f"checkpoints are kept. {remedy} "
             "optim.warmup_steps; --config.debug.nans=True names the layer"
@@ -52,15 +52,15 @@ def look_at_layers(
       image: The step's preprocessed images, `(B, H, W, C) float32`.
 
     Raises:
-      RunError: The step's loss or its update is not finite. The message names the first
-        layer whose output (without dropout) is not finite, else the first parameter
-        that is not finite after the update.
+      NotFiniteError: The step's loss or its update is not finite. The message names
+        the first layer whose output (without dropout) is not finite, else the first
+        parameter that is not finite after the update.
     """
     if not int(after.first_bad):
         return
     found = _bad_layer(model, config, before, image)
     found = found or _bad_parameter(after) or "the loss, with dropout"
-    raise RunError(
+    raise NotFiniteError(
         f"loss: step {int(after.first_bad)} has a loss or an update that is not "
         f"finite; the first to go wrong is {found}; lower optim.learning_rate or "
         "set optim.warmup_steps"

@@ -45,7 +45,8 @@ def write_report(
     """Writes the page of runs, which holds its images.
 
     Args:
-      workdirs: The folders of the runs; one that holds `seed-N` folders is one run.
+      workdirs: The folders of the runs; one that holds `seed-N` folders is one run,
+        and a sweep's is one for each setting.
       file: The page.
       images_too: Whether the images are written beside it, too, as PNG files.
       examples: Number of test images to predict, from the first on.

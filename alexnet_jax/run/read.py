@@ -15,6 +15,7 @@ from alexnet_jax.config import config_of, flatten_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.imported import IMPORTED_FILE, Imported, read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows, stopped_early
+from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
 from alexnet_jax.terminal.paths import expand
 
 
@@ -124,19 +125,18 @@ def read_config(workdir: Path) -> ConfigDict:
         raise InputError(f"{path} {error}") from error
 
 
-def read_run(workdir: Path, name: str) -> Run:
-    """Reads a run's folder, or that of several seeds (`workdir/seed-N`).
+def read_run(workdir: Path, name: str, setting: str = "") -> Run:
+    """Reads a run's folder, or those of its seeds (`workdir/seed-N`).
+
+    Args:
+      workdir: The run's folder, or a sweep's.
+      name: Of the run.
+      setting: Of the sweep, as `settings` lists them.
 
     Raises:
       InputError: It holds neither rows nor imported weights.
     """
-    folders = [workdir]
-    if not any((workdir / name).exists() for name in (FILE_NAME, IMPORTED_FILE)):
-        seeds = {
-            path: path.name.removeprefix("seed-") for path in workdir.glob("seed-*")
-        }
-        known = {path: int(seed) for path, seed in seeds.items() if seed.isdecimal()}
-        folders = sorted(known, key=lambda path: known[path])
+    folders = settings(workdir).get(setting, [])
     read = {folder: read_rows(folder / FILE_NAME) for folder in folders}
     sources = {folder: read_imported(folder) for folder in folders}
     found = {one: rows for one, rows in read.items() if rows or sources[one]}
@@ -145,6 +145,29 @@ def read_run(workdir: Path, name: str) -> Run:
     first = next(iter(found))
     record = _read_record(first / "config.json")
     return Run(name, tuple(found), tuple(found.values()), record, sources[first])
+
+
+def settings(workdir: Path) -> dict[str, list[Path]]:
+    """Returns the folders of a sweep's runs by setting, in the order of their seeds.
+
+    A setting is what a folder is called but for its seed: `learning_rate-0.01` of
+    `learning_rate-0.01,seed-0`; "" of `seed-0`, and of a run's own folder.
+    """
+    if _holds_run(workdir):
+        return {"": [workdir]}
+    found: dict[str, dict[Path, int]] = {}
+    is_sweep = (workdir / SWEEP_FILE).exists()
+    for path in sorted(workdir.glob("*-*")):
+        setting, _, seed = path.name.rpartition("seed-")
+        if not seed.isdecimal():
+            setting, seed = path.name, "0"
+        if not setting or (is_sweep and _holds_run(path)):
+            found.setdefault(setting.rstrip(","), {})[path] = int(seed)
+    return {name: sorted(one, key=one.__getitem__) for name, one in found.items()}
+
+
+def _holds_run(path: Path) -> bool:
+    return any((path / name).exists() for name in (FILE_NAME, IMPORTED_FILE))
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -169,7 +192,10 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def read_runs(workdirs: Sequence[Path]) -> list[Run]:
-    """Reads several runs and names each by the part of its path that is distinct."""
+    """Reads several runs and names each by the part of its path that is distinct.
+
+    A sweep's folder holds a run for each of its settings.
+    """
     paths = [expand(path, "WORKDIR") for path in workdirs]
     if len(set(paths)) < len(paths):
         raise InputError("WORKDIR: the same folder is given twice; give each once")
@@ -177,7 +203,11 @@ def read_runs(workdirs: Sequence[Path]) -> list[Run]:
     depth = 2 if any(path.name.startswith("seed-") for path in paths) else 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1
-    return [read_run(path, "/".join(path.parts[-depth:])) for path in paths]
+    return [
+        read_run(path, "/".join(filter(None, [*path.parts[-depth:], setting])), setting)
+        for path in paths
+        for setting in settings(path) or [""]
+    ]
 
 
 def percent(values: Sequence[float]) -> str:

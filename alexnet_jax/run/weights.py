@@ -87,10 +87,10 @@ def find_checkpoint(
             return folder, faults
         faults.append(f"checkpoint of step {folder.name}: {fault}")
     listed = f" ({'; '.join(faults)})" if faults else ""
-    if seeds := sorted(path.glob("seed-*/checkpoints")):
+    if runs := sorted(path.glob("*-*/checkpoints")):
         raise InputError(
-            f"{what}: {path} holds runs of several seeds; give one of them, such as "
-            f"{seeds[0].parent}"
+            f"{what}: {path} holds several runs, of seeds or other values; give one of "
+            f"them, such as {runs[0].parent}"
         )
     raise InputError(
         f"{what}: {path} holds no intact checkpoint{listed}; give a run's workdir, "

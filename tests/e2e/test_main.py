@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def main(*arguments, **environment):
         (["--config.seed=1", DIGITS], "before a value for --config"),
         ([DIGITS, "stray"], "unexpected argument 'stray'"),
         ([DIGITS, "--seeds=1,one"], "--seeds must be distinct integers"),
+        ([DIGITS, "--sweep=seed"], "--sweep: 'seed' lacks a value"),
+        ([DIGITS, "--sweep=lr=1"], 'Did you mean "optim.learning_rate"'),
         ([DIGITS, "--config.batch_size=0"], "batch_size must be an integer of at le"),
     ],
 )
@@ -221,8 +224,39 @@ def test_seeds(data_dir, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "seed-3",
         "seed-5",
+        "sweep.json",
     ]
     assert "2 seeds   last test top-1 0." in process.stdout
     assert (
         "2 seeds   best test top-1 0." in process.stdout and " ± 0." in process.stdout
     )
+
+
+def test_a_sweep_goes_on(data_dir, tmp_path):
+    """Stopped in its second run, by the same command."""
+    values = "optim.learning_rate=0.01,0.1;checkpoint.every_steps=2"
+    words = (DIGITS, *SMALL, f"--workdir={tmp_path}/run", f"--sweep={values}")
+    environment = {"TFDS_DATA_DIR": str(data_dir)}
+    process = main(*words, **environment)
+    assert process.returncode == 0, process.stderr
+    second = tmp_path / "run" / "learning_rate-0.1,every_steps-2"
+    rows = read_rows(second / "metrics.jsonl")
+    shutil.rmtree(second)
+    command = [sys.executable, "-m", "alexnet_jax.main", *words]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        for line in running.stdout:
+            if line.startswith("workdir   ") and line.strip() == f"workdir   {second}":
+                running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+    again = main(*words, **environment)
+    assert again.returncode == 0, again.stderr
+    assert "finished  earlier, at step 15" in again.stdout
+    assert "every_steps   last test top-1" in again.stdout
+    assert len(read_rows(second / "metrics.jsonl")) == len(rows)

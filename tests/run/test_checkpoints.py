@@ -168,11 +168,11 @@ class TestInitFrom:
             train_and_evaluate(config, tmp_path / "new")
         assert not (tmp_path / "new").exists()
 
-    def test_a_folder_of_several_seeds(self, config, tmp_path):
-        for seed in (0, 1):
-            (tmp_path / "old" / f"seed-{seed}" / "checkpoints").mkdir(parents=True)
+    @pytest.mark.parametrize("name", ["seed-0", "learning_rate-0.1,seed-0"])
+    def test_a_folder_of_several_runs(self, config, tmp_path, name):
+        (tmp_path / "old" / name / "checkpoints").mkdir(parents=True)
         config.checkpoint.init_from = str(tmp_path / "old")
-        with pytest.raises(InputError, match="several seeds; .* such as .*/old/seed-0"):
+        with pytest.raises(InputError, match=f"several runs, .* as .*/old/{name}"):
             train_and_evaluate(config, tmp_path / "new")
 
     @pytest.mark.slow

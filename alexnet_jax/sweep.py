@@ -1,0 +1,288 @@
+"""Sweeps: one config with several values of some keys, a run for each combination."""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from alexnet_jax.atomic import write_file
+from alexnet_jax.config import flatten_config, in_one_form
+from alexnet_jax.errors import InputError, NotFiniteError, RunError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FILE_NAME = "sweep.json"
+_EXAMPLE = "--sweep='optim.learning_rate=0.01,0.03;seed=0,1'"
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_MAX_RUNS = 1000
+_MAX_NAME = 40  # letters of a value in a folder's name
+_MAX_CELL = 24  # letters of a value in the table
+# What a run's folder or its process is made of, which are there before the first run.
+_FIXED = {"name", "parallel.distributed", "parallel.coordinator"}
+_FIXED |= {"parallel.num_processes", "parallel.process_id"}
+
+Texts = dict[str, list[str]]  # by key, values as written
+
+
+@dataclass
+class Combination:
+    """One of a sweep's runs.
+
+    Attributes:
+      values: By key.
+      config: With these values.
+      folder: The name of its folder.
+      result: As `train.train_and_evaluate` returns it, once the run has ended.
+      error: Why it did not end, if so.
+    """
+
+    values: dict[str, Any]
+    config: ConfigDict
+    folder: str
+    result: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def __str__(self) -> str:
+        """Returns `optim.learning_rate=0.01, seed=0`."""
+        return ", ".join(f"{key}={value}" for key, value in self.values.items())
+
+
+def parse_sweep(text: str) -> Texts:
+    """Parses `KEY=VALUE,VALUE;KEY=VALUE`.
+
+    Within brackets and quotes, commas and semicolons separate nothing; quotes around a
+    whole value are dropped.
+
+    Raises:
+      InputError: It is written otherwise, or a key cannot be swept.
+
+    Example:
+      >>> parse_sweep("data.image_size=28,(28,32);seed=0")
+      {'data.image_size': ['28', '(28,32)'], 'seed': ['0']}
+    """
+    sweep: Texts = {}
+    for part in filter(None, _split(text, ";")):
+        key, equals, rest = part.partition("=")
+        key, values = key.strip(), _split(rest, ",")
+        if not (key and equals and all(values)):
+            raise InputError(f"--sweep: {part!r} lacks a value; write {_EXAMPLE}")
+        if key in sweep:
+            raise InputError(f"--sweep: {key} is given twice; give all values at once")
+        if key in _FIXED:
+            raise InputError(
+                f"--sweep: {key} is the same in all runs; give --config.{key} instead"
+            )
+        sweep[key] = [re.sub(r"^(['\"])(.*)\1$", r"\2", one) for one in values]
+    if not sweep:
+        raise InputError(f"--sweep is empty; write {_EXAMPLE}")
+    return sweep
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Splits a text where no bracket or quote is open."""
+    parts, closing, quote = [""], "", ""
+    for letter in text:
+        if quote:
+            quote = quote.replace(letter, "")
+        elif letter in "'\"":
+            quote = letter
+        elif letter in _BRACKETS:
+            closing += _BRACKETS[letter]
+        elif closing.endswith(letter):
+            closing = closing[:-1]
+        elif letter == separator and not closing:
+            parts.append("")
+            continue
+        parts[-1] += letter
+    if quote or closing:
+        raise InputError(f"--sweep: {text!r} lacks a closing {quote or closing[-1]}")
+    return [part.strip() for part in parts]
+
+
+def combine(
+    sweep: Mapping[str, Sequence[str]], create: Callable[[dict[str, str]], ConfigDict]
+) -> list[Combination]:
+    """Returns all combinations; the last key's values change from run to run.
+
+    Args:
+      sweep: Values by key, as written.
+      create: Returns the config with such values, checked.
+
+    Raises:
+      InputError: `create` refuses one, two are equal, or there are too many.
+    """
+    count = math.prod(map(len, sweep.values()))
+    if count > _MAX_RUNS:
+        raise InputError(
+            f"--sweep: {count:,} runs are more than {_MAX_RUNS:,}; give fewer values"
+        )
+    labels = short_labels(sweep)
+    last = sorted(sweep, key=lambda key: key == "seed")  # of a folder's name
+    found: dict[str, Combination] = {}
+    for texts in itertools.product(*sweep.values()):
+        changes = dict(zip(sweep, texts, strict=True))
+        config = create(changes)
+        flat = flatten_config(config)
+        values = {key: flat[key] for key in sweep}
+        folder = ",".join(f"{labels[key]}-{_safe(values[key])}" for key in last)
+        one = Combination(values, config, folder)
+        form = json.dumps(in_one_form(flat))
+        if form in found:
+            raise InputError(
+                f"--sweep: {found[form]} and {one} are the same; give each value once"
+            )
+        found[form] = one
+    return [*found.values()]
+
+
+def short_labels(keys: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the last word of each key, or all of it where that says too little."""
+    words = [key.rpartition(".")[2] for key in keys]
+    return {
+        key: key if words.count(word) > 1 or word == "name" else word
+        for key, word in zip(keys, words, strict=True)
+    }
+
+
+def _safe(value: Any) -> str:
+    """Returns a value as a part of a folder's name, different for each value."""
+    is_size = isinstance(value, tuple) and all(isinstance(n, int) for n in value)
+    text = "x".join(map(str, value)) if is_size else str(value)
+    safe = re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII)[:_MAX_NAME]
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return safe if safe == text else f"{safe}~{digest[:8]}"
+
+
+def run_all(
+    runs: Sequence[Combination],
+    workdir: Path,
+    run: Callable[[ConfigDict, Path], dict[str, float]],
+    *,
+    is_primary: bool,
+) -> None:
+    """Runs all combinations, one after the other, each in `workdir/FOLDER`.
+
+    One whose loss is not finite is left, and the others go on. `workdir/sweep.json`
+    lists all with their values, and the results so far.
+
+    Args:
+      runs: From `combine`.
+      workdir: The sweep's folder.
+      run: Trains once; see `train.train_and_evaluate`.
+      is_primary: Whether this process writes.
+
+    Raises:
+      RunError: The loss of some is not finite; said after the last run.
+    """
+
+    def save() -> None:
+        if is_primary:
+            workdir.mkdir(parents=True, exist_ok=True)
+            text = json.dumps([*map(_record, runs)], indent=2)
+            write_file(workdir / FILE_NAME, f"{text}\n")
+
+    save()
+    for number, one in enumerate(runs, start=1):
+        print(f"run       {number} of {len(runs)}: {one}", flush=True)
+        try:
+            one.result = run(one.config, workdir / one.folder)
+        except NotFiniteError as error:
+            one.error = str(error)
+            print(f"failed    {error}", flush=True)
+        save()
+    if is_primary:
+        _print_results(runs)
+    if failed := [one.folder for one in runs if one.error]:
+        raise RunError(
+            f"{len(failed)} of {len(runs)} runs failed, the loss is not finite: "
+            f"{'; '.join(failed)}"
+        )
+
+
+def _record(one: Combination) -> dict[str, Any]:
+    record = {"folder": one.folder, "values": one.values, "result": one.result}
+    return record | ({"error": one.error} if one.error else {})
+
+
+def _print_results(runs: Sequence[Combination]) -> None:
+    """Prints the accuracies: of seeds alone two lines, else a table."""
+    if [*runs[0].values] == ["seed"]:
+        ended = [one for one in runs if one.result]
+        for key, label in (("test/top1", "last"), ("best/top1", "best")):
+            if ended:
+                text = _mean(ended, key) + " ± 0.0000" * (len(ended) == 1)
+                print(f"{len(ended)} seeds   {label} test top-1 {text}")
+        return
+    from alexnet_jax.inspection.tables import make_console
+
+    print()
+    make_console().print(results_table(runs))
+
+
+def results_table(runs: Sequence[Combination]) -> "Table":
+    """Lays out a sweep's test top-1, a row for each setting besides the seed.
+
+    Of several seeds the mean ± the sample standard deviation; the highest last top-1 is
+    marked.
+
+    Args:
+      runs: That were run, in order.
+    """
+    from rich.text import Text
+
+    from alexnet_jax.inspection.tables import make_table
+
+    groups = [*_by_setting(runs)]
+    ended = [[one for one in group if one.result] for group in groups]
+    tops = [
+        statistics.mean(one.result["test/top1"] for one in group) if group else -1.0
+        for group in ended
+    ]
+    labels = short_labels(runs[0].values)
+    keys = [key for key in labels if key != "seed"]
+    has_seeds = len(keys) < len(labels)
+    numbers = ("seeds",) * has_seeds + ("last test top-1", "best test top-1")
+    table = make_table(*(labels[key] for key in keys), *numbers, "", numbers=numbers)
+    for place, (group, done) in enumerate(zip(groups, ended, strict=True)):
+        count = f"{len(done)} of {len(group)}" if len(done) < len(group) else len(done)
+        note = "best" if place == tops.index(max(tops)) else ""
+        table.add_row(
+            *(Text(_cell(group[0].values[key])) for key in keys),
+            *(str(count),) * has_seeds,
+            _mean(done, "test/top1"),
+            _mean(done, "best/top1"),
+            note if done else "failed",
+        )
+    return table
+
+
+def _by_setting(runs: Sequence[Combination]) -> Iterator[list[Combination]]:
+    """Yields the runs that differ in their seed alone, in order."""
+    groups: dict[str, list[Combination]] = {}
+    for one in runs:
+        setting = {key: value for key, value in one.values.items() if key != "seed"}
+        groups.setdefault(repr(setting), []).append(one)
+    yield from groups.values()
+
+
+def _mean(runs: Sequence[Combination], key: str) -> str:
+    """Returns the mean, of several ± the sample standard deviation."""
+    values = [one.result[key] for one in runs]
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread}"
+
+
+def _cell(value: Any) -> str:
+    text = str(value)  # the end of a path says more than its beginning
+    return text if len(text) <= _MAX_CELL else f"...{text[3 - _MAX_CELL :]}"

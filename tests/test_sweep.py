@@ -1,0 +1,258 @@
+"""Sweeps: what is written, what is refused, where runs go, and their table."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import pytest
+from absl import flags
+
+from alexnet_jax import main, sweep
+from alexnet_jax.config import default_config, flatten_config
+from alexnet_jax.errors import InputError, NotFiniteError, RunError
+from alexnet_jax.inspection.tables import make_console
+from alexnet_jax.run.read import read_runs, settings
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed=0,1", {"seed": ["0", "1"]}),
+        (" a.b = 1 , 2 ; seed=0;", {"a.b": ["1", "2"], "seed": ["0"]}),
+        ("size=28,(28,32),[1,2]", {"size": ["28", "(28,32)", "[1,2]"]}),
+        ("a='x,y;z',\"it's\",b", {"a": ["x,y;z", "it's", "b"]}),
+        ("a={'fc8': 1, 'fc7': (2)},None", {"a": ["{'fc8': 1, 'fc7': (2)}", "None"]}),
+        ("a=('b,c', 'd'),fc8=10", {"a": ["('b,c', 'd')", "fc8=10"]}),
+    ],
+)
+def test_what_is_written(text, expected):
+    assert sweep.parse_sweep(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "--sweep is empty; write --sweep='optim.learning_rate=0.01,0.03;seed="),
+        (";", "--sweep is empty"),
+        ("seed", "'seed' lacks a value; write"),
+        ("seed=", "'seed=' lacks a value"),
+        ("seed=0,,1", "'seed=0,,1' lacks a value"),
+        ("=1", "'=1' lacks a value"),
+        ("seed=0;seed=1", "seed is given twice; give all values at once"),
+        ("a=(1,2", "'a=(1,2' lacks a closing )"),
+        ("a='b", 'lacks a closing \''),
+        ("name=a,b", "name is the same in all runs; give --config.name instead"),
+        ("parallel.process_id=0,1", "parallel.process_id is the same in all runs"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read(text, expected):
+    with pytest.raises(InputError) as error:
+        sweep.parse_sweep(text)
+    assert expected in str(error.value)
+
+
+@pytest.fixture
+def combinations(monkeypatch):
+    """Returns the combinations of a command line, as a process parses it."""
+
+    def combinations(*words, seeds=None):
+        argv = ["main", "--config=experiments/digits.py"]
+        argv += [word for word in words if word.startswith("--config.")]
+        values = flags.FlagValues()
+        monkeypatch.setattr(main.flags, "FLAGS", values)
+        given = [word.removeprefix("--sweep=") for word in words if "--sweep=" in word]
+        monkeypatch.setattr(main, "_SWEEP", SimpleNamespace(value=given or None))
+        monkeypatch.setattr(main, "_SEEDS", SimpleNamespace(value=seeds))
+        main._parse_flags(argv)
+        return main._combinations()
+
+    return combinations
+
+
+def test_values_are_read_as_flags_are(combinations):
+    runs = combinations(
+        "--sweep=data.image_size=64,(96,128);model.init=author",
+        "--sweep=model.width=0.5;model.dropout_rate=None,0",
+        "--config.num_epochs=2",
+        seeds=["3", "4"],
+    )
+    assert len(runs) == 8
+    flat = [flatten_config(one.config) for one in runs]
+    assert {config["num_epochs"] for config in flat} == {2}
+    assert [config["data.image_size"] for config in flat[::4]] == [64, (96, 128)]
+    assert [config["model.dropout_rate"] for config in flat[:4:2]] == [None, 0.0]
+    assert [config["seed"] for config in flat] == [3, 4] * 4
+    assert runs[-1].folder == (
+        "image_size-96x128,init-author,width-0.5,dropout_rate-0.0,seed-4"
+    )
+    assert str(runs[0]).startswith("data.image_size=64, model.init=author, ")
+
+
+def test_without_a_sweep_there_is_none(combinations):
+    assert combinations() == []
+
+
+def test_references_between_keys_hold(combinations, tmp_path, monkeypatch):
+    path = tmp_path / "config.py"
+    path.write_text(
+        "from alexnet_jax.config import default_config\n\n"
+        "def get_config():\n  config = default_config()\n  with config.unlocked():\n"
+        "    config.eval.batch_size = config.get_ref('batch_size')\n  return config\n"
+    )
+    load = main.load_config
+    monkeypatch.setattr(main, "load_config", lambda _: load(str(path)))
+    runs = combinations("--sweep=batch_size=10,20")
+    assert [one.config.eval.batch_size for one in runs] == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--sweep=optim.lr=1"], 'no key lr in optim. Did you mean "optim.learning_'),
+        (["--sweep=optim=sgd"], "--config.optim is a group of keys; set one of them"),
+        (["--sweep=seed=0,0"], "seed=0 and seed=0 are the same; give each value once"),
+        (["--sweep=optim.momentum=0.5,5e-1"], "0.5 and optim.momentum=0.5 are the sa"),
+        (["--sweep=optim.learning_rate=None,0.01"], "are the same; give each value"),
+        (["--sweep=batch_size=8,0"], "with batch_size=0: batch_size must be an int"),
+        (["--sweep=batch_size=few"], "with batch_size=few: flag --config.batch_size"),
+        (["--sweep=seed=None"], "with seed=None: flag --config.seed=None: it must be"),
+        (["--sweep=seed=0;model.name=lenet"], "with seed=0, model.name=lenet: model."),
+        (["--sweep=model.name=lenet5;model.width=2"], "model.width must be 1 with le"),
+        (["--sweep=seed=0", "--config.seed=1"], "--config.seed and a sweep both set"),
+        (
+            [f"--sweep=seed={','.join(map(str, range(1001)))}"],
+            "--sweep: 1,001 runs are more than 1,000; give fewer values",
+        ),
+    ],
+)
+def test_what_is_refused_before_the_first_run(combinations, words, expected):
+    with pytest.raises(InputError) as error:
+        combinations(*words)
+    assert expected in str(error.value)
+
+
+def test_seeds_are_given_once(combinations):
+    with pytest.raises(InputError, match="--seeds and --sweep both give seeds"):
+        combinations("--sweep=seed=0,1", seeds=["2"])
+    runs = combinations(seeds=["0", "12"])
+    assert [one.folder for one in runs] == ["seed-0", "seed-12"]
+
+
+def create(changes):
+    config = default_config()
+    for key, text in changes.items():
+        group, _, name = key.rpartition(".")
+        (config[group] if group else config)[name] = text
+    return config
+
+
+def test_folders_are_safe_and_distinct():
+    texts = ["a/b", "a_b", "../a", "a b", "x" * 99, "x" * 98, "ä", "-1.5e+3"]
+    runs = sweep.combine({"data.manual_dir": texts}, create)
+    names = [one.folder for one in runs]
+    assert len(set(names)) == len(texts) and max(map(len, names)) < 70
+    assert all(name.isascii() and "/" not in name and " " not in name for name in names)
+    assert names[1] == "manual_dir-a_b" and names[-1] == "manual_dir--1.5e+3"
+    assert names[0].startswith("manual_dir-a_b~")
+
+
+def test_folders_of_keys_with_one_last_word():
+    keys = {"seed": 0, "model.name": 0, "batch_size": 0, "eval.batch_size": 0}
+    assert [*sweep.short_labels(keys).values()] == [
+        "seed", "model.name", "batch_size", "eval.batch_size"
+    ]  # fmt: skip
+
+
+RATES = {"optim.learning_rate": [0.1, 0.5], "seed": [1, 2]}
+
+
+def train(config, workdir):
+    """Stands for a run: seed 2 of the higher rate fails."""
+    if config.optim.learning_rate == 0.5 and config.seed == 2:
+        raise NotFiniteError("loss: step 3")
+    top1 = config.optim.learning_rate + config.seed / 10
+    workdir.mkdir(parents=True)
+    row = {"step": 2, "epoch": 1.0, "train/loss": 1.0, "train/top1": top1}
+    row |= {"test/loss": 1.0, "test/top1": top1}
+    (workdir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    return {"step": 2, "test/top1": top1, "best/top1": top1 + 0.1}
+
+
+def test_a_run_that_fails_leaves_the_others(tmp_path, capsys):
+    runs = sweep.combine(RATES | {"optim.momentum": [0.9]}, create)
+    runs.sort(key=lambda one: -one.values["seed"])  # it fails in the midst
+    with pytest.raises(RunError, match="^1 of 4 runs failed, the loss is not finite: "):
+        sweep.run_all(runs, tmp_path, train, is_primary=True)
+    out = capsys.readouterr().out
+    assert (
+        "run       2 of 4: optim.learning_rate=0.5, seed=2, optim.momentum=0.9" in out
+    )
+    assert "failed    loss: step 3\n" in out
+    table = out.partition("\n\n")[2].splitlines()
+    assert max(map(len, table)) <= 80
+    rows = [" ".join(line.split()) for line in table]
+    assert rows[2:] == [
+        "0.1 0.9 2 0.2500 ± 0.0707 0.3500 ± 0.0707",
+        "0.5 0.9 1 of 2 0.6000 0.7000 best",
+    ]
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert [record["folder"] for record in records] == [one.folder for one in runs]
+    assert records[0]["values"]["optim.learning_rate"] == 0.1
+    assert records[0]["result"]["best/top1"] == pytest.approx(0.4)
+    assert records[1]["result"] == {} and records[1]["error"] == "loss: step 3"
+
+
+def test_other_errors_end_it(tmp_path):
+    def full(config, workdir):
+        raise RunError("disk full")
+
+    runs = sweep.combine(RATES, create)
+    with pytest.raises(RunError, match="^disk full$"):
+        sweep.run_all(runs, tmp_path, full, is_primary=True)
+    assert len(json.loads((tmp_path / "sweep.json").read_text())) == 4
+
+
+def test_seeds_alone_are_two_lines(tmp_path, capsys):
+    runs = sweep.combine({"seed": [1, 2], "optim.learning_rate": [0.1]}, create)
+    for one in runs:
+        del one.values["optim.learning_rate"]
+    sweep.run_all(runs, tmp_path, train, is_primary=True)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "2 seeds   last test top-1 0.2500 ± 0.0707",
+        "2 seeds   best test top-1 0.3500 ± 0.0707",
+    ]
+
+
+def test_other_processes_write_and_print_nothing(tmp_path, capsys):
+    runs = sweep.combine(RATES, create)[:2]
+    sweep.run_all(runs, tmp_path, lambda *_: {}, is_primary=False)
+    assert not [*tmp_path.iterdir()] and "top-1" not in capsys.readouterr().out
+
+
+def test_a_table_of_failures_and_long_values():
+    texts = ["[red]a", "b" * 30 + "end"]
+    runs = sweep.combine({"data.manual_dir": texts}, create)
+    runs[0].error = "loss"
+    runs[1].result = {"test/top1": 0.0, "best/top1": 0.0}
+    file = io.StringIO()
+    make_console(file).print(sweep.results_table(runs))
+    lines = [line.split() for line in file.getvalue().splitlines()]
+    assert lines[2:] == [
+        ["[red]a", "-", "-", "failed"],
+        [f"...{'b' * 18}end", "0.0000", "0.0000", "best"],
+    ]
+
+
+def test_a_report_reads_each_setting(tmp_path):
+    runs = sweep.combine(RATES, create)
+    with pytest.raises(RunError):
+        sweep.run_all(runs, tmp_path / "lab", train, is_primary=True)
+    found = read_runs([tmp_path / "lab"])
+    names = [one.name for one in found]
+    assert names == ["lab/learning_rate-0.1", "lab/learning_rate-0.5"]
+    assert [len(one.workdirs) for one in found] == [2, 1]
+    assert found[0].workdirs[1].name == "learning_rate-0.1,seed-2"
+    (tmp_path / "lab" / "sweep.json").unlink()  # any folder of folders
+    assert settings(tmp_path / "lab") == {}
+    with pytest.raises(InputError, match="holds no metrics.jsonl with rows"):
+        read_runs([tmp_path / "lab"])
