@@ -195,14 +195,16 @@ def test_an_early_stop_of_two_processes(tmp_path, data_dir):
     """Nothing is learned, so nothing is better; parts and averages beside."""
     workdir = tmp_path / "run"
     settings = (
-        *TOWERS,
+        "--config.model.name=lenet5",
+        "--config.data.image_size=28",
+        "--config.batch_size=500",
         "--config.optim.learning_rate=0.0",
         "--config.optim.ema=0.9",
         "--config.optim.accumulate_steps=2",
         "--config.early_stop.patience=1",
     )
     line = "stopped   early at epoch 2: no better test top-1 since epoch 1"
-    for said in ("finished  test top-1", "finished  earlier, at step 30"):
+    for said in ("finished  test top-1", "finished  earlier, at step 6"):
         with Pair(workdir, data_dir, *settings) as processes:
             assert processes.wait() == [0, 0], processes.texts()
             text = processes.texts()[0]
