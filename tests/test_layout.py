@@ -163,8 +163,8 @@ def test_every_import_is_declared():
     """Every third-party package that the code imports stands in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = " ".join(project["dependencies"]).lower().replace("-", "_")
-    names = {"absl": "absl_py", "sklearn": "scikit_learn", "PIL": "pillow"}
-    names |= {"orbax": "orbax_checkpoint", "yaml": "pyyaml"}
+    names = {"absl": "absl_py", "orbax": "orbax_checkpoint", "PIL": "pillow"}
+    names |= {"yaml": "pyyaml"}
     used = {name.partition(".")[0] for names in IMPORTS.values() for name in names}
     brought_along = {"IPython"}  # by the notebook that the code runs in, if it does
     for name in used - sys.stdlib_module_names - {"alexnet_jax"} - brought_along:
