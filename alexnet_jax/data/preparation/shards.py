@@ -22,7 +22,6 @@ from array_record.python.array_record_module import (
 )
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core.utils import shard_utils
-from tqdm import tqdm
 
 from alexnet_jax.atomic import (
     atomic_write,
@@ -35,6 +34,7 @@ from alexnet_jax.data.preparation.jpeg import Conversion
 from alexnet_jax.data.preparation.sources import Source
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.bar import Bar
 
 SHARDS = shard_utils.ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
 _PLAN = "plan.txt"
@@ -174,14 +174,14 @@ def _write_missing(
     skipped = 0
     with (
         contextlib.closing(map_unordered(write_shard, missing, workers)) as done,
-        tqdm(total=images, unit=" images", disable=None, leave=False) as bar,
+        Bar(images, "images") as bar,
     ):
         try:
             for shard, broken in done:
-                bar.update(len(shard.source))
+                bar.advance(len(shard.source))
                 for line in broken:
                     skipped += 1
-                    tqdm.write(f"broken    {line}: skipped, {skipped} so far")
+                    print(f"broken    {line}: skipped, {skipped} so far")
         except BrokenProcessPool as error:
             raise InputError(
                 f"data: a process that was writing to {folder} was killed (out of "
