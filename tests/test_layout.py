@@ -1,11 +1,13 @@
 """The laws of the house, read from the imports."""
 
 import ast
+import re
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import tensorflow_datasets as tfds
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "alexnet_jax"
@@ -30,7 +32,8 @@ def imports(path):
     return {name for node in ast.walk(tree) for name in imported(node)}
 
 
-IMPORTS = {module_name(path): imports(path) for path in PACKAGE.rglob("*.py")}
+PATHS = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+IMPORTS = {module: imports(path) for module, path in PATHS.items()}
 
 
 def within(name, package):
@@ -67,6 +70,19 @@ def test_layers_know_no_models_and_have_their_cpu_forms_to_themselves():
 def test_preparation_is_the_data_rooms_own():
     for name in importers("alexnet_jax.data.preparation"):
         assert within(name, "alexnet_jax.data"), name
+
+
+def test_what_tfds_keeps_to_itself_is_used_in_one_module():
+    (alone,) = importers("tensorflow_datasets.core")
+    assert alone == "alexnet_jax.data.preparation.tfds_internals"
+    for module, path in PATHS.items():
+        inner = {n for n in IMPORTS[module] if n.startswith("tensorflow_datasets.")}
+        assert not inner or module == alone, module
+        for name in re.findall(r"\btfds\.core\.(\w+)", path.read_text()):
+            assert name in tfds.core.__all__, (module, name)
+        for name in re.findall(r"\btfds\.(\w+)", path.read_text()):
+            assert name in tfds.__all__, (module, name)
+        assert "_get_filename_template" not in path.read_text()
 
 
 def test_who_knows_a_runs_folder():

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from alexnet_jax.data.preparation.builder import open_builder, prepare
+from alexnet_jax.data.preparation.tfds_internals import skip_registration
 
 FILE = Path(__file__).with_name("digits.npz")
 _NUM_TRAIN = 1_500  # of 1,797, in UCI's order; the others are `test`
@@ -31,7 +32,7 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
         return images, arrays["label"]
 
 
-with tfds.core.registered.skip_registration():
+with skip_registration():
 
     class Digits(tfds.core.GeneratorBasedBuilder):
         """1,797 gray images of 8×8 pixels, split into 1,500 and 297."""
