@@ -25,6 +25,7 @@ from typing import Any
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.bar import Bar
 
 _POOLS = ("none", "mean", "max")
 _BATCH_SIZE = 128  # enough for any device, and little memory
@@ -147,30 +148,20 @@ def _write(
     output: Path, parts: Iterable[Any], total: int, metadata: dict[str, Any]
 ) -> int:
     """Writes rows as they come; returns how many pictures cannot be read."""
-    from tqdm import tqdm
-
     from alexnet_jax.extraction.feature_file import FeatureFile
 
     rows, errors, notes, shapes = 0, 0, Counter[str](), {}
     start = time.perf_counter()
-    bar = tqdm(
-        total=total,
-        unit="picture",
-        disable=None,  # where stderr is no terminal
-        dynamic_ncols=True,
-        leave=False,
-    )
-    with bar, FeatureFile(output) as writer:
+    with Bar(total, "pictures") as bar, FeatureFile(output) as writer:
         for part in parts:
             for line in part.errors:
-                bar.clear()
                 cli.print_error(line)
             if part.paths:
                 writer.write([_text(path) for path in part.paths], part.layers)
                 shapes = {name: one.shape[1:] for name, one in part.layers.items()}
             rows, errors = rows + len(part.paths), errors + len(part.errors)
             notes.update(part.notes)
-            bar.update(part.seen)
+            bar.advance(part.seen)
         if not rows:
             raise InputError(
                 f"IMAGE: none of {total:,} can be read; nothing is written"

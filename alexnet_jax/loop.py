@@ -44,7 +44,7 @@ from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
 from alexnet_jax.run.events import Due, Events
 from alexnet_jax.run.interval import Interval
 from alexnet_jax.run.memory import release_freed_memory
-from alexnet_jax.run.progress import Meter, Progress, epoch_line
+from alexnet_jax.run.progress import Meter, epoch_line
 from alexnet_jax.run.records import Row
 from alexnet_jax.run.signals import Stopped, StopSignal
 from alexnet_jax.step import (
@@ -55,6 +55,7 @@ from alexnet_jax.step import (
     make_eval_step,
     make_train_step,
 )
+from alexnet_jax.terminal.bar import Bar, spinner
 from alexnet_jax.transfer import freezing
 from alexnet_jax.transfer.layer_updates import updates_of
 from alexnet_jax.transfer.settings import patterns_of
@@ -313,7 +314,8 @@ class Trainer:
             checkpoint cannot be written.
         """
         start = step = int(state.step)
-        train_steps, compile_s = self._compile(state, start)
+        with spinner("compiling"):
+            train_steps, compile_s = self._compile(state, start)
         say(f"compiled  in {compile_s:.1f} s")
         fit = _Fit(
             *(self, train_steps, write, checkpoints, stop, seconds, say, window, start)
@@ -361,7 +363,7 @@ class _Fit:
         best = checkpoints.best_top1() if checkpoints else -1.0
         self._interval = Interval(self._config.checkpoint.every_seconds, best)
         self._epoch_mark = self._window_mark = self._meter.mark()
-        self.bar = Progress(start, trainer.num_steps)
+        self.bar = Bar(trainer.num_steps, "steps", start)
 
     def advance(
         self, state: TrainState, step: int, count: int
@@ -432,7 +434,6 @@ class _Fit:
     def after_epoch(self, state: TrainState, row: Row) -> TrainState:
         """Prints the epoch's line and lowers the rate on a plateau."""
         self._epoch_mark = self._meter.mark()
-        self.bar.clear()
         trainer = self._trainer
         self._say(epoch_line(row, self._config.num_epochs, trainer._model.num_classes))
         opt_state = update_plateau(
@@ -475,9 +476,15 @@ class _Fit:
 
     def progress(self, state: TrainState, step: int) -> None:
         """Moves the bar."""
-        if is_primary() and self.bar.due():
+        if is_primary() and self.bar.is_due():
             loss = means(state.epoch_sums)["loss"]
-            self.bar.show(step, loss, self._meter.images_per_s(self._epoch_mark))
+            speed = self._meter.images_per_s(self._epoch_mark)
+            epoch = math.ceil(step / self._trainer.steps_per_epoch)
+            self.bar.update(
+                step,
+                f"epoch {epoch}/{self._config.num_epochs}",
+                f"loss {loss:.4f}, {speed:,.0f} images/s",
+            )
 
 
 def _check_parts(config: ConfigDict, devices: int) -> None:

@@ -208,12 +208,8 @@ def _summarize(name: str, options: argparse.Namespace) -> "Summary":
     Raises:
       InputError: It is neither, or an option does not go with it.
     """
-    from alexnet_jax.config import side_pair
-    from alexnet_jax.data.spec import DataSpec
     from alexnet_jax.inspection import tables
     from alexnet_jax.models import create_configured, is_network
-    from alexnet_jax.run.read import read_config
-    from alexnet_jax.terminal.paths import expand
 
     if is_network(name) or not (os.sep in name or os.path.isdir(name)):
         params = None if options.params is None else str(options.params)
@@ -222,6 +218,11 @@ def _summarize(name: str, options: argparse.Namespace) -> "Summary":
         raise InputError(
             f"--picture and --parallel take the name of a network, not a run ({name})"
         )
+    from alexnet_jax.config import side_pair
+    from alexnet_jax.data.spec import DataSpec  # of data sets, Orbax: a second
+    from alexnet_jax.run.read import read_config
+    from alexnet_jax.terminal.paths import expand
+
     workdir = expand(Path(name), "NAME")
     if workdir.parent.name == "checkpoints":
         workdir = workdir.parent.parent

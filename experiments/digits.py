@@ -1,4 +1,4 @@
-"""Half-width AlexNet on scikit-learn's digits at 224×224: nothing to download.
+"""Half-width AlexNet on UCI's digits, bundled, at 224×224: nothing to download.
 
 `make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. About
 80 s on two CPU cores; 0.9327 ± 0.0187 test accuracy over 3 seeds (2026-11-26, version

@@ -1,11 +1,13 @@
 """The laws of the house, read from the imports."""
 
 import ast
+import re
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+import tensorflow_datasets as tfds
 
 from alexnet_jax import cli
 
@@ -20,18 +22,22 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def imported(node):
+    """What a statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return set()
+
+
 def imports(path):
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    tree = ast.parse(path.read_text())
+    return {name for node in ast.walk(tree) for name in imported(node)}
 
 
-IMPORTS = {module_name(path): imports(path) for path in PACKAGE.rglob("*.py")}
+PATHS = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+IMPORTS = {module: imports(path) for module, path in PATHS.items()}
 
 
 def within(name, package):
@@ -70,6 +76,19 @@ def test_preparation_is_the_data_rooms_own():
         assert within(name, "alexnet_jax.data"), name
 
 
+def test_what_tfds_keeps_to_itself_is_used_in_one_module():
+    (alone,) = importers("tensorflow_datasets.core")
+    assert alone == "alexnet_jax.data.preparation.tfds_internals"
+    for module, path in PATHS.items():
+        inner = {n for n in IMPORTS[module] if n.startswith("tensorflow_datasets.")}
+        assert not inner or module == alone, module
+        for name in re.findall(r"\btfds\.core\.(\w+)", path.read_text()):
+            assert name in tfds.core.__all__, (module, name)
+        for name in re.findall(r"\btfds\.(\w+)", path.read_text()):
+            assert name in tfds.__all__, (module, name)
+        assert "_get_filename_template" not in path.read_text()
+
+
 def test_who_knows_a_runs_folder():
     allowed = {"train", "loop", "trained", "reporting", "exporting", "d2l", *COMMANDS}
     for name in importers("alexnet_jax.run"):
@@ -93,7 +112,7 @@ IMPORTERS = {
     "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"}
-    | {"extraction"},
+    | {"extraction", "explanation", "loop"},
 }
 
 
@@ -104,8 +123,13 @@ def test_who_may_import_a_room(room):
 
 
 def test_the_terminals_room_is_there_at_once():
-    names = {name for module in IMPORTS if within(module, "alexnet_jax.terminal")
-             for name in IMPORTS[module]}  # fmt: skip
+    """The bar alone imports Rich, late, where there is a terminal."""
+    names = {
+        name
+        for path in (PACKAGE / "terminal").glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        for name in imported(node)
+    }
     ours = {name for name in names if within(name, "alexnet_jax")}
     allowed = ("alexnet_jax.terminal", "alexnet_jax.errors")
     assert all(name.startswith(allowed) for name in ours)
@@ -165,8 +189,8 @@ def test_every_import_is_declared():
     """Every third-party package that the code imports stands in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = " ".join(project["dependencies"]).lower().replace("-", "_")
-    names = {"absl": "absl_py", "sklearn": "scikit_learn", "PIL": "pillow"}
-    names |= {"orbax": "orbax_checkpoint", "yaml": "pyyaml"}
+    names = {"absl": "absl_py", "orbax": "orbax_checkpoint", "PIL": "pillow"}
+    names |= {"yaml": "pyyaml"}
     used = {name.partition(".")[0] for names in IMPORTS.values() for name in names}
     brought_along = {"IPython"}  # by the notebook that the code runs in, if it does
     for name in used - sys.stdlib_module_names - {"alexnet_jax"} - brought_along:

@@ -155,7 +155,7 @@ class FashionMNIST(_Prepared):
 
 
 class Digits(_Prepared):
-    """scikit-learn's handwritten digits: nothing to download."""
+    """UCI's handwritten digits, bundled: nothing to download."""
 
     name = "digits"
 

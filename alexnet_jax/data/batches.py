@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from alexnet_jax.data.statistics import Statistics, measure
+from alexnet_jax.terminal.bar import track
 
 # image (B, h, w, C) uint8, label (B,) int32, mask (B,) bool, false for padding and for
 # broken images, which may stand anywhere
@@ -147,7 +147,7 @@ class Split(Protocol):
 
 def all_images(split: Split) -> Iterator[np.ndarray]:
     """Yields the images of a split's first epoch in batches, `(n, h, w, C) uint8`."""
-    for step in tqdm(range(len(split)), unit="batch", disable=None, leave=False):
+    for step in track(range(len(split)), len(split), "batches"):
         kept = true_examples(split.batch(step))
         if len(kept["image"]):
             yield kept["image"]

@@ -1,7 +1,9 @@
-"""scikit-learn's bundled handwritten digits: real images that need no download.
+"""UCI's handwritten digits, bundled: real images that need no download.
 
-Source: Alpaydin and Kaynak 1998, UCI "Optical Recognition of Handwritten Digits", its
-test part, as scikit-learn ships it.
+Source: Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI
+Machine Learning Repository, doi 10.24432/C50P49, under CC BY 4.0
+(https://creativecommons.org/licenses/by/4.0/). `digits.npz` holds its test part
+unchanged: `image (1797, 8, 8)`, counts of ink from 0 to 16, and `label (1797,)`.
 """
 
 from collections.abc import Iterator
@@ -13,10 +15,24 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from alexnet_jax.data.preparation.builder import open_builder, prepare
+from alexnet_jax.data.preparation.tfds_internals import skip_registration
 
-_NUM_TRAIN = 1_500  # of 1,797, in scikit-learn's order; the others are `test`
+FILE = Path(__file__).with_name("digits.npz")
+_NUM_TRAIN = 1_500  # of 1,797, in UCI's order; the others are `test`
 
-with tfds.core.registered.skip_registration():
+
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Reads all digits, in UCI's order.
+
+    Returns:
+      Images `(1797, 8, 8) uint8` in 0 ... 255, and labels `(1797,) uint8`.
+    """
+    with np.load(FILE) as arrays:
+        images = np.round(arrays["image"] * (255 / 16)).astype(np.uint8)
+        return images, arrays["label"]
+
+
+with skip_registration():
 
     class Digits(tfds.core.GeneratorBasedBuilder):
         """1,797 gray images of 8×8 pixels, split into 1,500 and 297."""
@@ -33,7 +49,7 @@ with tfds.core.registered.skip_registration():
             )
             return tfds.core.DatasetInfo(
                 builder=self,
-                description="Handwritten digits of 8×8 pixels, from scikit-learn.",
+                description="Handwritten digits of 8×8 pixels, from UCI.",
                 features=features,
                 supervised_keys=("image", "label"),
             )
@@ -49,12 +65,8 @@ with tfds.core.registered.skip_registration():
         def _generate_examples(
             self, start: int, stop: int | None
         ) -> Iterator[tuple[int, dict[str, Any]]]:
-            from sklearn import datasets  # late: it takes a second
-
-            digits = datasets.load_digits()
-            # 0 ... 16 counts of ink become 0 ... 255.
-            images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-            pairs = zip(images[start:stop], digits.target[start:stop], strict=True)
+            images, labels = read_digits()
+            pairs = zip(images[start:stop], labels[start:stop], strict=True)
             for index, (image, label) in enumerate(pairs):
                 yield index, {"image": Image.fromarray(image), "label": int(label)}
 

@@ -15,11 +15,13 @@ import numpy as np
 import requests
 import tensorflow_datasets as tfds
 from PIL import Image
-from tensorflow_datasets.core.download import download_manager
-from tensorflow_datasets.core.download import util as download_util
-from tensorflow_datasets.image_classification import mnist
 
 from alexnet_jax.data.preparation.builder import open_builder, prepare
+from alexnet_jax.data.preparation.tfds_internals import (
+    FashionMNIST,
+    NonMatchingChecksumError,
+    skip_registration,
+)
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
 
@@ -51,9 +53,9 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 # Not registered: TFDS has a `fashion_mnist` of its own, which needs TensorFlow.
-with tfds.core.registered.skip_registration():
+with skip_registration():
 
-    class FashionMnist(mnist.FashionMNIST):
+    class FashionMnist(FashionMNIST):
         """TFDS's builder: its name, version, features, splits and checksums."""
 
         name = "fashion_mnist"
@@ -113,8 +115,8 @@ def _prepare(builder: FashionMnist, manual_dir: str | None) -> None:
         prepare(builder)
     except (
         requests.exceptions.RequestException,
-        download_util.DownloadError,
-        download_manager.NonMatchingChecksumError,
+        tfds.download.DownloadError,
+        NonMatchingChecksumError,
     ) as error:
         raise _unreachable(type(error).__name__) from error
 

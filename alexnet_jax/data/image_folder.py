@@ -20,6 +20,7 @@ from alexnet_jax.data.preparation.builder import Photographs, open_builder
 from alexnet_jax.data.preparation.jpeg import TO_STORED
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
+from alexnet_jax.data.preparation.tfds_internals import skip_registration
 from alexnet_jax.data.spreadsheet import row_fault
 from alexnet_jax.data.table import locate, read_table
 from alexnet_jax.data.validation import check_share
@@ -38,7 +39,7 @@ class FolderConfig(tfds.core.BuilderConfig):
     class_names: tuple[str, ...] = ()
 
 
-with tfds.core.registered.skip_registration():
+with skip_registration():
 
     class ImageFolder(Photographs):
         """Images in class folders, for training and for testing."""

@@ -10,10 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.datasets.imagenet2012 import (
-    imagenet2012_dataset_builder,
-    imagenet_common,
-)
 
 from alexnet_jax.data.preparation.builder import (
     Photographs,
@@ -24,13 +20,14 @@ from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
 from alexnet_jax.data.preparation.prepared import Access, accessed
 from alexnet_jax.data.preparation.shards import write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
+from alexnet_jax.data.preparation.tfds_internals import Imagenet2012, skip_registration
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
 
-Imagenet2012 = imagenet2012_dataset_builder.Builder  # TFDS's own
-
 TARS = {"train": "ILSVRC2012_img_train.tar", "validation": "ILSVRC2012_img_val.tar"}
 
+# TFDS's; the validation images' are beside it.
+_LABELS = Path(tfds.core.tfds_path("datasets/imagenet2012/labels.txt"))
 _SHORT_SIDE = 256
 _QUALITY = 85
 _IMAGE_BYTES = 22_000  # measured on five photographs: 16 to 27 kB
@@ -41,7 +38,7 @@ _SHRUNK = Conversion(
     _IMAGE_BYTES,
 )
 
-with tfds.core.registered.skip_registration():
+with skip_registration():
 
     class Imagenet2012Shrunk(Photographs):
         """ImageNet 2012 with a short side of 256 pixels, as JPEG."""
@@ -50,8 +47,7 @@ with tfds.core.registered.skip_registration():
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self) -> tfds.core.DatasetInfo:
-            names = imagenet_common.label_names_file()
-            labels = tfds.features.ClassLabel(names_file=names)
+            labels = tfds.features.ClassLabel(names_file=_LABELS)
             return self.describe(labels, f"ILSVRC 2012. {_SHRUNK.description} pixels.")
 
 
@@ -142,7 +138,7 @@ def list_tars(manual_dir: str | None) -> dict[str, Files]:
 
 def _list_train(path: Path) -> Iterator[ImageFile]:
     """Lists a tar that contains a tar for each class."""
-    expected = set(Path(imagenet_common.label_names_file()).read_text().split())
+    expected = set(_LABELS.read_text().split())
     labels = set()
     with tarfile.open(path, "r:") as outer:
         for member in filter(tarfile.TarInfo.isfile, outer):
@@ -181,10 +177,9 @@ def _list_validation(path: Path) -> Iterator[ImageFile]:
 
 def class_names() -> tuple[str, ...]:
     """Returns the names of the 1,000 classes, WordNet's, by label."""
-    return tuple(Path(imagenet_common.label_names_file()).read_text().split())
+    return tuple(_LABELS.read_text().split())
 
 
 def validation_labels() -> list[str]:
     """Returns the labels of the validation images, in the order of their names."""
-    folder = Path(imagenet_common.label_names_file()).parent
-    return (folder / "validation_labels.txt").read_text().split()
+    return _LABELS.with_name("validation_labels.txt").read_text().split()

@@ -28,6 +28,7 @@ from alexnet_jax.data.preparation.builder import (
 from alexnet_jax.data.preparation.damage import INFO_FILE
 from alexnet_jax.data.preparation.keys import find_keys
 from alexnet_jax.data.preparation.prepared import Access, accessed, open_prepared
+from alexnet_jax.data.preparation.tfds_internals import skip_registration
 from alexnet_jax.data.tfds_sets import is_of_tfds, list_names, not_replaced
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
@@ -155,8 +156,7 @@ def _import(name: str) -> tuple[ModuleType, Any]:
             f"nor in the current folder, {os.getcwd()}"
         )
     # A name that TFDS has, too, is no fault.
-    skip = tfds.core.registered.skip_registration
-    with named_errors(spec.origin or path, "data.name"), skip():
+    with named_errors(spec.origin or path, "data.name"), skip_registration():
         module = importlib.import_module(path)
     found = getattr(module, attribute, None)
     if found is None:

@@ -7,8 +7,8 @@ from numbers import Integral
 from typing import Any
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.shuffle import DuplicatedKeysError
 
+from alexnet_jax.data.preparation.tfds_internals import DuplicatedKeysError
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.user_code import named_errors
 

@@ -14,7 +14,7 @@ NAME is one of:
                    Parquet) with the columns path and label, and split if it
                    has one
   fashion_mnist    from the four original files in --manual-dir, or downloaded
-  digits           scikit-learn's; needs no files
+  digits           UCI's, bundled; needs no files
   shapes           drawn shapes, as JPEG files in class folders; needs no files
   tfds/NAME        of TFDS (tfds/emnist/letters, tfds/cifar10:3.0.2), if it
                    can be prepared without TensorFlow

@@ -22,7 +22,6 @@ from urllib.request import getproxies
 
 import requests
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.registered import DatasetNotFoundError
 
 from alexnet_jax.data.preparation.builder import prepare, quiet, stored_format
 from alexnet_jax.data.preparation.damage import (
@@ -262,7 +261,7 @@ def _create(data_dir: Path, wanted: _Name) -> tfds.core.DatasetBuilder:
     try:
         with quiet(), contextlib.redirect_stderr(io.StringIO()):
             return tfds.builder(whole, data_dir=data_dir, file_format="array_record")
-    except DatasetNotFoundError as error:
+    except tfds.core.DatasetNotFoundError as error:
         known = {*list_names(), *_folders(data_dir)}
         near = difflib.get_close_matches(wanted.name, known)
         hint = ", ".join(f"tfds/{name}" for name in near)

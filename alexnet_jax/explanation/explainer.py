@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.errors import InputError
@@ -27,6 +26,7 @@ from alexnet_jax.explanation.patches import Patch, average, cover, create_patche
 from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.models import Classifier
 from alexnet_jax.preprocessing.pipeline import Pipeline
+from alexnet_jax.terminal.bar import track
 
 
 class Explanation(NamedTuple):
@@ -179,15 +179,8 @@ class Explainer:
         made = (self._probabilities(cover(image, one, self._color)) for one in batches)
         first = next(made)
         chosen = int(first[0].argmax()) if label is None else label
-        bar = tqdm(
-            chain([first], made),
-            total=-(-count // size),
-            unit="batch",
-            disable=None,  # where stderr is no terminal
-            leave=False,
-            delay=1,  # seconds; a few patches take less
-        )
-        values = np.concatenate([one[:, chosen] for one in bar])
+        found = track(chain([first], made), -(-count // size), "batches")
+        values = np.concatenate([one[:, chosen] for one in found])
         return chosen, float(values[0]), values[1:count]
 
     def _derivatives(self, layer: LayerAt | None) -> Callable[..., Derivatives]:

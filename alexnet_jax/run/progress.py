@@ -1,14 +1,10 @@
-"""Progress on the terminal: a bar where there is one, and a line per epoch."""
+"""Progress on the terminal: the speed, and a line per epoch."""
 
 import time
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from alexnet_jax.metrics import shown_metrics
 from alexnet_jax.run.records import Row
-
-_REFRESH_S = 0.5
 
 
 class Mark(NamedTuple):
@@ -51,55 +47,6 @@ class Meter:
         now = self.mark()
         seconds = now.seconds - since.seconds
         return (now.images - since.images) / seconds if seconds else 0.0
-
-
-class Progress:
-    """A bar over a run's steps on a terminal, and lines above it."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        """Shows the bar.
-
-        Args:
-          start: The step that the run resumes from.
-          stop: The step that it ends at.
-        """
-        self._bar = tqdm(
-            initial=start,
-            total=stop,
-            unit="step",
-            disable=None,  # where stderr is no terminal
-            dynamic_ncols=True,
-            leave=False,
-        )
-        self._shown = time.perf_counter()
-
-    def close(self) -> None:
-        """Removes the bar."""
-        self._bar.close()
-
-    def due(self) -> bool:
-        """Whether the bar is due for new numbers, which wait for the device."""
-        if self._bar.disable:
-            return False
-        return time.perf_counter() - self._shown > _REFRESH_S
-
-    def show(self, step: int, loss: float, images_per_s: float) -> None:
-        """Moves the bar.
-
-        Args:
-          step: Steps done.
-          loss: Mean training loss (nats).
-          images_per_s: Speed of training.
-        """
-        speed = f"loss {loss:.4f}, {images_per_s:,.0f} images/s"
-        self._bar.set_postfix_str(speed, refresh=False)
-        self._bar.update(step - self._bar.n)
-        self._shown = time.perf_counter()
-
-    def clear(self) -> None:
-        """Makes room for a line; the bar comes back below it."""
-        if not self._bar.disable:
-            self._bar.clear()
 
 
 def epoch_line(row: Row, num_epochs: int, num_classes: int) -> str:

@@ -17,6 +17,8 @@ WORDS = {
 }
 # So long a command may clean up, or a library swallow the exception.
 _PATIENCE_S = 3.0
+# What removes the bar that is shown now, if one is, before such an end's line.
+erase = ""
 
 
 class Ended(KeyboardInterrupt):
@@ -147,7 +149,7 @@ def _die_if_forked(process: int, number: int) -> None:
 
 
 def _leave(number: int, hint: str = "") -> NoReturn:
-    line = f"error: {WORDS[signal.Signals(number)]}{hint}\n"
+    line = f"{erase}error: {WORDS[signal.Signals(number)]}{hint}\n"
     with contextlib.suppress(OSError):
         os.write(2, line.encode())
     os._exit(128 + number)

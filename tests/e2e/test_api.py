@@ -90,3 +90,13 @@ def test_the_examples_that_train_and_load(data_dir, tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert (tmp_path / "runs" / "mine" / "config.json").exists()
+
+
+def test_a_networks_summary_imports_nothing_of_runs_or_data():
+    code = (
+        "import sys; from alexnet_jax.summary import main; main(['lenet5', '--json']);"
+        "print({'orbax', 'tensorflow_datasets', 'matplotlib'} & {*sys.modules})"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()"

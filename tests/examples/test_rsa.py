@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import rankdata
-from sklearn.datasets import load_digits
 
 from alexnet_jax.data import create_data
+from alexnet_jax.data.digits import read_digits
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.imported import write_run
 from alexnet_jax.trained import load
@@ -199,8 +199,8 @@ def test_the_same_examples_may_be_of_other_sizes():
 
 
 def test_pictures_of_one_class_are_not_the_same():
-    images, labels = load_digits(return_X_y=True)
-    images = np.uint8(images.reshape(-1, 8, 8, 1) * 15)
+    images, labels = read_digits()
+    images = images[..., None]
     one, other = images[labels == 3][:50], images[labels == 3][50:100]
     assert example._are_alike(one, one.repeat(3, axis=1).repeat(3, axis=2))
     assert not example._are_alike(one, other.repeat(3, axis=1).repeat(3, axis=2))

@@ -31,6 +31,7 @@ from alexnet_jax.data.preparation.prepared import (
     open_prepared,
 )
 from alexnet_jax.data.preparation.sources import open_records, parse
+from alexnet_jax.data.preparation.tfds_internals import skip_registration
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
 
@@ -38,7 +39,7 @@ _SPARE = 10_000  # bytes of an archive besides its arrays
 _CHUNK = 5_000  # records read at a time, so that few are in memory undecoded
 
 
-with tfds.core.registered.skip_registration():
+with skip_registration():
 
     class Photographs(tfds.core.GeneratorBasedBuilder):
         """JPEG files of any size, by class; `shards.write_shards` writes them."""

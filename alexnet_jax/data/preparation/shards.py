@@ -20,9 +20,6 @@ from array_record.python.array_record_module import (
     ArrayRecordReader,
     ArrayRecordWriter,
 )
-from tensorflow_datasets.core import example_serializer
-from tensorflow_datasets.core.utils import shard_utils
-from tqdm import tqdm
 
 from alexnet_jax.atomic import (
     atomic_write,
@@ -33,10 +30,12 @@ from alexnet_jax.atomic import (
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.preparation.jpeg import Conversion
 from alexnet_jax.data.preparation.sources import Source
+from alexnet_jax.data.preparation.tfds_internals import ExampleSerializer, ShardConfig
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.bar import Bar
 
-SHARDS = shard_utils.ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
+SHARDS = ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
 _PLAN = "plan.txt"
 _IMAGES_PER_PROCESS = 2_000  # at least: to start one takes as long as to write so many
 
@@ -111,8 +110,8 @@ def _plan(
     for split, source in sources.items():
         num_bytes = conversion.estimate_bytes(len(source), source.num_bytes)
         number = SHARDS.get_number_shards(num_bytes, len(source))
-        template = builder._get_filename_template(split).replace(data_dir=folder)
-        bounds = [0, *shard_utils.get_shard_boundaries(len(source), number)]
+        template = _template(builder, split, folder)
+        bounds = [round(len(source) * index / number) for index in range(number + 1)]
         shards[split] = [
             Shard(
                 Path(template.sharded_filepath(shard_index=index, num_shards=number)),
@@ -174,14 +173,14 @@ def _write_missing(
     skipped = 0
     with (
         contextlib.closing(map_unordered(write_shard, missing, workers)) as done,
-        tqdm(total=images, unit=" images", disable=None, leave=False) as bar,
+        Bar(images, "images") as bar,
     ):
         try:
             for shard, broken in done:
-                bar.update(len(shard.source))
+                bar.advance(len(shard.source))
                 for line in broken:
                     skipped += 1
-                    tqdm.write(f"broken    {line}: skipped, {skipped} so far")
+                    print(f"broken    {line}: skipped, {skipped} so far")
         except BrokenProcessPool as error:
             raise InputError(
                 f"data: a process that was writing to {folder} was killed (out of "
@@ -205,7 +204,7 @@ def write_shard(shard: Shard) -> list[str]:
 
 def _records(shard: Shard, broken: list[str]) -> Iterator[bytes]:
     features = shard.features
-    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    serializer = ExampleSerializer(features.get_serialized_info())
     for name, label, content in shard.source.read():
         try:
             if isinstance(content, BrokenImage):
@@ -244,15 +243,27 @@ def _finish(
             name=split,
             shard_lengths=[_count_records(shard.path) for shard in parts],
             num_bytes=sum(shard.path.stat().st_size for shard in parts),
-            filename_template=builder._get_filename_template(split),
+            filename_template=_template(builder, split, target),
         )
         for split, parts in shards.items()
     ]
-    builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+    builder.info.set_splits(tfds.core.SplitDict(infos))
     builder.info.write_to_directory(folder)
     for name in (_PLAN, "lock"):  # version 0.1 had a lock there
         (folder / name).unlink(missing_ok=True)
     folder.rename(target)
+
+
+def _template(
+    builder: tfds.core.DatasetBuilder, split: str, folder: Path
+) -> tfds.core.ShardedFileTemplate:
+    """Returns how the files of a split are called in a folder."""
+    return tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        dataset_name=builder.name,
+        split=split,
+        filetype_suffix=builder.info.file_format.file_suffix,
+    )
 
 
 def _count_records(path: Path) -> int:

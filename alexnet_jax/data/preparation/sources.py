@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.hashing import Hasher
-from tensorflow_datasets.proto import tf_example_pb2
 
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.image_files import open_file
 from alexnet_jax.data.preparation.damage import check_features, named_damage
 from alexnet_jax.data.preparation.keys import Keys
+from alexnet_jax.data.preparation.tfds_internals import Example
 from alexnet_jax.errors import InputError
 
 
@@ -74,8 +73,14 @@ class Files:
     @classmethod
     def in_order(cls, split: str, files: Iterable[ImageFile]) -> "Files":
         """Sorts them into TFDS's order, in which any part is a random sample."""
-        hasher = Hasher(split)
-        return cls(tuple(sorted(files, key=lambda file: hasher.hash_key(file.name))))
+        salted = hashlib.md5(split.encode(), usedforsecurity=False)
+
+        def digest(file: ImageFile) -> bytes:
+            found = salted.copy()
+            found.update(file.name.replace("\\", "/").encode())
+            return found.digest()
+
+        return cls(tuple(sorted(files, key=digest)))
 
     @property
     def num_bytes(self) -> int:
@@ -195,7 +200,7 @@ def parse(record: bytes, keys: Keys = Keys()) -> tuple[str, int, bytes]:  # noqa
     Raises:
       Exception: Of any kind, as Protobuf does on damaged bytes.
     """
-    feature = tf_example_pb2.Example.FromString(record).features.feature
+    feature = Example.FromString(record).features.feature
     name = feature[keys.name].bytes_list.value[:1] if keys.name else ()
     return (
         b"".join(name).decode(),
