@@ -1,4 +1,5 @@
-# Every target makes the environment that it needs. PYTHON chooses the interpreter.
+# Every target makes the environment that it needs: PYTHON chooses the interpreter, VENV the
+# folder, and RESOLUTION=lowest-direct the lowest versions that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,9 +10,14 @@ DRIVER := $(shell versions=$$(nvidia-smi --query-gpu=driver_version \
 EXTRA := $(if $(DRIVER),$(shell [ $(DRIVER) -ge 580 ] && echo [cuda13] || echo [cuda12]))
 
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
+QUICK := -m "not e2e and not heavy and not slow"
+# Where `test-dist` installs the wheel; several, separated by spaces.
+PYTHONS ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart train summary results test test-x64 test-all test-slow lint format type bench gpu-plan clean
+.PHONY: help install quickstart train summary results test test-x64 \
+	test-lowest test-all test-slow test-faults test-dist dist lint format type bench \
+	gpu-plan clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -21,7 +27,15 @@ install: $(VENV)/.installed ## Make .venv with all that a run, the tests and the
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+ifdef RESOLUTION
+	$(BIN)/python -m pip install --quiet --group lowest
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --resolution=$(RESOLUTION) \
+		--python=$(BIN)/python --output-file=$(VENV)/versions.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet --constraint=$(VENV)/versions.txt --editable . \
+		--group dev
+else
 	$(BIN)/python -m pip install --quiet --editable ".$(EXTRA)" --group dev
+endif
 	@touch $@
 
 quickstart: install ## Train the half-width network on bundled digits (no download)
@@ -37,17 +51,32 @@ results: install ## Write the tables of README and docs/results.md from results/
 	$(BIN)/python -m benchmarks.readme_tables
 
 test: install ## Run the quick tests, two at a time, in 5 minutes
-	$(PYTEST) -m "not e2e and not heavy and not slow"
+	$(PYTEST) $(QUICK)
 
 test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
-	JAX_ENABLE_X64=1 $(PYTEST) -m "not e2e and not heavy and not slow"
+	JAX_ENABLE_X64=1 $(PYTEST) $(QUICK)
 
-test-all: install ## Run all tests but the slow ones, in 20 minutes
+test-lowest: ## Run the quick tests with the lowest versions that pyproject.toml allows
+	$(MAKE) test VENV=.venv-lowest RESOLUTION=lowest-direct
+
+test-all: install ## Run all tests but the slow ones, in 15 minutes
 	$(PYTEST)
 
-test-slow: install ## Run the tests that take minutes (installs PyTorch and what else they compare with)
+test-slow: install ## Run the tests that take long (installs PyTorch and what else they compare with)
 	$(BIN)/python -m pip install --quiet --editable ".[torch]" --group references
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --ignore=tests/faults --ignore=tests/dist
+
+test-faults: install ## Break runs in every way, in 15 minutes
+	$(PYTEST) -m slow tests/faults
+
+test-dist: dist ## Install the wheel in new environments of PYTHONS, and use it elsewhere
+	PYTHONS="$(PYTHONS)" $(PYTEST) -m slow tests/dist
+
+dist: install ## Build the wheel and the sdist into dist/, and check them
+	$(BIN)/python -m pip install --quiet --group release
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 lint: install ## Check style and format
 	$(BIN)/ruff check .
@@ -76,4 +105,4 @@ gpu-plan: .venv-gpu-plan/.installed ## Check what a step moves, compiled for an 
 	@touch $@
 
 clean: ## Remove what was built; runs/ stays
-	rm -rf $(VENV) .venv-gpu-plan build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -8,13 +8,15 @@ must be whole. The table goes to stdout, in the form of docs/reliability.md.
 """
 
 import argparse
+import collections
 import random
 import signal
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.faults.damage import damage_files, empty_newest
-from tests.faults.disks import failing_calls, full_disk, read_only
+from tests.faults.damage import KINDS, LINK, damage_files, empty_newest
+from tests.faults.disks import FAILING, failing_calls, full_disk, pairs, read_only
 from tests.faults.kills import (
     around_checksums,
     around_names,
@@ -25,47 +27,92 @@ from tests.faults.kills import (
 )
 from tests.faults.lives import DIGITS, FASHION, SMALL, Campaign, Job
 
-Table = list[tuple[str, int, str]]
+Part = tuple[Job, Callable[[Campaign], None]]  # needs no other part
 
 
-def run(folder: Path, data_dir: Path, *, short: bool, seed: int = 0) -> Table:
-    """Runs the campaign; raises at the first thing that is lost."""
-    rows: Table = []
-    large = _campaign(DIGITS, folder / "large", data_dir, seed, rows)
-    small = _campaign(SMALL, folder / "small", data_dir, seed, rows)
-    kill_at_moments(small, around_checksums if short else around_names)
-    empty_newest(small)
-    failing_calls(small, short=short)
-    full_disk(small if short else large)
-    if short:  # other tests have the signals, and a folder that is read-only
-        return rows
-    damage_files(small)
-    kill(large, "kill -9", 20)
-    read_only(small)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        break_runs(large, number.name, [number] * 10, in_save=lambda count: False)
-    return rows
+def _moments(share: int) -> Part:
+    """One of four shares of the moments at which a run is killed."""
+    return SMALL, lambda campaign: kill_at_moments(
+        campaign, lambda changes: around_names(changes)[share::4]
+    )
 
 
-def run_every(folder: Path, data_dir: Path, *, seed: int = 0) -> Table:
-    """Kills a run before every change of its files, in two saves."""
-    campaign = _campaign(SMALL, folder, data_dir, seed, [])
-    kill_at_moments(campaign, every)
-    return campaign.rows
+def _damage(kind: str) -> Part:
+    return SMALL, lambda campaign: damage_files(campaign, kind)
 
 
-def run_real(folder: Path, data_dir: Path, *, seed: int = 0) -> Table:
-    """Kills a run on the original Fashion-MNIST files five times."""
-    campaign = _campaign(FASHION, folder, data_dir, seed, [])
-    kill(campaign, "kill -9, LeNet-5 on Fashion-MNIST", 5)
-    return campaign.rows
+def _calls(*calls: str) -> Part:
+    cases = [case for call in calls for case in pairs(call)]
+    return SMALL, lambda campaign: failing_calls(campaign, cases)
 
 
-def _campaign(
-    job: Job, folder: Path, data_dir: Path, seed: int, rows: Table
-) -> Campaign:
-    folder.mkdir(exist_ok=True)
-    return Campaign(job, folder, data_dir, random.Random(seed), rows)
+def _signals(number: signal.Signals) -> Part:
+    return DIGITS, lambda campaign: break_runs(
+        campaign, number.name, [number] * 10, in_save=lambda count: False
+    )
+
+
+# The longest first, so that several workers end at about the same time.
+LONG: dict[str, Part] = {
+    "kill -9": (DIGITS, lambda campaign: kill(campaign, "kill -9", 20)),
+    **{f"moments {share}": _moments(share) for share in range(4)},
+    **{kind: _damage(kind) for kind in (*KINDS, LINK)},
+    "SIGTERM": _signals(signal.SIGTERM),
+    "SIGINT": _signals(signal.SIGINT),
+    "calls 0": _calls(*list(FAILING)[::2]),
+    "calls 1": _calls(*list(FAILING)[1::2]),
+    "full disk": (DIGITS, full_disk),
+    "emptied folder": (SMALL, empty_newest),
+    "read-only folder": (SMALL, read_only),
+}
+# Other tests have the signals, and a folder that is read-only.
+SHORT: dict[str, Part] = {
+    "moments": (SMALL, lambda campaign: kill_at_moments(campaign, around_checksums)),
+    "calls": (
+        SMALL,
+        lambda campaign: failing_calls(
+            campaign, [("write", "EIO", 6), ("rename", "ENOSPC", 18)]
+        ),
+    ),
+    "full disk": (SMALL, full_disk),
+    "emptied folder": (SMALL, empty_newest),
+}
+# A kill before every change of files, in two saves.
+EVERY: dict[str, Part] = {
+    "every": (SMALL, lambda campaign: kill_at_moments(campaign, every))
+}
+# On the original Fashion-MNIST files.
+REAL: dict[str, Part] = {
+    "real": (
+        FASHION,
+        lambda campaign: kill(campaign, "kill -9, LeNet-5 on Fashion-MNIST", 5),
+    )
+}
+
+
+class Campaigns:
+    """The campaigns of each job, made when a part asks for them."""
+
+    def __init__(self, folder: Path, data_dir: Path, *, seed: int = 0) -> None:
+        self._folder, self._data_dir = folder, data_dir
+        self._random = random.Random(seed)
+        self._made: dict[Job, Campaign] = {}
+
+    def run(self, part: Part) -> list[tuple[str, int, str]]:
+        """Runs a part; raises at the first thing that is lost.
+
+        Returns:
+          Its rows of the table: the fault, how often, what was seen.
+        """
+        job, act = part
+        if job not in self._made:
+            folder = self._folder / str(len(self._made))
+            folder.mkdir(parents=True)
+            self._made[job] = Campaign(job, folder, self._data_dir, self._random)
+        campaign = self._made[job]
+        campaign.rows.clear()
+        act(campaign)
+        return list(campaign.rows)
 
 
 def main() -> None:
@@ -76,18 +123,19 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="kills on Fashion-MNIST")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
+    parts: Mapping[str, Part] = (
+        REAL if options.real else EVERY if options.every
+        else SHORT if options.short else LONG
+    )  # fmt: skip
+    times: collections.Counter[tuple[str, str]] = collections.Counter()
     with tempfile.TemporaryDirectory() as name:
-        folder, seed = Path(name), options.seed
-        data_dir = folder / "tfds"
-        if options.real:
-            rows = run_real(folder, data_dir, seed=seed)
-        elif options.every:
-            rows = run_every(folder, data_dir, seed=seed)
-        else:
-            rows = run(folder, data_dir, short=options.short, seed=seed)
+        campaigns = Campaigns(Path(name), Path(name, "tfds"), seed=options.seed)
+        for part in parts.values():
+            for fault, count, seen in campaigns.run(part):
+                times[fault, seen] += count
     print("| fault | times | seen |\n| --- | ---: | --- |")
-    for row in rows:
-        print("| {} | {} | {} |".format(*row))
+    for (fault, seen), count in times.items():
+        print(f"| {fault} | {count} | {seen} |")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "deleted": Path.unlink,
     "replaced by a folder": to_folder,
 }
+LINK = "replaced by a link"  # to a file that is not the run's
 _OF_CONTENT = ("truncated", "flipped bit", "emptied")  # no harm to an empty file
 # They are written anew whatever is in them, without a warning; or, as an archive, have
 # bytes that nobody reads.
@@ -51,67 +52,64 @@ def empty_folder(path: Path) -> None:
     path.mkdir()
 
 
-def damage_files(campaign: Campaign) -> None:
-    """Each kind of damage to each file of a run but for older checkpoints."""
-    template = campaign.folder / "template"
-    campaign.finish(template, "--config.num_train_steps=24")
-    stranger = campaign.folder / "stranger.txt"
+def damage_files(campaign: Campaign, kind: str) -> None:
+    """A kind of damage to each file of a run but for older checkpoints.
+
+    Of the files in which Orbax keeps a checkpoint's arrays, which have random names and
+    differ in nothing that is looked at, one of each folder.
+    """
+    template = campaign.unfinished
+    stranger = campaign.folder / f"stranger {kind}"
     stranger.write_text("not the run's")
-
-    def to_link(path: Path) -> None:
-        path.unlink()
-        path.symlink_to(stranger)
-
-    kinds = KINDS | {"replaced by a link": to_link}
     newest = Path("checkpoints", "24")
-    files = [
-        path.relative_to(template)
-        for path in sorted(template.rglob("*"))
-        if path.is_file()
-    ]
-    files = [
-        name
-        for name in files
-        if name.parts[0] != "checkpoints" or name.is_relative_to(newest)
-    ]
+    files: dict[Path, Path] = {}
+    for path in sorted(template.rglob("*")):
+        name = path.relative_to(template)
+        if path.is_file() and (
+            name.parts[0] != "checkpoints" or name.is_relative_to(newest)
+        ):
+            files.setdefault(name.parent if name.parent.name == "d" else name, name)
 
-    def live(case: tuple[str, Path]) -> None:
-        kind, name = case
+    def live(name: Path) -> None:
         workdir = campaign.folder / f"{kind} {name}".replace("/", "-")
         shutil.copytree(template, workdir)
-        kinds[kind](workdir / name)
+        if kind == LINK:
+            (workdir / name).unlink()
+            (workdir / name).symlink_to(stranger)
+        else:
+            KINDS[kind](workdir / name)
         text = campaign.finish(workdir)
         warnings = [line for line in text.splitlines() if line.startswith("warning ")]
         if name.is_relative_to(newest):
-            assert "warning   checkpoint of step 24: " in text, (case, text)
-            assert "resuming  at step 16 of 30" in text, (case, text)
+            assert "warning   checkpoint of step 24: " in text, (kind, name, text)
+            assert "resuming  at step 16 of 30" in text, (kind, name, text)
             assert (workdir / "damaged" / "24").is_dir()
         else:
-            assert "resuming  at step 24 of 30" in text, (case, text)
-            assert _REWRITTEN.fullmatch(str(name)) or warnings, (case, text)
+            assert "resuming  at step 24 of 30" in text, (kind, name, text)
+            assert _REWRITTEN.fullmatch(str(name)) or warnings, (kind, name, text)
         campaign.check_whole(workdir, told=text)
-        assert stranger.read_text() == "not the run's", case
+        assert stranger.read_text() == "not the run's", name
         shutil.rmtree(workdir)
 
-    for kind in kinds:
-        cases = [
-            (kind, name)
-            for name in files
-            if (template / name).stat().st_size or kind not in _OF_CONTENT
-        ]
-        two_at_a_time(live, cases)
-        row = (f"{kind}: each file", len(cases), "went on; ended bit for bit")
-        campaign.rows.append(row)
+    names = [
+        name
+        for name in files.values()
+        if (template / name).stat().st_size or kind not in _OF_CONTENT
+    ]
+    two_at_a_time(live, names)
+    row = (f"{kind}: each file", len(names), "went on; ended bit for bit")
+    campaign.rows.append(row)
 
 
 def empty_newest(campaign: Campaign) -> None:
     """The folder of the newest checkpoint is emptied."""
     workdir = campaign.folder / "emptied"
-    campaign.finish(workdir, "--config.num_train_steps=24")
+    shutil.copytree(campaign.unfinished, workdir)
     empty_folder(workdir / "checkpoints" / "24")
     text = campaign.finish(workdir)
     assert "warning   checkpoint of step 24: its folder is empty" in text, text
     assert "resuming  at step 16 of 30" in text, text
     campaign.check_whole(workdir)
+    shutil.rmtree(workdir)
     row = ("emptied folder: the newest checkpoint", 1, "went on; ended bit for bit")
     campaign.rows.append(row)

@@ -95,17 +95,27 @@ FAILING = {
     "ftruncate": (("EIO",), (1,)),
     "flock": (("ENOLCK", "EOPNOTSUPP"), (1,)),
 }
+Case = tuple[str, str, int]  # a call, its error, from which time on
 _HARMLESS = ("unlink", "fsync", "ftruncate", "flock")  # without which a run can go on
 
 
-def failing_calls(campaign: Campaign, *, short: bool) -> None:
+def pairs(call: str) -> list[Case]:
+    """Each of a call's errors and each of its moments, in as few cases as can be."""
+    errors, firsts = FAILING[call]
+    count = max(len(errors), len(firsts))
+    return [
+        (call, errors[i % len(errors)], firsts[i % len(firsts)]) for i in range(count)
+    ]
+
+
+def failing_calls(campaign: Campaign, cases: list[Case]) -> None:
     """Each call fails from its N-th time on; then the disk is mended."""
     library = build_failing_calls(campaign.folder)
     if library is None:
         campaign.rows.append(("a system call fails", 0, "not run: no C compiler"))
         return
 
-    def live(case: tuple[str, str, int]) -> None:
+    def live(case: Case) -> None:
         call, name, first = case
         workdir = campaign.folder / f"{call}-{name}-{first}"
         process = campaign.start(
@@ -128,14 +138,6 @@ def failing_calls(campaign: Campaign, *, short: bool) -> None:
         campaign.check_whole(workdir, told=text)
         shutil.rmtree(workdir)
 
-    cases = [
-        (call, name, first)
-        for call, (names, firsts) in FAILING.items()
-        for name in names
-        for first in firsts
-    ]
-    if short:
-        cases = [("write", "EIO", 6), ("rename", "ENOSPC", 18)]
     two_at_a_time(live, cases)
     for call in dict.fromkeys(call for call, *_ in cases):
         times = sum(case[0] == call for case in cases)

@@ -1,5 +1,6 @@
 """Signals: at random moments, and before each change of the run's files."""
 
+import functools
 import re
 import shutil
 import signal
@@ -75,6 +76,20 @@ def kill(campaign: Campaign, name: str, times: int) -> None:
     break_runs(campaign, name, numbers, in_save=lambda count: count % 2 == 0)
 
 
+ONE = "--config.checkpoint.keep=1"
+
+
+@functools.cache
+def watched(campaign: Campaign) -> list[str]:
+    """The changes of files in a run's first two saves and the first deletion."""
+    process = campaign.start(campaign.folder / "watched", ONE, killed=0)
+    _, error = process.communicate(timeout=300)
+    changes = error.splitlines()
+    (first, *_) = [n for n, line in enumerate(changes) if _DELETION.match(line)]
+    # The folder that is deleted is empty, and has another name, well before this many.
+    return changes[: first + 30]
+
+
 def kill_at_moments(
     campaign: Campaign, choose: Callable[[list[str]], list[int]]
 ) -> None:
@@ -85,21 +100,15 @@ def kill_at_moments(
       choose: Returns the numbers of the changes before which a life is killed, given
         all changes, in words.
     """
-    one = "--config.checkpoint.keep=1"
-    process = campaign.start(campaign.folder / "watched", one, killed=0)
-    _, error = process.communicate(timeout=300)
-    changes = error.splitlines()
-    (first, *_) = [n for n, line in enumerate(changes) if _DELETION.match(line)]
-    # The folder that is deleted is empty, and has another name, well before this many.
-    changes = changes[: first + 30]
+    changes = watched(campaign)
 
     def live(number: int) -> None:
         workdir = campaign.folder / f"moment-{number}"
-        process = campaign.start(workdir, one, killed=number)
+        process = campaign.start(workdir, ONE, killed=number)
         campaign.end(process)
         assert process.returncode == -signal.SIGKILL, changes[number - 1]
         newest = campaign.newest_intact(workdir)
-        text = campaign.finish(workdir, one)
+        text = campaign.finish(workdir, ONE)
         assert newest == 0 or f"resuming  at step {newest} of" in text, text
         assert len(list((workdir / "checkpoints").iterdir())) <= 2  # newest and best
         campaign.check_whole(workdir)

@@ -83,7 +83,7 @@ FASHION = Job(
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Campaign:
     """Where it works, and what came of it.
 
@@ -153,6 +153,13 @@ class Campaign:
         self.finish(workdir)
         return workdir
 
+    @functools.cached_property
+    def unfinished(self) -> Path:
+        """A small run that ended at step 24; to be copied."""
+        workdir = self.folder / "unfinished"
+        self.finish(workdir, "--config.num_train_steps=24")
+        return workdir
+
     def check_whole(self, workdir: Path, *, told: str = "") -> None:
         """Compares with the run that was left alone.
 
@@ -191,8 +198,12 @@ class Campaign:
 
 
 def two_at_a_time(live: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Calls a function for each item, in two threads; returns the results in order."""
-    with ThreadPoolExecutor(2) as threads:
+    """Calls a function for each item, in two threads; returns the results in order.
+
+    In one where pytest's workers run several parts of the campaign at once.
+    """
+    count = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    with ThreadPoolExecutor(count) as threads:
         return list(threads.map(live, items))
 
 

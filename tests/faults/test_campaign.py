@@ -1,26 +1,26 @@
 import pytest
 
-from tests.faults.campaign import run, run_real
+from tests.faults.campaign import LONG, REAL, SHORT, Campaigns
 
 
-def test_short_campaign(data_dir, tmp_path):
-    rows = run(tmp_path, data_dir, short=True)
-    assert [name for name, *_ in rows] == [
-        "kill -9 before a change of files",
-        "emptied folder: the newest checkpoint",
-        "write fails",
-        "rename fails",
-        "full disk",
-    ]
+@pytest.fixture(scope="module")
+def campaigns(data_dir, tmp_path_factory):
+    """Shares the runs that were left alone between the parts."""
+    return Campaigns(tmp_path_factory.mktemp("campaigns"), data_dir)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_campaign(campaigns, name):
+    assert campaigns.run(SHORT[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_long_campaign(campaigns, name):
+    assert campaigns.run(LONG[name])
 
 
 @pytest.mark.slow
 def test_real_files(fashion_files, tmp_path):
-    ((_, times, _),) = run_real(tmp_path, tmp_path / "tfds")
-    assert times == 5
-
-
-@pytest.mark.slow
-def test_long_campaign(data_dir, tmp_path):
-    rows = run(tmp_path, data_dir, short=False)
-    assert dict((name, times) for name, times, _ in rows)["kill -9"] == 20
+    (row,) = Campaigns(tmp_path, tmp_path / "tfds").run(REAL["real"])
+    assert row[1] == 5
