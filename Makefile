@@ -59,14 +59,14 @@ test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
 test-lowest: ## Run the quick tests with the lowest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-lowest RESOLUTION=lowest-direct
 
-test-all: install ## Run all tests but the slow ones, in 15 minutes
+test-all: install ## Run all tests but the slow ones, in 20 minutes
 	$(PYTEST)
 
 test-slow: install ## Run the tests that take long (installs PyTorch and what else they compare with)
 	$(BIN)/python -m pip install --quiet --editable ".[torch]" --group references
 	$(PYTEST) -m slow --ignore=tests/faults --ignore=tests/dist
 
-test-faults: install ## Break runs in every way, in 15 minutes
+test-faults: install ## Break runs in every way that a bad day knows
 	$(PYTEST) -m slow tests/faults
 
 test-dist: dist ## Install the wheel in new environments of PYTHONS, and use it elsewhere

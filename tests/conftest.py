@@ -1,6 +1,7 @@
 """Devices to test on, strict promotion, warnings as errors; small data sets."""
 
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -38,7 +39,11 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_sessionstart():
-    """Ends before the first test if there is no such device; JAX would take the CPU."""
+    """Ends before the first test if there is no such device; JAX would take the CPU.
+
+    Under `nohup`, hangups are made to end processes again, as the tests expect.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if PLATFORM != "cpu" and jax.default_backend() == "cpu":
         pytest.exit(f"ALEXNET_JAX_TEST_PLATFORM: JAX finds no {PLATFORM} device", 2)
 

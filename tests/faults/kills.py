@@ -132,10 +132,10 @@ def around_names(changes: list[str]) -> list[int]:
 
 
 def around_checksums(changes: list[str]) -> list[int]:
-    """Before and after the second checkpoint gets its name, and the first loses it."""
+    """Before the second checkpoint gets its name, and after the first has lost it."""
     renames = [n for n, line in enumerate(changes, 1) if _LAST_RENAME.match(line)]
     (deletion, *_) = [n for n, line in enumerate(changes, 1) if _DELETION.match(line)]
-    return [renames[-1], renames[-1] + 1, deletion, deletion + 1]
+    return [renames[-1], deletion + 1]
 
 
 def every(changes: list[str]) -> list[int]:
