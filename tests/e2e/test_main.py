@@ -141,7 +141,7 @@ process, terminal = pty.fork()
 if not process:
     os.execv(sys.argv[1], sys.argv[1:])
 seen = b""
-while b"epoch " not in seen:
+while b"| train loss " not in seen:
     seen += os.read(terminal, 1000)
 os.close(terminal)
 print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
