@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
