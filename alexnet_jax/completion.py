@@ -4,8 +4,8 @@
   python -m alexnet_jax.completion zsh > FOLDER/_alexnet    FOLDER is in $fpath
   python -m alexnet_jax.completion fish > alexnet.fish      in its completions
 
-It completes `alexnet`, its commands and their flags, every key of a config among
-them, and the names of experiments, networks and data sets.
+It completes `alexnet`, its commands and their flags, every key of a config
+among them, and the names of experiments, networks and data sets.
 """
 
 import argparse

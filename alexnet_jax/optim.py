@@ -205,11 +205,10 @@ def create_optimizer(
     """Returns one of `OPTIMIZERS`, or a layer-parameter file's, with what all share.
 
     All clip first, if `optim.clip_norm` is set, and average the parameters last, if
-    `optim.ema` is. What `optim.rates` multiplies is the
-    rate, wherever the optimizer has it: weight decay with it, and for biases of
-    `sgd_2012` besides their 2. A named group whose rate is 0 is
-    frozen: neither it nor what the optimizer keeps for it changes, since cuda-convnet
-    skips the whole update of weights with `epsW=0`.
+    `optim.ema` is. What `optim.rates` multiplies is the rate, wherever the optimizer
+    has it: weight decay with it, and for biases of `sgd_2012` besides their 2. A named
+    group whose rate is 0 is frozen: neither it nor what the optimizer keeps for it
+    changes, since cuda-convnet skips the whole update of weights with `epsW=0`.
 
     Args:
       optim: `config.optim`.

@@ -103,6 +103,7 @@ def test_parts_are_computed_in_the_memory_of_one(padded):
     assert "length=4" in program(4) and "length=" not in program(1)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_no_worse(padded):
     """Gradients of the parts are added in float32."""
     exact = step_of(1)(padded)[0].params
@@ -118,6 +119,7 @@ def test_bfloat16_is_no_worse(padded):
     assert errors[1] < 1.5 * errors[0] and errors[0] < 0.1 * moved
 
 
+@pytest.mark.slow
 def test_batch_norm_sees_a_part_at_a_time(padded):
     """Running statistics move once a part; dropout is drawn anew in each."""
     model, frozen = UserNet(), frozenset({"net/layers_0"})
@@ -131,6 +133,7 @@ def test_batch_norm_sees_a_part_at_a_time(padded):
     np.testing.assert_array_equal(*first)  # it is frozen
 
 
+@pytest.mark.slow
 @HEAVY
 def test_parts_with_two_towers():
     generator = np.random.default_rng(1)
@@ -144,6 +147,7 @@ def test_parts_with_two_towers():
     compare(train_one(one), train_many(many))
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_has_the_same_records(config, tmp_path):
     names = ("step", "epoch", "train/loss", "train/top1", "test/loss", "test/top1")
     for config.optim.accumulate_steps in (1, 5):

@@ -67,6 +67,7 @@ class TestLoad:
         one = model.predict(image[:1]).probabilities
         np.testing.assert_allclose(one, found.probabilities[:1], rtol=1e-5)
 
+    @pytest.mark.slow
     def test_features(self, model, image):
         found = model.features(image[:5])
         assert {name: layer.shape for name, layer in found.items()} == {

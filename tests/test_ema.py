@@ -85,6 +85,7 @@ def test_a_resumed_average_is_the_uninterrupted_one(user_net, devices, tmp_path)
     assert "layers_0" not in average and "layers_0" in whole["params"]["net"]
 
 
+@pytest.mark.slow
 def test_what_was_evaluated_is_what_is_loaded(user_net, tmp_path):
     """Also by a run that begins with its weights; and no other decay goes on."""
     result = train_and_evaluate(user_net, tmp_path / "run")
@@ -127,7 +128,7 @@ def test_a_run_of_the_version_before_has_none(trained, tmp_path):
     assert_same_bits(load(old).weights, weights)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_each_tower_averages_its_own():
     generator = np.random.default_rng(1)
     batch = {

@@ -53,13 +53,13 @@ def test_it_is_valid_and_has_a_network(name, variant):
     assert shape == (1, config.model.num_classes)
 
 
-SLOW = "ablations", "initialization"
+HEAVY = "digits", "lenet"
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=pytest.mark.slow if n in SLOW else pytest.mark.heavy)
+        pytest.param(n, marks=pytest.mark.heavy if n in HEAVY else pytest.mark.slow)
         for n in EXPERIMENTS
     ],
 )

@@ -148,6 +148,7 @@ def test_the_picture_of_an_earlier_call_is_none_of_the_pictures(run, place, caps
     assert (place / "new/folder/a.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(run, place, error_line, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
@@ -201,6 +202,7 @@ def test_an_explanation_is_known_by_what_is_in_it(ending, place):
     assert not is_explanation(place / "none.png") and not is_explanation(place)
 
 
+@pytest.mark.slow
 def test_earlier_explanations_of_any_name_are_passed_over(run, place, capsys):
     main([str(run), ".", "--window=4", "--stride=4", "--output=../HERE.jpeg"])
     (place / "../HERE.jpeg").rename(place / "earlier.jpeg")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
 
+@pytest.mark.slow
 def test_they_are_the_steps_own():
     """At rate 1 plain SGD moves the parameters by the gradient; with dropout."""
     generator = np.random.default_rng(1)

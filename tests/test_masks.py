@@ -79,6 +79,7 @@ def looped(network, digits):
     return evaluate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [8, pytest.param(1, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("kind", BROKEN)
 def test_all_numbers_are_those_of_the_loop(

@@ -78,6 +78,7 @@ def test_of_equal_logits_the_lower_label_comes_first():
     assert [evaluate(logits[:, 1:], [label])["top1"] for label in (0, 1)] == [1, 0]
 
 
+@pytest.mark.slow
 def test_parts_add_up():
     """However examples are cut into batches, the metrics are the whole's."""
     generator = np.random.default_rng(0)
@@ -129,7 +130,7 @@ class TestLabelSmoothing:
     def test_none_is_plain_cross_entropy(self):
         assert create_loss(default_config().optim) is cross_entropy
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_run_trains_with_it(self, config, tmp_path):
         """At rate 0 the network stays: only the training loss differs."""
         config.optim.learning_rate, config.num_epochs = 0.0, 1
@@ -158,6 +159,7 @@ class TestBalanced:
         found = evaluate(logits, list(range(3)) * 10)
         assert found["balanced"] == pytest.approx(found["top1"])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.heavy)])
     def test_a_run_records_it_and_evaluate_finds_the_same(
         self, config, devices, tmp_path, capsys

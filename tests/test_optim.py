@@ -368,7 +368,7 @@ class TestPlateau:
         "plateau   no improvement for 1 epoch: learning rate × 0.01 now\n",
     )
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_resumed_run_drops_where_the_uninterrupted_one_did(
         self, hopeless, tmp_path, capsys
     ):
@@ -387,7 +387,7 @@ class TestPlateau:
         jax.tree.map(np.testing.assert_array_equal, whole, parts)
         assert optax.tree_utils.tree_get(whole["opt_state"], "drops") == 2
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_devices_that_share_a_batch_agree(self, hopeless, tmp_path, capsys):
         hopeless.parallel.data = 2
         train_and_evaluate(hopeless, tmp_path)

@@ -51,7 +51,7 @@ def augmented(config):
     return config
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_square_is_its_side_bit_for_bit(augmented, tmp_path):
     """Also resumed in the other form."""
     config = augmented

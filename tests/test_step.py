@@ -91,7 +91,7 @@ def padded():
     return {"image": image, "label": label, "mask": np.arange(16) < 3}
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 @pytest.mark.parametrize("full", [True, False])
 def test_gradients_on_several_devices(devices, full, padded):
@@ -104,7 +104,7 @@ def test_gradients_on_several_devices(devices, full, padded):
     compare(eval_one(one, padded), eval_many(many, padded))
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_devices_draw_the_same_crops_and_colors(padded):
     """Chunks that share a crop lie across the devices' shares."""
     padded["mask"][:] = True
@@ -121,6 +121,7 @@ def test_devices_draw_the_same_crops_and_colors(padded):
         compare(first.params, second.params, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_ten_views_average_probabilities(padded):
     """Of seven classes, so that top-5 is no certainty; label by label."""
     model = LinearNet(num_classes=7)
@@ -147,7 +148,7 @@ def test_ten_views_average_probabilities(padded):
     assert 0 < sums["top5"] < 16
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_groups_and_normalization_on_several_devices(dtype, padded):
     """In bfloat16 the devices' gradients are rounded before they are summed."""
@@ -264,6 +265,7 @@ def test_dropout_differs_between_devices_and_steps():
     assert not np.array_equal(kept, other)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_parameters_and_loss_in_float32(padded):
     model = create_model("lenet5", num_classes=10, training=True)
     full, train_full, _ = setup(model, 1)

@@ -88,6 +88,7 @@ def test_a_checkpoint_of_four_devices_opens_on_one(config, tmp_path):
     np.testing.assert_allclose(moved, stayed, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_events_come_at_their_intervals(config, tmp_path):
     """Every interval key, by counting: 12 steps in epochs of 4."""
     config.num_epochs = 3
@@ -103,7 +104,7 @@ def test_events_come_at_their_intervals(config, tmp_path):
     assert saved(tmp_path) == [5, 8, 10, 12]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_newest_and_the_best_are_kept(config, tmp_path, monkeypatch):
     accuracies = iter([0.5, 0.9, 0.6, 0.7, 0.1])
 
@@ -206,6 +207,7 @@ def test_input_that_cannot_be_used_leaves_no_checkpoints(config, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_metrics(config, tmp_path):
     config.num_train_steps = 4
     train_and_evaluate(config, tmp_path)
@@ -216,6 +218,7 @@ def test_a_run_goes_on_with_other_metrics(config, tmp_path):
     assert first[1] is None and second[0] is None
 
 
+@pytest.mark.slow
 def test_rows_past_the_restored_step_are_dropped(config, tmp_path):
     train_and_evaluate(config, tmp_path)
     path = tmp_path / "metrics.jsonl"
@@ -246,7 +249,7 @@ def test_another_configs_run_is_not_gone_on_with(config, tmp_path):
         train_and_evaluate(config, tmp_path)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_what_only_lengthens_places_or_reports_may_change(config, tmp_path):
     config.num_epochs = 1
     train_and_evaluate(config, tmp_path)
@@ -301,7 +304,7 @@ def test_a_signal_waits_for_the_last_checkpoint(number, config, tmp_path, monkey
     assert saved(tmp_path) == [4, 8]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "devices", "asked"),
     [("gpu", 2, True), ("gpu", 1, False), ("cpu", 1, True)],
@@ -322,6 +325,7 @@ def test_deterministic_on_gpus(backend, devices, asked, config, tmp_path, monkey
     assert seen == 2 * [loop._DETERMINISTIC if asked and backend == "gpu" else None]
 
 
+@pytest.mark.slow
 def test_the_optimizer_is_the_reader_of_lr(config, tmp_path):
     config.num_train_steps = 1
     config.optim.momentum = 0.0

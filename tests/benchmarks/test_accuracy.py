@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax.numpy as jnp
+import pytest
 
 from alexnet_jax.layers.conv import Conv
 from benchmarks import accuracy
@@ -18,6 +19,7 @@ def test_the_table_is_what_was_measured():
     assert table in (ROOT / "docs/performance.md").read_text()
 
 
+@pytest.mark.slow
 def test_errors_are_against_float64():
     """Of Winograd's algorithm more than of XLA's form; of a wrong function all."""
     conv, x = Conv(32, (3, 3), name="conv"), noise(2, 13, 13, 32)

@@ -12,7 +12,7 @@ from benchmarks.jax_steps import flax_step, our_step
 from tests.helpers import compare
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_bare_step_of_flax_trains_as_ours(dtype, compiled_in_a_hurry):
     ours, flax = (make("lenet5", "train", 4, dtype) for make in (our_step, flax_step))

@@ -125,6 +125,7 @@ class TestImagesOfANetworkOfOnesOwn:
         for y in (Y[:5], Y + 5):
             assert "labels" in refusal(OwnForward(), data_of([(X, y)]))
 
+    @pytest.mark.slow
     def test_other_shapes_are_taken(self):
         table = np.random.default_rng(0).random((6, 4), np.float32) * 8  # as iris
         for x in (X.reshape(6, -1), X[..., 0], table, table - 300):

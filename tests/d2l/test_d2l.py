@@ -93,6 +93,7 @@ class TestData:
         first, second = (sorted(next(iter(loader))[1].tolist()) for _ in range(2))
         assert first != second
 
+    @pytest.mark.slow
     def test_labels_and_pictures(self, digits):
         batch = next(iter(digits.val_dataloader()))
         assert digits.text_labels([3, 0]) == ["3", "0"]
@@ -101,7 +102,7 @@ class TestData:
         assert titles == digits.text_labels(batch[1][:8])
         assert digits.visualize(batch, labels=["a", "b"])[0].get_title() == "a"
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_fashion_mnist_has_d2ls_labels(self, fashion_dir):
         data = d2l.FashionMNIST(
             batch_size=128, resize=(224, 224), data_dir=str(fashion_dir)
@@ -131,6 +132,7 @@ class TestRectangles:
             with pytest.raises(InputError, match="^resize must be a pair of pixels"):
                 d2l.Digits(8, resize, data_dir=str(data_dir))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("resize", [None, [6, 8], np.array([6, 8])])
     def test_the_networks_input_is_that_of_the_data(self, resize):
         class Wide:
@@ -182,7 +184,7 @@ class TestTrainer:
         assert trainer.picture == Path("user-net.png") and trainer.picture.exists()
         assert "curves    user-net.png" in out and "epoch 4/4 | train loss" in out
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_the_curves_points_are_of_half_epochs(self, digits):
         """Two halves weigh as much as the whole."""
         trainer = d2l.Trainer(max_epochs=1)
@@ -195,6 +197,7 @@ class TestTrainer:
         whole = rows[-1]["train/loss"]
         assert (8 * first + 7 * second) / 15 == pytest.approx(whole, rel=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("sizes", "epochs", "max_steps", "windows"),
         [
@@ -241,13 +244,14 @@ class TestTrainer:
         assert points == pytest.approx(expected, rel=1e-5)
         assert max(expected) - min(expected) > 1 or len(sizes) == 1
 
+    @pytest.mark.slow
     def test_data_of_ones_own(self, digits):
         trainer = d2l.Trainer(max_epochs=3)
         trainer.fit(UserNet(), OwnData(digits))
         assert trainer.train_batch_idx == 45
         assert trainer.board.data["val_acc"][-1][1] > 0.8
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_the_same_key_gives_the_same_network(self, digits):
         states = []
         for seed in (1, 1, 2):
@@ -257,7 +261,7 @@ class TestTrainer:
         same = [np.array_equal(a, b) for a, b in zip(*states[:2], strict=True)]
         assert all(same) and not np.array_equal(states[0][-1], states[2][-1])
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_several_gpus_share_a_batch(self, digits, monkeypatch):
         monkeypatch.setattr("alexnet_jax.d2l.trainer.gpus", jax.devices)
         curves = []
@@ -268,7 +272,7 @@ class TestTrainer:
             curves.append(trainer.board.data["val_loss"])
         np.testing.assert_allclose(*curves, rtol=1e-4)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_the_gradient_is_clipped(self, digits):
         def change(clip):
             trainer = d2l.Trainer(max_epochs=1, gradient_clip_val=clip, max_steps=1)

@@ -197,6 +197,7 @@ class TestConstructors:
 
 
 class TestKeys:
+    @pytest.mark.slow
     def test_a_seed_is_one(self):
         for make in (lambda n: n, np.int64, jax.random.key, jax.random.PRNGKey):
             one = fit(Plain(), key=make(3)).state.params

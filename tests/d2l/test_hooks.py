@@ -123,7 +123,7 @@ class TestTheTwoLoopsAgree:
         assert kernel.shape == (36, 10)
         np.testing.assert_allclose(kernel, b["net"]["layers_1"]["kernel"], rtol=1e-4)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_on_a_registered_data_set(self, data_dir):
         data = [d2l.Digits(500, (8, 8), data_dir=str(data_dir)) for _ in range(2)]
         fast, book = fit(Plain(), data[0]), fit(by_the_book(Plain)(), data[1])
@@ -131,7 +131,7 @@ class TestTheTwoLoopsAgree:
             a, b = (one.board.data[label] for one in (fast, book))
             np.testing.assert_allclose(a, b, rtol=1e-4)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_on_several_devices(self, monkeypatch):
         monkeypatch.setattr("alexnet_jax.d2l.trainer.gpus", jax.devices)
         data = Data(pairs((8, 8)), pairs((8, 3)))
@@ -143,6 +143,7 @@ class TestTheTwoLoopsAgree:
         with pytest.raises(InputError, match="batch_size must be a multiple of the 2"):
             fit(by_the_book(Plain)(), Data(pairs((5,))), num_gpus=2)
 
+    @pytest.mark.slow
     def test_max_steps_ends_both(self):
         for model in (Plain(), by_the_book(Plain)()):
             trainer = fit(model, epochs=5, max_steps=6)
@@ -230,7 +231,7 @@ class TestHooksAreCalled:
             states.append(trainer.state.params["net"]["layers_1"]["bias"])
         assert np.abs(states[0]).max() > 0 and np.abs(states[1]).max() == 0
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_clipping_reaches_a_fit_epoch_of_ones_own(self):
         class Own(d2l.Trainer):
             def fit_epoch(self):
@@ -283,7 +284,7 @@ class TestHooksAreCalled:
         trainer = fit(Own(), epochs=1)
         assert [len(v) for k, v in trainer.board.data.items()] == [6, 2]
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_the_networks_board_is_the_trainers(self):
         for cls in (Plain, by_the_book(Plain)):
             model = cls()
@@ -300,7 +301,7 @@ class TestHooksAreCalled:
             trainer.fit(model, Data())
             assert trainer.board.yscale == "log" and trainer.board.data
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_network_evaluates_after_fit(self):
         for cls in (Net, by_the_book(Net)):
             model = cls()

@@ -185,6 +185,7 @@ class TestRegression:
         with pytest.raises(InputError, match=f"^{name} must be an integer of at least"):
             self.data(**{name: value})
 
+    @pytest.mark.slow
     def test_without_validation(self):
         trainer = d2l.Trainer(max_epochs=1)
         trainer.fit(d2l.LinearRegression(lr=0.03), self.data(num_val=np.int64(0)))

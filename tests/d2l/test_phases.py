@@ -134,6 +134,7 @@ class BookFit(BookEpoch):
             self.fit_epoch()
 
 
+@pytest.mark.slow
 def test_a_fit_of_ones_own():
     curves = []
     for jitted in (True, False):

@@ -138,6 +138,7 @@ class TestResuming:
         for step in (5, 1, 2, 2, 0, 6):
             assert_same(train.batch(step), expected[step])
 
+    @pytest.mark.slow
     def test_with_processes_that_read(self, load, expected):
         train = load(workers=2).train
         for step in (3, 4, 5, 6):

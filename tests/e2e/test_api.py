@@ -69,6 +69,7 @@ def test_importing_it_loads_no_jax():
     assert set(done.stdout.split()) <= {"alexnet_jax", *sys.stdlib_module_names}
 
 
+@pytest.mark.slow
 def test_the_examples_that_train_and_load(data_dir, tmp_path):
     code = "\n".join(
         [

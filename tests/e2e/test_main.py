@@ -232,6 +232,7 @@ def test_seeds(data_dir, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on(data_dir, tmp_path):
     """Stopped in its second run, by the same command."""
     values = "optim.learning_rate=0.01,0.1;checkpoint.every_steps=2"

@@ -191,6 +191,7 @@ def test_when_one_is_killed_the_other_says_so_and_both_resume(tmp_path, data_dir
         assert "resuming  at step" in processes.texts()[0]
 
 
+@pytest.mark.slow
 def test_an_early_stop_of_two_processes(tmp_path, data_dir):
     """Nothing is learned, so nothing is better; parts and averages beside."""
     workdir = tmp_path / "run"
@@ -212,6 +213,7 @@ def test_an_early_stop_of_two_processes(tmp_path, data_dir):
             assert "--config.early_stop.patience=None" in text
 
 
+@pytest.mark.slow
 def test_processes_that_disagree(tmp_path, data_dir):
     with Pair(
         tmp_path / "run",

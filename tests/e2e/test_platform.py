@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_platform_that_is_not_there_is_named():
     """JAX would take the CPU, and all tests would pass."""
     if jax.default_backend() != "cpu":

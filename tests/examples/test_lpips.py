@@ -142,6 +142,7 @@ def test_no_channel_answers_and_the_gradient_is_finite(network):
     assert found == change == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -108,6 +108,7 @@ def images_of(network, count):
     return batch["image"][:count][order]
 
 
+@pytest.mark.slow
 def test_the_command_compares_a_networks_layers(trained, tmp_path, capsys):
     output = tmp_path / "rsa.png"
     names = ["--layers=conv*,fc*", "--examples=40", f"--output={output}"]
@@ -159,7 +160,7 @@ def test_the_command_compares_two_networks(trained, data_dir, tmp_path, capsys):
     assert "</svg>" in output.read_text()
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_networks_of_other_data_are_not_compared(
     trained, shapes_dir, tmp_path, error_line
 ):
@@ -228,6 +229,7 @@ def test_one_or_two_runs_are_taken(trained, error_line):
     assert "one or two; got 3" in error_line(example.main, trained, trained, trained)
 
 
+@pytest.mark.slow
 def test_layers_that_do_not_answer_are_named(data_dir, tmp_path, capsys):
     """Weights of conv1 are 0, so that all after it is the same for all images."""
     config = config_of("lenet5", **{"data.name": "digits", "data.image_size": (28, 28)})

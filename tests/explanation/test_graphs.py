@@ -45,6 +45,7 @@ def test_features_are_the_layers_outputs(fork, image):
         np.testing.assert_allclose(found[name], wanted[block], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_explanation_is_that_of_what_is_written_out(fork, image):
     net, params = fork
     label = 3

@@ -103,6 +103,7 @@ def test_the_hubs_own_reader(has_rows, trained, tmp_path):
     assert all(one.metric_type == "accuracy" for one in results)
 
 
+@pytest.mark.slow
 def test_what_is_done_to_an_image_can_be_done_elsewhere(tmp_path):
     """In NumPy, by `preprocessing.json` alone, where nothing is resized."""
     cases = [

@@ -57,6 +57,7 @@ def compare(net, network, tolerance=1e-5):
     assert wanted.std(axis=0).max() > 10 * tolerance  # images are told apart
 
 
+@pytest.mark.slow
 def test_it_answers_for_any_number_of_images(tmp_path):
     net, network = exported(tmp_path, "lenet5")
     compare(net, network)
@@ -82,13 +83,14 @@ def test_every_network_answers_as_it_does(network, tmp_path):
     compare(*exported(tmp_path, network, **changes))
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_so_does_one_with_running_statistics(tmp_path):
     changes = {"model.normalization": "batch", "data.image_size": (67, 80)}
     changes["data.scale"] = "unit"
     compare(*exported(tmp_path, "alexnet_paper", **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -103,6 +105,7 @@ def test_so_does_every_kind_of_run(changes, tmp_path):
     compare(*exported(tmp_path, "lenet5", **changes))
 
 
+@pytest.mark.slow
 def test_so_does_a_run_in_bfloat16(tmp_path):
     compare(*exported(tmp_path, "lenet5", dtype="bfloat16"), tolerance=3e-3)
 

@@ -135,6 +135,7 @@ def test_maps_are_pooled(pool, trained, network, folder, tmp_path):
     np.testing.assert_array_equal(layers["conv1"], pooled)
 
 
+@pytest.mark.slow
 def test_all_endings_agree_to_the_bit(trained, folder, tmp_path):
     found = {}
     for ending in ENDINGS:
@@ -287,7 +288,7 @@ def test_paths_of_any_bytes_are_the_same_in_all(trained, digits, tmp_path):
     assert found[0][2:] == [f"{tmp_path}/e\rf.png", f"{tmp_path}/f\\udcff.png"]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_pictures_of_any_size_and_runs_that_came_from_elsewhere(tmp_path):
     """In bfloat16, with ten views: features are float32, of the center."""
     changes = {"dtype": "bfloat16", "data.image_size": (67, 67), "eval.views": 10}

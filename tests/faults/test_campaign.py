@@ -9,7 +9,9 @@ def campaigns(data_dir, tmp_path_factory):
     return Campaigns(tmp_path_factory.mktemp("campaigns"), data_dir)
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize(
+    "name", ["calls", pytest.param("moments", marks=pytest.mark.slow)]
+)
 def test_short_campaign(campaigns, name):
     assert campaigns.run(SHORT[name])
 

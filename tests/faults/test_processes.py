@@ -69,12 +69,14 @@ def test_a_limit_of_open_files(start, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"a\\b", b"a\xffb"])
 def test_a_path_that_cannot_hold_checkpoints(start, tmp_path, name):
     line = line_of(start(os.fsencode(tmp_path / "x") + name))
     assert line.startswith("error: workdir: ") and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_folder_that_goes_away(start, tmp_path):
     workdir = tmp_path / "run"
     process = start(workdir, "--config.num_epochs=200", "--config.log.every_steps=5")

@@ -98,6 +98,7 @@ def assert_near(one, other):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-4), one, other)
 
 
+@pytest.mark.slow
 def test_events_fall_between_dispatches(config, sent, as_gpu):
     """Rows, checkpoints, the epoch's end and the run's: all as in the plain loop."""
     config.num_train_steps, config.checkpoint.every_steps = 11, 7
@@ -143,6 +144,7 @@ def test_any_devices(config, devices, towers, as_gpu):
     assert_near(plain, fit(config, None, model, None, split, name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, pytest.param(None, marks=HEAVY)])
 def test_a_signal_stops_after_the_dispatch_and_the_run_goes_on(
     config, steps, sent, as_gpu

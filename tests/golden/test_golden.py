@@ -33,13 +33,12 @@ def test_every_network_has_its_numbers():
 
 
 QUICK = ["alexnet_2012", "lenet5"]
-SLOW = ["alexnet_fashion", "alexnet_ungrouped"]  # of d2l's and the paper's layers
-MARKS = dict.fromkeys(SLOW, [pytest.mark.slow]) | dict.fromkeys(QUICK, [])
+MARKS = dict.fromkeys(QUICK, []) | {"alexnet_d2l": [pytest.mark.heavy]}
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=MARKS.get(name, [pytest.mark.heavy])) for name in TABLE],
+    [pytest.param(name, marks=MARKS.get(name, [pytest.mark.slow])) for name in TABLE],
 )
 def test_networks(name):
     """As they are defined, without Winograd's algorithm."""
@@ -102,6 +101,7 @@ def compare_network(name, near, precision):
         params = optax.apply_updates(params, updates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NORMS)
 def test_normalization(name):
     convention, size, alpha, k = NORMS[name]

@@ -41,6 +41,7 @@ def test_what_fits_is_not_refused(config, tmp_path, monkeypatch):
     train_and_evaluate(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_takes_less(config, tmp_path, monkeypatch):
     config.num_epochs = config.num_train_steps = config.eval.batch_size = 1
     config.batch_size = 1500

@@ -74,7 +74,7 @@ class TestConv:
         inner = valid.apply(variables, image)
         np.testing.assert_allclose(made[:, :54, :54], inner, atol=1e-5)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     @pytest.mark.parametrize("groups", [2, 3])
     def test_groups_are_linens(self, groups):
         x = noise(2, 9, 7, 12)

@@ -125,7 +125,7 @@ def test_author_is_the_default(name):
     assert jax.tree.all(jax.tree.map(np.array_equal, by_author, by_name))
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_layers_do_not_share_draws():
     params = draw("alexnet_half", "torch")
     corner = (slice(8), slice(8))

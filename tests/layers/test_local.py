@@ -123,6 +123,7 @@ def test_without_a_scheme_it_follows_its_own_inits():
     assert (drawn["bias"] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [LocallyConnected, PlaceBias])
 def test_bfloat16_stays(kind):
     layer = kind(4, 3) if kind is LocallyConnected else kind()

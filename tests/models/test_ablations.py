@@ -128,7 +128,7 @@ def test_every_network_takes_them_together(name):
     assert ("flatten" in kinds) is links
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_without_links_towers_meet_in_fc8_alone():
     model = create_model(
         "alexnet_2012", num_classes=10, training=False, width=1 / 8, links=False
@@ -187,7 +187,7 @@ def test_any_devices_make_the_same_step(fields, layouts):
     compare(eval_one(one), eval_many(many))
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_batch_norm_trains_in_bfloat16():
     """Its statistics stay float32."""
     model = create_model(

@@ -87,7 +87,7 @@ def test_a_layer_in_two_places_of_a_table_is_two():
     assert [layer.name for layer in drops] == ["layers_3", "layers_6"]
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_dropout_is_active_in_training_alone():
     model = create_model("alexnet_half", training=True, num_classes=3, width=1 / 16)
     image = jnp.ones((2, 67, 67, 1), jnp.float32)

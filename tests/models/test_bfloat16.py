@@ -29,6 +29,7 @@ CASES = [
         and (network.towers == 2 or "links" not in fields)
     )
 ]
+QUICK = [("alexnet_2012", {}), ("lenet5", {})]
 
 
 def create(name, fields):
@@ -90,9 +91,18 @@ def test_a_step_with_batch_norm():
     check_train_step(*create("alexnet_2012_one_gpu", {"normalization": "batch"}))
 
 
-@pytest.mark.heavy
 @pytest.mark.usefixtures("compiled_in_a_hurry")
-@pytest.mark.parametrize(("name", "fields"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        pytest.param(
+            *case,
+            marks=pytest.mark.heavy if case in QUICK else pytest.mark.slow,
+        )
+        for case in CASES
+    ],
+    ids=str,
+)
 def test_every_network_is_near_float32(name, fields):
     model, image = create(name, fields)
     check_train_step(model, image)

@@ -54,7 +54,7 @@ def test_layers_carry_their_names():
     assert shapes["fc8"]["bias"].shape == (10,)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_keras_has_its_softmax_on_request():
     plain, softmax = (
         create_model(

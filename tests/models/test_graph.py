@@ -55,6 +55,7 @@ def test_logits_and_layers_are_those_written_out(fork):
     assert names[:4] == ["GaussianBlur", "Subsample", "conv1", "relu"]
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_what_is_written_out(fork):
     params, image = fork
     weight = noise(2, 7, seed=5)

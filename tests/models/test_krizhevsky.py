@@ -15,7 +15,7 @@ from tests.helpers import activations, init_keys
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_tower_a_sees_tower_b_from_conv3_on():
     model = create_model("alexnet_2012", num_classes=10, training=False, width=0.25)
     image = 100 * jax.random.normal(jax.random.key(2), (1, 90, 90, 3))

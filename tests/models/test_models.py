@@ -215,6 +215,7 @@ ALL = [pytest.param(n, marks=[pytest.mark.heavy] * (n not in KINDS)) for n in TA
 REST = [pytest.param(n, marks=pytest.mark.slow) for n in TABLE if n != "lenet5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet5", *REST])
 def test_forward_mode_agrees_with_reverse_mode(name):
     model, variables, images = small_network(name)
@@ -252,6 +253,7 @@ def test_the_hessian_is_the_same_in_both_orders(name):
     compare(*jax.jit(products)(variables, direction), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_batches_of_no_size_yet_and_of_none(name):
     """A program exported once serves every batch; an empty batch has no logits."""

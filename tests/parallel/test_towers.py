@@ -119,7 +119,7 @@ def test_clipping_sees_the_gradient_of_both_towers(padded):
     compare(*states)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_dropout_is_reproducible_and_differs_between_the_towers(padded):
     tx = optax.sgd(0.01, momentum=0.9)
     runs = []
@@ -138,7 +138,7 @@ def test_tower_a_up_to_pool2_does_not_see_tower_b():
     """The Jacobian on two devices: of each tower's maps by the other's parameters."""
     parallel = create_parallel(1, 2, 1, "alexnet_2012")
     fields = {"width": 1 / 16, "training": False, "initializer": "torch"}
-    model = create_model("alexnet_2012", num_classes=10, training=True, **fields)
+    model = create_model("alexnet_2012", num_classes=10, **fields)
     tower = parallel.local_model(model)
     image = jax.random.normal(jax.random.key(1), (1, SIZE, SIZE, 3))
     params = jax.jit(model.init)(jax.random.key(0), image)["params"]

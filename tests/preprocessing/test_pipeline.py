@@ -160,7 +160,7 @@ class TestCrops:
         np.testing.assert_allclose(part, whole[16:48], atol=1e-6)
         assert not np.allclose(draw(made, image, key=1), whole)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_shared_crops(self):
         leaves = {"canvas": 12, "crop": "random", "mirror": True, "shared": 32}
         image = coordinates(320)
@@ -267,7 +267,7 @@ class TestMeans:
         mean = np.random.default_rng(1).random((12, 12, 3)) * 200
         return dataclasses.replace(KRIZHEVSKY, mean_image=mean)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_2012_takes_the_central_window_from_whatever_crop(self):
         image, found = coordinates(20), self.statistics()
         leaves = {"canvas": 12, "crop": "random", "mirror": True}
@@ -385,6 +385,7 @@ class TestRectangles:
         np.testing.assert_array_equal(np.rint(seen * 255), expected)
         np.testing.assert_array_equal(seen[2], made(jnp.asarray(image)))
 
+    @pytest.mark.slow
     def test_a_part_of_random_size_is_stretched(self):
         """Rows and columns are read evenly, each from its own range."""
         image = coordinates(200, 40, 60)

@@ -34,6 +34,7 @@ def explanation(shape=(12, 12), probability=0.4, occlusion=(0.1, 0.9), **changes
     return Explanation(**{**made, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(12, 12), (10, 40), (60, 15)])
 @pytest.mark.parametrize("name", [LONG, "W" * 40, "日本" * 20, "il" * 30])
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -94,6 +95,7 @@ def test_a_note_names_its_rows():
     assert said == " Of all. Row 1: one. Rows 2 and 3: two."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_errors", [True, False])
 def test_errors_are_spoken_of_where_there_are_some(has_errors, trained, monkeypatch):
     network = load(trained)

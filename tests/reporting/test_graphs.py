@@ -52,6 +52,7 @@ def sections_of(network, tmp_path, monkeypatch):
     return {section.name: section for section in found}
 
 
+@pytest.mark.slow
 def test_a_network_that_is_no_chain(tmp_path, monkeypatch):
     found = sections_of(Fork, tmp_path, monkeypatch)
     assert "8 filters of 3×3×1 weights (4 in each of" in found["filters"].alt

@@ -40,6 +40,7 @@ def remove_files(config):
         os.unlink(path)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_on_two_devices(towers, tmp_path):
     whole = train_and_evaluate(towers, tmp_path / "whole")
     towers.num_train_steps = 2
@@ -51,6 +52,7 @@ def test_stopped_and_resumed_on_two_devices(towers, tmp_path):
     compare(*(checkpoint_of(tmp_path / name, 4) for name in ("whole", "run")), 1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_opened_and_exported_without_the_files(towers, tmp_path, capsys):
     towers.num_train_steps, workdir = 1, tmp_path / "run"
     train_and_evaluate(towers, workdir)
@@ -68,6 +70,7 @@ def test_a_run_is_opened_and_exported_without_the_files(towers, tmp_path, capsys
     np.testing.assert_array_equal(aj.load(back).logits(images), wanted)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_becomes_the_run_again(towers, tmp_path):
     pytest.importorskip("onnx")
     towers.num_train_steps, workdir = 1, tmp_path / "run"
@@ -119,6 +122,7 @@ def test_a_local_network_learns_a_folder_of_32_by_32(tmp_path):
     assert train_and_evaluate(config, tmp_path / "crops")["step"] == 2
 
 
+@pytest.mark.slow
 def test_cifar10_as_tfds_prepares_it(tmp_path):
     shape, splits = (32, 32, 3), {"train": 40, "test": 20}
     write_copy(tmp_path / "data", "cifar10", shape, splits, version="3.0.2")

@@ -55,6 +55,7 @@ def cfg(config, tmp_path, monkeypatch):
     return config
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_files(cfg, tmp_path, capsys):
     layers, params = tmp_path / "layers.cfg", tmp_path / "params.cfg"
     cfg.num_train_steps = 2
@@ -82,6 +83,7 @@ def test_a_run_goes_on_without_the_files(cfg, tmp_path, capsys):
     jax.tree.map(np.testing.assert_array_equal, *results)
 
 
+@pytest.mark.slow
 def test_the_same_command_after_the_files_are_gone(cfg, tmp_path, capsys):
     layers, params = tmp_path / "layers.cfg", tmp_path / "params.cfg"
     cfg.num_train_steps, workdir = 1, tmp_path / "run"
@@ -126,6 +128,7 @@ def test_changed_files_are_another_run(cfg, tmp_path, capsys, monkeypatch):
     assert f"num_epochs was 1, is 3: from {said}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_learning_rate_instead_of_the_files(cfg, tmp_path, capsys):
     cfg.num_train_steps, cfg.optim.learning_rate = 2, 0.04
     train_and_evaluate(cfg, tmp_path / "run")
@@ -144,6 +147,7 @@ def test_rates_that_are_too_high(cfg, tmp_path):
         train_and_evaluate(cfg, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_of_before_goes_on_where_the_rate_is_not_set(config, tmp_path):
     config.optim.learning_rate, config.num_train_steps = 0.01, 1
     train_and_evaluate(config, tmp_path)

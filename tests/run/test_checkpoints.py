@@ -82,7 +82,7 @@ class TestChecksums:
         assert find_fault(run / "checkpoints" / "8") == "its folder is empty"
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_one_before_a_damaged_one_is_used(run, config, tmp_path, capsys):
     whole = go_on(config, tmp_path / "whole")
     KINDS["flipped bit"](max(files_of_newest(run), key=lambda p: p.stat().st_size))
@@ -107,6 +107,7 @@ def test_none_intact_and_nothing_is_changed(run, config):
     assert before == after
 
 
+@pytest.mark.slow
 def test_what_a_killed_save_left_is_not_taken(run, config, tmp_path):
     whole = go_on(config, tmp_path / "whole")
     checkpoints = run / "checkpoints"
@@ -128,6 +129,7 @@ def test_a_checkpoint_of_another_shape_names_the_arrays(run, config):
 
 
 class TestInitFrom:
+    @pytest.mark.slow
     def test_a_run_starts_from_anothers_weights(self, run, config, tmp_path, capsys):
         config.checkpoint.init_from = str(run)
         config.optim.learning_rate, config.optim.momentum = 0.0, 0.0
@@ -202,6 +204,7 @@ class TestInitFrom:
             "kernel (84, 10) there, (84, 11) here)\n"
         ) in out
 
+    @pytest.mark.slow
     def test_nothing_fits(self, run, config, tmp_path):
         config.checkpoint.init_from = str(run)
         config.model.name, config.model.width = "alexnet_half", 1 / 4
@@ -291,6 +294,7 @@ def test_a_second_run_in_one_folder_leaves(run, config):
     train_and_evaluate(config, run)
 
 
+@pytest.mark.slow
 def test_a_clock_that_went_back(config, tmp_path, monkeypatch):
     now = time.time()
     config.num_epochs = 1
@@ -337,13 +341,13 @@ class TestNotFinite:
         assert list(step_folders(run / "checkpoints")) == [4, 8]
         assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [4, 8]
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_the_spoilt_parameter_is_named(self, run, config):
         config.debug.nans = True
         with pytest.raises(RunError, match="step 9 .* wrong is the update of conv1/"):
             train_and_evaluate(config, run)
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_the_first_bad_layer_is_named(self, config, tmp_path, monkeypatch):
         class Broken(models.LeNet):
             def init(self, *args, **kwargs):

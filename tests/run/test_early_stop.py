@@ -74,6 +74,7 @@ def test_a_run_stops_early_and_is_finished(scripted, tmp_path, capsys):
     assert note == f"{tmp_path.name} {LINE.strip().replace('   ', ' ')}."
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_more_patience_and_counts_from_its_records(
     scripted, tmp_path, capsys
 ):
@@ -93,6 +94,7 @@ def test_it_goes_on_with_more_patience_and_counts_from_its_records(
     assert [row[0] for row in metrics_of(tmp_path, "step")] == [*range(1, 19)]
 
 
+@pytest.mark.slow
 def test_of_epochs_that_are_evaluated(scripted, tmp_path, capsys):
     """Epochs 2, 4, 6, 8: 0.5, 0.4, 0.2."""
     scripted.early_stop.patience, scripted.eval.every_epochs = 2, 2

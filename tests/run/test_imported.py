@@ -195,6 +195,7 @@ def test_caffes_mean_image_is_trained_with(data_dir, tmp_path):
     assert imported_statistics(folder, kept) is None
 
 
+@pytest.mark.slow
 def test_evaluation_names_the_classes(run, data_dir, capsys):
     evaluate([str(run), f"--data-dir={data_dir}", "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -218,6 +219,7 @@ def test_other_runs_begin_with_its_weights(run, data_dir, tmp_path, capsys):
     assert f"weights   from {run}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_in_a_hurry")
 def test_gray_images_of_other_classes_fine_tune_it(run, config, tmp_path, capsys):
     digits.load(tmp_path / "data")

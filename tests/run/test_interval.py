@@ -53,6 +53,7 @@ def saves(config, tmp_path, monkeypatch):
 WORSE = [0.9 - epoch / 100 for epoch in range(8)]
 
 
+@pytest.mark.slow
 def test_events_are_counted(saves, config, tmp_path):
     config.batch_size = 1500  # an epoch is a step
     # The first is the best so far; from then on 60 s are three epochs; then the last.

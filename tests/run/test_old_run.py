@@ -51,6 +51,7 @@ def test_keys_that_came_later_are_what_it_did(workdir):
     assert [*differences(stored, config)] == [("data.resize", "bicubic", "opencv")]
 
 
+@pytest.mark.slow
 def test_it_is_evaluated(workdir, capsys):
     evaluate.main([str(workdir), "--json"])
     found = json.loads(capsys.readouterr().out)

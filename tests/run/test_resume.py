@@ -27,6 +27,11 @@ from tests.faults.damage import KINDS
 from tests.helpers import checkpoint_of, metrics_of
 
 
+def slow(value):
+    """A case for make test-slow."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def heavy(value):
     """A case for make test-all."""
     return pytest.param(value, marks=pytest.mark.heavy)
@@ -117,6 +122,7 @@ class TestUnfinishedCheckpoints:
         (line,) = goes_on(start=4)
         assert "step 8: seal.json is missing, so it was never written to its" in line
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["no checksums", heavy("emptied")])
     def test_with_none_left_the_run_starts_over(self, run, goes_on, kind):
         for folder in step_folders(run / "checkpoints").values():
@@ -177,6 +183,7 @@ class TestUnfinishedCheckpoints:
 
 
 class TestSmallFiles:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "content",
         [
@@ -192,6 +199,7 @@ class TestSmallFiles:
             "config.json cannot be read; written anew from checkpoint 8"
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["data.json", "statistics.npz"])
     def test_the_specification(self, run, goes_on, name):
         content = (run / name).read_bytes()
@@ -224,7 +232,7 @@ class TestSmallFiles:
         assert len(lines) == 4
         assert "lacks the rows of step 4, 8; taken" in lines[-1]
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_of_an_older_version_the_specification_is_measured_again(
         self, run, goes_on, monkeypatch
     ):
@@ -254,7 +262,7 @@ class TestSmallFiles:
         assert (folder / "200").read_text() == "mine" and (folder / "²").is_dir()
         assert (run / "damaged" / "12").read_text() == "in the way"
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_folders_in_the_place_of_files(self, run, goes_on):
         names = ["curves.png", ".lock", *KEPT_FILES]
         for name in names:
@@ -281,6 +289,7 @@ class TestSmallFiles:
         os.mkfifo(run / name)
         assert f"{name} is in the way; moved to {run / name}.damaged" in goes_on()[0]
 
+    @pytest.mark.slow
     def test_a_link_to_what_would_never_end(self, run, goes_on, tmp_path):
         os.mkfifo(tmp_path / "pipe")
         for name in KEPT_FILES:
@@ -292,17 +301,19 @@ class TestSmallFiles:
         assert sum("written anew from checkpoint 4" in line for line in lines) == 3
         assert sum("step 8: config.json is missing; mo" in line for line in lines) == 1
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_file_in_the_place_of_the_checkpoints(self, run, goes_on):
         shutil.rmtree(run / "checkpoints")
         (run / "checkpoints").touch()
         assert "checkpoints is in the way; moved to" in goes_on(start=0)[0]
 
+    @pytest.mark.slow
     def test_what_kills_left_is_removed(self, run, goes_on):
         for name in ("metrics.jsonl", "config.json", "checkpoints/12"):
             write_file(run / f"{name}.0123456789abcdef.tmp", "half")
         assert goes_on() == [] and not list(run.rglob("*.tmp"))
 
+    @pytest.mark.slow
     def test_a_checkpoint_that_is_a_link(self, run, goes_on, tmp_path):
         """What it leads to is somebody else's: neither read nor moved nor deleted."""
         (run / "checkpoints" / "8").rename(tmp_path / "8")
@@ -312,6 +323,7 @@ class TestSmallFiles:
 
 
 class TestRows:
+    @pytest.mark.slow
     def test_one_bad_line(self, run, goes_on):
         path = run / "metrics.jsonl"
         lines = path.read_bytes().splitlines()
@@ -321,22 +333,25 @@ class TestRows:
         assert "lines 1, 2, 3, 6 are damaged; skipped; the file as it was is" in line
         assert (run / "metrics.jsonl.damaged").read_bytes() == damaged
 
-    @pytest.mark.heavy
+    @pytest.mark.slow
     def test_a_row_without_the_time(self, run, goes_on):
         path = run / "metrics.jsonl"
         path.write_text(path.read_text().replace('"time_s"', '"time"'))
         goes_on()
 
+    @pytest.mark.slow
     def test_moved_while_the_run_writes(self, run, goes_on, monkeypatch):
         move_at_step(monkeypatch, 10, run / "metrics.jsonl", run / "moved")
         (line,) = goes_on()
         assert line.endswith("metrics.jsonl was moved or changed; written anew")
 
+    @pytest.mark.slow
     def test_emptied_while_the_run_writes(self, run, goes_on, monkeypatch):
         at_step(monkeypatch, 10, lambda: os.truncate(run / "metrics.jsonl", 0))
         (line,) = goes_on()
         assert line.endswith("metrics.jsonl was moved or changed; written anew")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("spoil", [Path.unlink, KINDS["emptied"]])
     def test_all_rows_are_in_the_checkpoint(self, run, goes_on, spoil):
         """Those between the checkpoints too."""
@@ -346,6 +361,7 @@ class TestRows:
         assert "lacks the rows of step 4, 8; taken from the checkpoints" in line
         assert "lost" not in line
 
+    @pytest.mark.slow
     def test_a_flipped_digit(self, run, goes_on):
         path = run / "metrics.jsonl"
         first, second = path.read_text().splitlines()
@@ -385,6 +401,7 @@ def move_at_step(monkeypatch, step, path, to=None):
     at_step(monkeypatch, step, lambda: path.rename(to) if to else shutil.rmtree(path))
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_swapped_for_somebody_elses(
     run, config, tmp_path, monkeypatch
 ):
@@ -405,6 +422,7 @@ def test_checkpoints_that_are_swapped_for_somebody_elses(
     assert not (run / "damaged").exists()
 
 
+@pytest.mark.slow
 def test_tensorboards_events_go_on(run, config, tmp_path, monkeypatch, capsys):
     config.log.tensorboard = True
     at_step(monkeypatch, 9, lambda: (run / "tensorboard").rename(tmp_path / "moved"))
@@ -413,6 +431,7 @@ def test_tensorboards_events_go_on(run, config, tmp_path, monkeypatch, capsys):
     assert list((run / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["renamed", *map(heavy, ("deleted", "replaced"))])
 def test_a_workdir_that_goes_away(run, config, tmp_path, monkeypatch, what, capsys):
     to = None if what == "deleted" else tmp_path / "moved"
@@ -437,7 +456,7 @@ def test_a_workdir_that_goes_away(run, config, tmp_path, monkeypatch, what, caps
 
 class TestErrorsOfTheDisk:
     @pytest.mark.parametrize(
-        "code", [errno.EIO, *map(heavy, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))]
+        "code", [errno.EIO, *map(slow, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))]
     )
     @pytest.mark.parametrize("where", ["rows", "board"])
     def test_while_a_record_is_written(self, run, config, monkeypatch, code, where):
@@ -470,6 +489,7 @@ class TestErrorsOfTheDisk:
 
 
 class TestLocks:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "code", [errno.ENOLCK, *map(heavy, (errno.EOPNOTSUPP, errno.ENOSYS))]
     )
@@ -513,6 +533,7 @@ class TestOpenFiles:
 
 
 class TestLinks:
+    @pytest.mark.slow
     def test_files_and_folders_are_not_written_through(self, run, config, tmp_path):
         victim, folder = tmp_path / "victim", tmp_path / "others"
         victim.write_text("mine")
@@ -546,7 +567,7 @@ class TestLinks:
         assert len(list((tmp_path / "elsewhere").iterdir())) == 2
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_a_socket_is_no_file(tmp_path, config, monkeypatch):
     with socket.socket(socket.AF_UNIX) as server, monkeypatch.context() as patch:
         patch.chdir(tmp_path)  # a socket's path may have 107 bytes

@@ -37,6 +37,7 @@ ODD += ["a:b", "file:", "|zarr", "~x", ".zarr"]
 STATE = {"params": {"kernel": np.arange(12.0)}}
 
 
+@pytest.mark.slow
 def test_odd_characters_work_or_are_refused(tmp_path):
     for odd in ODD:
         if odd == "/":
@@ -132,7 +133,7 @@ def test_addresses_are_refused_at_the_door(address, config, tmp_path, monkeypatc
         (summary, ["alexnet_paper", f"--picture={address}"]),
     ):
         with pytest.raises(InputError, match=line):
-            command._parse(words)
+            command.make_parser().parse_args(words)
     assert not list(tmp_path.iterdir())
 
 

@@ -164,7 +164,7 @@ def _set(optim, **changes):
     return optim
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_gradients_below_the_first_that_learns_are_not_computed():
     tx, data, model = (
         optimizer("sgd"),

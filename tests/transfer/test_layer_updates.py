@@ -155,6 +155,7 @@ class TestRate:
 
 
 class TestAsWritten:
+    @pytest.mark.slow
     def test_each_array_has_its_own_numbers(self):
         params = params_of(conv1=(3, 3, 2, 4), fc8=(5, 3))
         updates = updates_for(

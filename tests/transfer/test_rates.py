@@ -140,6 +140,7 @@ def test_the_state_is_that_of_a_run_without(name):
     assert trees[0] == trees[1]
 
 
+@pytest.mark.slow
 def test_towers_clip_by_the_whole_gradient():
     """On a device a tower, where the norm is summed over both."""
     optim = default_config().optim

@@ -13,7 +13,7 @@ NAME, SIDE = "alexnet_2012", 67  # two towers
 
 def weights_of(seed=0, channels=3, name=NAME, **fields):
     model = create_model(
-        name, num_classes=10, training=True, **{"width": 1 / 8} | fields
+        name, **{"num_classes": 10, "training": True, "width": 1 / 8} | fields
     )
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, channels), jnp.float32)
     state = dict(jax.eval_shape(lambda x: model.init(init_keys(), x), image))

@@ -186,6 +186,7 @@ def test_values_that_grow_without_end_are_not_gone_through(kind, place, tmp_path
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -119,6 +119,7 @@ def logits_of(net, *paths):
     return net.logits(np.stack([read_picture(p, net.spec, **how).image for p in paths]))
 
 
+@pytest.mark.slow
 def test_pixels_and_logits_are_those_of_the_source(network, imported, capsys):
     folder, net, params = imported
     published, look = params, of_torchvision

@@ -36,6 +36,7 @@ def logits(network, params, image):
     return np.asarray(model.apply({"params": params}, image))
 
 
+@pytest.mark.slow
 def test_torchvisions_run(tmp_path, capsys):
     params = write_torch(tmp_path / "w")
     net = converted(tmp_path)

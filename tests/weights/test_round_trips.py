@@ -46,6 +46,7 @@ GRAPHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "inside"), GRAPHS)
 def test_a_graph(case, inside, tmp_path, capsys):
     pytest.importorskip("onnx")

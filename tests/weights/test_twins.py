@@ -76,6 +76,7 @@ def test_a_graph_of_any_network_says_which_it_is(name, tmp_path):
     assert_same(found, variables)
 
 
+@pytest.mark.slow
 def test_a_state_dict_that_does_not_say_which_network_it_is(tmp_path, error_line):
     network, _, operations = create("alexnet_paper")
     write_state_dict(tmp_path / "w", network, operations)

@@ -23,7 +23,7 @@ def test_one_convolution_a_group_on_the_cpu_and_one_in_all_elsewhere():
     assert counts == {"cpu": 2, "cuda": 1}
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_precision_turns_winograd_off():
     x = noise(1, 9, 9, 16)
     conv = Conv(16, (3, 3))
@@ -34,7 +34,7 @@ def test_precision_turns_winograd_off():
         assert count_convolutions(conv, variables, x) == 0
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "settings"),
     [
@@ -77,6 +77,7 @@ def test_space_to_depth(size, kernel, stride):
     assert_close(convolve(image, blocks, 1, rest), wanted, share=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("axes", [1, 3])
 def test_other_numbers_of_axes(axes, groups):

@@ -58,6 +58,7 @@ DERIVATIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_every_derivative(name, compiled):

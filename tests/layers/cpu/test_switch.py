@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.cpu import switch
@@ -39,6 +40,7 @@ class Linens(nn.Module):
         return nn.Dense(3, name="dense")(flatten(x))
 
 
+@pytest.mark.slow
 def test_plain_forms_are_xlas_to_the_bit():
     x = noise(2, 17, 17, 32)
     variables = Linens().init(jax.random.key(0), x)

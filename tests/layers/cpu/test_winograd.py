@@ -27,9 +27,9 @@ CASES = {
 
 
 QUICK = ["smaller than a tile", "padding on one side"]
-SLOW = ["conv1", "conv1 of the paper"]
-MARKS = dict.fromkeys(CASES, [pytest.mark.heavy])
-MARKS |= dict.fromkeys(SLOW, [pytest.mark.slow]) | dict.fromkeys(QUICK, [])
+HEAVY = ["conv2", "conv3"]
+MARKS = dict.fromkeys(CASES, [pytest.mark.slow]) | dict.fromkeys(QUICK, [])
+MARKS |= dict.fromkeys(HEAVY, [pytest.mark.heavy])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_step_needs_the_fewest_multiplications(outputs, size, step):
     assert winograd._best_step(outputs, size) == step
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_several_images_at_a_time_are_one_by_one():
     x = noise(3, 9, 9, 16)
     conv = Conv(16, (3, 3))

@@ -68,6 +68,7 @@ def drawn(model, images=IMAGES):
     )
 
 
+@pytest.mark.slow
 def test_towers_compute_what_each_does_by_itself():
     model = create(*towers_cfg(), training=False)
     arrays = drawn(model)
@@ -219,6 +220,7 @@ def test_layers_that_learn_unlike_are_no_towers():
     assert rates["fc8_1/bias"] == 0.02 and "fc8_2/bias" not in rates
 
 
+@pytest.mark.slow
 def test_inputs_of_unlike_kernels():
     text = network(
         CONV,

@@ -121,6 +121,7 @@ def test_texts_in_a_runs_config_stand_for_the_files(folder):
     assert type(create_configured(config)).__name__ == "LayersGone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initializer", SCHEMES)
 def test_initializers(initializer):
     model = create(PLAIN, initializer=initializer)
