@@ -527,7 +527,7 @@ class TrainedModel:
     def _class_result(self, matrix: np.ndarray, label: int) -> dict[str, Any]:
         row = matrix[label]
         others = np.where(np.arange(len(row)) == label, 0, row)
-        worst = int(others.argmax())
+        worst = int(np.argmax(others))
         return {
             "class": self.class_name(label),
             "examples": int(row.sum()),

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, SupportsInt
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +109,7 @@ class DataModule(HyperParameters):
         parts = [array[indices] for array in arrays]
         return _TensorLoader(parts, operator.index(size), seed)
 
-    def text_labels(self, indices: Iterable[int]) -> list[str]:
+    def text_labels(self, indices: Iterable[SupportsInt]) -> list[str]:
         """Returns the names of labels."""
         return [self.labels[int(index)] for index in indices]
 

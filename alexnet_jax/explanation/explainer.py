@@ -142,7 +142,7 @@ class Explainer:
                 )
         changes = log_odds(values) - log_odds(probability)
         is_flat = bool((np.abs(changes) < FLAT).all())
-        lowest = int(values.argmin())
+        lowest = int(np.argmin(values))
         return Explanation(
             image=image,
             label=label,

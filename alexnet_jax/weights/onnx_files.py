@@ -34,7 +34,7 @@ _DIMS, _TYPE, _FLOATS, _INTS, _NAME, _RAW, _DOUBLES, _EXTERNAL = (
     13,
 )
 _KEY, _VALUE = 1, 2
-_TYPES = {1: "<f4", 10: "<f2", 11: "<f8", 16: jnp.bfloat16}
+_TYPES: dict[int, Any] = {1: "<f4", 10: "<f2", 11: "<f8", 16: jnp.bfloat16}
 _KINDS = {"Conv": "CONVOLUTION", "MaxPool": "POOLING", "Gemm": "INNER_PRODUCT"}
 _WEIGHTED = {"Conv": "conv", "BatchNormalization": "norm", "Gemm": "fc", "MatMul": "fc"}
 # That pass an array on, as torch.onnx and its like write of weights.

@@ -20,7 +20,7 @@ from alexnet_jax.weights.state_dicts import unwrap
 
 # What files of before PyTorch 1.6 begin with: their magic number, pickled.
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_TYPES = {
+_TYPES: dict[str, np.dtype] = {
     "Float": np.dtype("float32"),
     "Double": np.dtype("float64"),
     "Half": np.dtype("float16"),

@@ -88,7 +88,7 @@ def shorts(message: memoryview) -> np.ndarray:
             inside = begins + place <= ends
             byte = part[np.minimum(begins + place, ends)].astype(np.uint32) & 127
             value |= np.where(inside, byte << 7 * place, 0).astype(np.uint32)
-        if value.max() >= 1 << 16:
+        if np.max(value) >= 1 << 16:
             raise Damaged("a number of more than 16 bits")
         parts.append(value.astype(np.uint16))
         start += int(ends[-1]) + 1
