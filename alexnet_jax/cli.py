@@ -116,13 +116,13 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
-_PROGRAM = "alexnet"
-_started: set[str] = set()
+_by_program = False
 
 
 def started_by_program() -> None:
     """Notes that the command was started as `alexnet NAME`, as help then says it."""
-    _started.add(_PROGRAM)
+    global _by_program
+    _by_program = True
 
 
 def as_started(text: str) -> str:
@@ -132,12 +132,12 @@ def as_started(text: str) -> str:
       >>> as_started("run python -m alexnet_jax.predict --help")
       'run python -m alexnet_jax.predict --help'
     """
-    if _PROGRAM not in _started:
+    if not _by_program:
         return text
     names = {command.module: name for name, command in COMMANDS.items()}
 
     def renamed(match: re.Match[str]) -> str:
-        return f"{_PROGRAM} {names[match[1]]}" if match[1] in names else match[0]
+        return f"alexnet {names[match[1]]}" if match[1] in names else match[0]
 
     return re.sub(r"python -m alexnet_jax\.([a-z_.]*[a-z])", renamed, text)
 
@@ -321,7 +321,7 @@ def _skip_finalizers(status: int) -> None:
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = getattr(spec, "name", None) or ""
-    if _PROGRAM in _started or module.startswith("alexnet_jax."):
+    if _by_program or module.startswith("alexnet_jax."):
         atexit.register(_exit_now, status)
 
 
@@ -341,8 +341,7 @@ def _out_of_memory(error: Exception) -> str:
     return (
         f"out of memory{f' ({reason})' if reason else ''}; lower batch_size, "
         "eval.batch_size or data.image_size, raise optim.accumulate_steps, set "
-        "data.memory=host, or share the batch "
-        "among more devices"
+        "data.memory=host, or share the batch among more devices"
     )
 
 

@@ -25,6 +25,16 @@ AUGMENTED = {"canvas": 32, "crop": "random", "mirror": True, "color": 0.1, "shar
 TOWERS_SIZE = 67  # of the images of `setup_towers`, in pixels
 
 
+def padded_batch(shape, true):
+    """Images of a shape `(B, H, W, C)` and labels; only the first ones are true."""
+    generator = np.random.default_rng(1)
+    return {
+        "image": generator.integers(0, 256, shape, np.uint8),
+        "label": generator.integers(0, 10, shape[0]).astype(np.int32),
+        "mask": np.arange(shape[0]) < true,
+    }
+
+
 def noise(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape, jnp.float32)
 

@@ -18,10 +18,8 @@ PACKAGE = ROOT / "alexnet_jax"
 
 @pytest.fixture(autouse=True)
 def started(monkeypatch):
-    """What a process notes as it is started as `alexnet`; of each test its own."""
-    notes = set()
-    monkeypatch.setattr(cli, "_started", notes)
-    return notes
+    """What a process notes as it is started as `alexnet`; undone after each test."""
+    monkeypatch.setattr(cli, "_by_program", False)
 
 
 def test_every_command_is_in_the_table():
@@ -92,11 +90,11 @@ def test_each_command_runs_and_says_how_it_was_started(name, capsys):
     assert f"  alexnet {name} " in printed and "python -m" not in printed
 
 
-def test_errors_name_commands_as_they_were_started(started, capsys):
+def test_errors_name_commands_as_they_were_started(capsys):
     line = "no statistics; run python -m alexnet_jax.data.statistics NAME first"
     cli.warn(line)
     assert capsys.readouterr().err == f"warning: {line}\n"
-    started.add("alexnet")
+    cli.started_by_program()
     cli.print_error(line)
     assert "; run alexnet data statistics NAME first" in capsys.readouterr().err
     assert cli.as_started("python -m alexnet_jax.d2l") == "python -m alexnet_jax.d2l"

@@ -28,6 +28,7 @@ from tests.helpers import (
     checkpoint_of,
     compare,
     metrics_of,
+    padded_batch,
     setup_towers,
 )
 
@@ -130,12 +131,7 @@ def test_a_run_of_the_version_before_has_none(trained, tmp_path):
 
 @pytest.mark.slow
 def test_each_tower_averages_its_own():
-    generator = np.random.default_rng(1)
-    batch = {
-        "image": generator.integers(0, 256, (8, 16, 16, 3), np.uint8),
-        "label": generator.integers(0, 10, 8).astype(np.int32),
-        "mask": np.arange(8) < 3,
-    }
+    batch = padded_batch((8, 16, 16, 3), 3)
     states = []
     for towers in (1, 2):
         tx = average_parameters(optax.sgd(0.1), 0.9)

@@ -12,7 +12,7 @@ from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.step import create_state, make_train_step
 from alexnet_jax.train import train_and_evaluate
-from tests.helpers import checkpoint_of
+from tests.helpers import checkpoint_of, padded_batch
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -22,12 +22,7 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 @pytest.mark.slow
 def test_they_are_the_steps_own():
     """At rate 1 plain SGD moves the parameters by the gradient; with dropout."""
-    generator = np.random.default_rng(1)
-    batch = {
-        "image": generator.integers(0, 256, (8, 16, 16, 1), np.uint8),
-        "label": generator.integers(0, 10, 8).astype(np.int32),
-        "mask": np.arange(8) < 3,  # the second row has padding alone
-    }
+    batch = padded_batch((8, 16, 16, 1), 3)  # the second row has padding alone
     parallel = create_parallel(2, 2, 8, "alexnet_paper")
     model = create_model(
         "alexnet_paper",

@@ -17,7 +17,7 @@ from alexnet_jax.layers.pooling import max_pool_2x2, max_pool_ceil
 from alexnet_jax.models import ABLATIONS, MODELS, create_configured, create_model
 from alexnet_jax.models.ablations import Ablatable, ablate
 from alexnet_jax.step import create_state, make_train_step
-from tests.helpers import activations, compare, setup_towers, shapes_of
+from tests.helpers import activations, compare, padded_batch, setup_towers, shapes_of
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -163,12 +163,7 @@ CUT = {"normalization": "batch", "pooling": "2x2", "links": False}
 )
 def test_any_devices_make_the_same_step(fields, layouts):
     """And every kernel has a gradient, in both towers."""
-    generator = np.random.default_rng(1)
-    batch = {
-        "image": generator.integers(0, 256, (8, 16, 16, 3), np.uint8),
-        "label": generator.integers(0, 10, 8).astype(np.int32),
-        "mask": np.arange(8) < 6,
-    }
+    batch = padded_batch((8, 16, 16, 3), 6)
     one, train_one, eval_one = setup_towers("alexnet_2012", 1, 1, batch, **fields)
     before = jax.device_get(one)
     after = train_one(one)

@@ -15,7 +15,7 @@ from alexnet_jax.models import MODELS
 from alexnet_jax.models.base import AlexNetBase
 from alexnet_jax.train import train_and_evaluate
 from tests.graphs import Fork, Joined
-from tests.helpers import checkpoint_of, compare, metrics_of, setup_towers
+from tests.helpers import checkpoint_of, compare, metrics_of, padded_batch, setup_towers
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -30,12 +30,7 @@ def fork(monkeypatch):
 @pytest.fixture
 def padded():
     """A batch of 8 with 3 true images."""
-    generator = np.random.default_rng(1)
-    return {
-        "image": generator.integers(0, 256, (8, 16, 16, 3), np.uint8),
-        "label": generator.integers(0, 10, 8).astype(np.int32),
-        "mask": np.arange(8) < 3,
-    }
+    return padded_batch((8, 16, 16, 3), 3)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import TOWERS_SIZE as SIZE
-from tests.helpers import compare, setup_towers
+from tests.helpers import compare, padded_batch, setup_towers
 from tests.models.table import TABLE
 
 DOCS = (Path(__file__).parents[2] / "docs" / "parallel.md").read_text()
@@ -40,12 +40,7 @@ LAYOUTS = ((1, 1), (2, 1), (8, 1), (1, 2), (4, 2))
 @pytest.fixture
 def padded():
     """A batch of 8 with 3 true images: of four rows two hold padding only."""
-    generator = np.random.default_rng(1)
-    return {
-        "image": generator.integers(0, 256, (8, 16, 16, 3), np.uint8),
-        "label": generator.integers(0, 10, 8).astype(np.int32),
-        "mask": np.arange(8) < 3,
-    }
+    return padded_batch((8, 16, 16, 3), 3)
 
 
 @pytest.mark.heavy
