@@ -3,11 +3,9 @@
 import math
 import re
 import string
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from flax import traverse_util
 
 from alexnet_jax.inspection.layer_kinds import (
@@ -62,19 +60,7 @@ def describe(model: Classifier, input_shape: tuple[int, ...]) -> list[LayerRow]:
       InputError: It is no network, or the images are too small for it.
     """
     check_classifier(model)
-    model.layer_shapes(input_shape)  # raises the InputError
-    seen: list[tuple[Callable, tuple[str, ...], tuple[int, ...]]] = []
-
-    def trace(model: Classifier, x: jax.Array) -> None:
-        for layer, output in model.layer_outputs(x):
-            seen.append((layer, getattr(layer, "path", ()), output.shape))
-
-    def init(key: jax.Array) -> Any:
-        keys = {"params": key, "dropout": key}
-        image = jnp.zeros(input_shape, jnp.float32)
-        return model.init(keys, image, method=trace)
-
-    variables = jax.eval_shape(init, jax.random.key(0))
+    seen, variables = model.trace_layers(input_shape)
     params = traverse_util.flatten_dict(variables.get("params", {}))
     rows: list[LayerRow] = []
     number = ""

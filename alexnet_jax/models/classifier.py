@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.errors import InputError
+from alexnet_jax.layers.cpu.switch import plain_forms
 from alexnet_jax.layers.graph import IMAGES, Block, Graph, blocks_of, named_block, read
 from alexnet_jax.layers.initializers import SCHEMES
 from alexnet_jax.layers.sequential import apply_layer, join_layers
@@ -193,22 +194,40 @@ class Classifier(nn.Module):
         Raises:
           InputError: As for `layer_outputs`.
         """
+        layers, _ = self.trace_layers(input_shape)
+        return [(type(layer).__name__, shape) for layer, _, shape in layers]
+
+    @nn.nowrap
+    def trace_layers(
+        self, input_shape: tuple[int, ...]
+    ) -> tuple[list[tuple[Callable, tuple[str, ...], tuple[int, ...]]], dict[str, Any]]:
+        """Runs the layers on shapes alone; allocates no array.
+
+        Args:
+          input_shape: `(B, H, W, C)`.
+
+        Returns:
+          Each layer with its place among the variables (`()` of a function) and its
+          output shape; shapes and dtypes of the variables, by collection.
+
+        Raises:
+          InputError: As for `layer_outputs`.
+        """
         self._check(input_shape)
-        rows: list[tuple[str, tuple[int, ...]]] = []
+        layers: list[tuple[Callable, tuple[str, ...], tuple[int, ...]]] = []
 
         def trace(model: Classifier, x: jax.Array) -> None:
             for layer, output in model.layer_outputs(x):
-                rows.append((type(layer).__name__, output.shape))
+                layers.append((layer, getattr(layer, "path", ()), output.shape))
 
-        jax.eval_shape(
-            lambda key: self.init(
-                {"params": key, "dropout": key},
-                jnp.zeros(input_shape, jnp.float32),
-                method=trace,
-            ),
-            jax.random.key(0),
-        )
-        return rows
+        def init() -> Any:
+            key = jax.random.key(0)  # inside: drawing one outside compiles
+            images = jnp.zeros(input_shape, jnp.float32)
+            return self.init({"params": key, "dropout": key}, images, method=trace)
+
+        with plain_forms():  # one form of each layer to trace, of the same shapes
+            variables = jax.eval_shape(init)
+        return layers, dict(variables)
 
     @nn.nowrap
     def variable_shapes(self, input_shape: tuple[int, ...]) -> dict[str, Any]:
