@@ -59,8 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if words[0] == "--version":
             return print(_versions())
         name, arguments = _split(words)
-    cli.started_by_program()
-    cli.load(name).main(arguments)
+        cli.started_by_program()
+        module = cli.load(name)
+    module.main(arguments)
 
 
 def _versions() -> str:
