@@ -60,10 +60,16 @@ def pytest_runtest_call():
         pytest.skip(str(error))
 
 
+def shared_folder(tmp_path_factory):
+    """Returns a folder that is one for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Lets tests and the processes they start share what they compile."""
-    folder = tmp_path_factory.mktemp("compiled")
+    """Lets tests, the processes they start and all workers share what they compile."""
+    folder = shared_folder(tmp_path_factory) / "compiled"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -179,11 +185,9 @@ def fashion_files():
 @pytest.fixture(scope="session")
 def fashion_dir(fashion_files, tmp_path_factory):
     """A folder in which Fashion-MNIST lies prepared; to be left as it is."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers
-        folder = folder.parent
-    fashion_mnist.load(folder / "fashion", str(fashion_files))
-    return folder / "fashion"
+    folder = shared_folder(tmp_path_factory) / "fashion"
+    fashion_mnist.load(folder, str(fashion_files))
+    return folder
 
 
 @pytest.fixture(scope="session")

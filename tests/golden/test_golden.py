@@ -48,10 +48,10 @@ def test_networks(name):
     compare_network(name, near, precision="highest")
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["alexnet_d2l", pytest.param("alexnet_torchvision", marks=pytest.mark.slow)],
+    ["alexnet_d2l", "alexnet_torchvision"],
 )
 def test_networks_as_they_run(name):
     """With Winograd's algorithm on a CPU; in TF32 on a GPU, which rounds to 10 bits."""

@@ -197,12 +197,8 @@ def test_norms_of_gradients_are_of_what_learns():
     assert {*step(state, batch(), jax.random.key(1))[1]} == {DENSE}
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    "layout",
-    [(1, 2), *(pytest.param(one, marks=pytest.mark.slow) for one in [(2, 1), (2, 2)])],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", [(1, 2), (2, 1), (2, 2)], ids=str)
 def test_layouts_of_devices_agree(layout):
     images = batch(8, 16, 3)
     frozen = frozenset({"conv1", "norm1", "conv2", "fc7"})
