@@ -22,7 +22,7 @@ from alexnet_jax import cli
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.cpu.switch import plain_forms
 from alexnet_jax.models import Classifier, create_model
-from benchmarks.sides import SIZES
+from benchmarks.compared import SIZES
 
 MODELS = tuple(name for name in SIZES if name != "lenet5")  # which has no quick form
 _COLUMNS = "network", "layer", "outputs", "gradient by input", "gradient by weights"

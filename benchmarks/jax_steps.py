@@ -18,7 +18,7 @@ from alexnet_jax.models import create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
-from benchmarks.sides import SIZES, Step
+from benchmarks.compared import SIZES, Step
 
 
 def our_step(model: str, mode: str, batch_size: int, dtype: str) -> Step:

@@ -2,39 +2,12 @@
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from alexnet_jax.errors import RunError
-
-SIZES = {  # of the images
-    "alexnet_d2l": 224,
-    "alexnet_paper": 224,
-    "alexnet_torchvision": 224,
-    "alexnet_half": 224,
-    "lenet5": 28,
-}
-
-
-class Step(NamedTuple):
-    """A step that is ready to run.
-
-    Attributes:
-      run: Starts it.
-      wait: Returns when all that was started is done; of JAX, the state.
-      compile_s: Seconds that it took to trace and compile; of PyTorch's, the first.
-      device_gb: Returns the most memory of the GPU so far; None on a CPU.
-      kernels: Returns how many kernels so many steps run on the device; None if unseen.
-      hlo: XLA's program.
-    """
-
-    run: Callable[[], object]
-    wait: Callable[[], object]
-    compile_s: float
-    device_gb: Callable[[], float | None]
-    kernels: Callable[[int], float | None]
-    hlo: str = ""
+from benchmarks.compared import Step
 
 
 class Memory(NamedTuple):
@@ -120,7 +93,7 @@ def create_step(side: str, model: str, mode: str, batch_size: int, dtype: str) -
 
     Args:
       side: As in `Side`.
-      model: A network of `SIZES`.
+      model: A network of `compared.SIZES`.
       mode: `train` or `eval`.
       batch_size: Images.
       dtype: `float32` or `bfloat16`.

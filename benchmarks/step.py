@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_jax import cli
-from benchmarks.sides import SIZES, Side, take_turns
+from benchmarks.compared import SIZES
+from benchmarks.sides import Side, take_turns
 
 MODELS = tuple(SIZES)
 MODES = ("train", "eval")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.sides import SIZES, Step
+from benchmarks.compared import SIZES, Step
 from benchmarks.torch_networks import torch_network
 
 WAYS = ("", "compile", "graph")

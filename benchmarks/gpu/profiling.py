@@ -38,7 +38,7 @@ def measure(
     """Yields the step's time by kinds of kernels, then its longest kernels.
 
     Args:
-      model: A network of `sides.SIZES`.
+      model: A network of `compared.SIZES`.
       dtype: `float32` or `bfloat16`.
       batch_size: Images.
       folder: Takes the list of all kernels and XLA's program.

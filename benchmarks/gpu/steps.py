@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import RunError
+from benchmarks.compared import SIZES
 from benchmarks.gpu.part import read
-from benchmarks.sides import SIZES, Side, take_turns
+from benchmarks.sides import Side, take_turns
 
 SIDES = ("ours", "flax", "torch", "torch.graph", "torch.compile")
 _SLOW = ("torch.compile",)  # compiles for so long that the others are measured before
@@ -29,7 +30,7 @@ def measure(
     """Yields a row for each side as it is ready, and at the end of each in turns.
 
     Args:
-      model: A network of `sides.SIZES`.
+      model: A network of `compared.SIZES`.
       dtype: `float32` or `bfloat16`.
       batch_size: Images.
       mode: `train` or `eval`.
