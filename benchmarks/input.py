@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet_jax import cli
+from alexnet_jax.errors import InputError
 
 SIZE = 256
 BATCH_SIZE = 128
@@ -106,6 +107,7 @@ def torchs(folder: Path, workers: int) -> Iterator[Any]:
         drop_last=True,
         num_workers=workers,
         persistent_workers=True,
+        multiprocessing_context="spawn",  # a fork of JAX's threads may never end
     )
     while True:
         yield from loader
@@ -148,7 +150,13 @@ def measure(
       workers: Processes that decode.
       repeats: Measurements of each side.
       batches: Per measurement.
+
+    Raises:
+      InputError: The images are no whole batch, of which PyTorch would read none.
     """
+    least = BATCH_SIZE + BATCH_SIZE // 49 + 1  # one of fifty is no training image
+    if images < least:
+        raise InputError(f"--images must be at least {least}; got {images}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mean_kb = make_images(folder, images)

@@ -23,8 +23,8 @@ _NO_GRAPHS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
 # Compiles in a few seconds: for numbers, not for speed.
 _QUICK = {"XLA_FLAGS": "--xla_gpu_autotune_level=0"}
 # Tests whose numbers should be a GPU's as well.
-_GOLDEN = ["tests/golden", "-mnot heavy and not slow", "tests/layers"]
-_FEW = ["tests/golden", "-knormalization"]
+_GOLDEN = ["tests/golden", "tests/layers", "-mnot heavy"]
+_FEW = ["tests/golden", "-m", "slow", "-knormalization"]
 _NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each process chooses anew
 
 
@@ -160,7 +160,7 @@ def _job(place: Place, small: bool) -> list[Part]:
     if small:
         flags = _little(place)
         little: dict[str, Any] = {"sides": ["ours"], "turn_s": 0.01, "repeats": 1}
-        read = {"images": 16, "workers": 1, "repeats": 1, "batches": 1}
+        read = {"images": 131, "workers": 1, "repeats": 1, "batches": 1}
         return [
             _data(place, small),
             _part("resume", "resume", _LONG_S, flags=flags, steps=2, **runs),
