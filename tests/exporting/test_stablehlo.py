@@ -25,11 +25,11 @@ from alexnet_jax.exporting import formats
 from alexnet_jax.exporting.formats import Network, write_and_check
 from alexnet_jax.exporting.preprocessing_file import describe, write_preprocessing
 from alexnet_jax.exporting.stablehlo import write_stablehlo
-from alexnet_jax.models import MODELS
 from alexnet_jax.run.imported import write_run
 from alexnet_jax.trained import TrainedModel
 from alexnet_jax.weights.peers import PICTURE
 from tests.exporting.runs import config_of, make_run, spec_of, weights_of
+from tests.models.table import KINDS
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 
@@ -74,10 +74,10 @@ _QUICK = ("alexnet_2012", "lenet5")
     "network",
     [
         pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
-        for name in MODELS
+        for name in KINDS
     ],
 )
-def test_every_network_answers_as_it_does(network, tmp_path):
+def test_networks_answer_as_they_do(network, tmp_path):
     changes = {} if network == "lenet5" else {"data.image_size": 80}
     changes["data.scale"] = "unit"
     compare(*exported(tmp_path, network, **changes))

@@ -169,3 +169,6 @@ TABLE = {
         Case(28),
     ),
 }
+
+# Between them they have every kind of layer.
+KINDS = "alexnet_d2l", "alexnet_2012", "caffenet", "alexnet_torchvision", "lenet5"

@@ -16,7 +16,7 @@ from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.preprocessing.pipeline import create_pipeline
 from alexnet_jax.step import create_state, make_train_step
 from tests.helpers import assert_close, compare, init_keys, noise, shapes_of
-from tests.models.table import TABLE
+from tests.models.table import KINDS, TABLE
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
 # Parameters and multiply-adds of each layer.
@@ -208,15 +208,8 @@ def small_network(name):
     return model, model.init(init_keys(), images), images
 
 
-# All kinds of layers; in the quick tests these alone.
-KINDS = "alexnet_d2l", "alexnet_2012", "caffenet", "alexnet_torchvision", "lenet5"
-ALL = [pytest.param(n, marks=[pytest.mark.heavy] * (n not in KINDS)) for n in TABLE]
-# In the quick tests LeNet alone.
-REST = [pytest.param(n, marks=pytest.mark.slow) for n in TABLE if n != "lenet5"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lenet5", *REST])
+@pytest.mark.parametrize("name", KINDS)
 def test_forward_mode_agrees_with_reverse_mode(name):
     model, variables, images = small_network(name)
     direction = jax.tree.map(lambda a: 0.1 * noise(*a.shape), (variables, images))
@@ -254,7 +247,7 @@ def test_the_hessian_is_the_same_in_both_orders(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_batches_of_no_size_yet_and_of_none(name):
     """A program exported once serves every batch; an empty batch has no logits."""
     model, variables, images = small_network(name)

@@ -8,8 +8,9 @@ import pytest
 
 from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from alexnet_jax.models import MODELS, create_model
+from tests.models.table import KINDS
 
-QUICK = ("alexnet_d2l", "alexnet_2012")  # pools, groups, normalization, images of both
+QUICK = "alexnet_2012"  # has pools, groups and normalization
 # Through all layers of a narrow network; in bfloat16, where XLA's forms are no nearer.
 BOUNDS = {"float32": 1e-4, "bfloat16": 5e-2}
 
@@ -53,9 +54,9 @@ def distance(got, wanted):
     "name",
     [
         pytest.param(
-            name, marks=pytest.mark.heavy if name in QUICK else pytest.mark.slow
+            name, marks=pytest.mark.heavy if name == QUICK else pytest.mark.slow
         )
-        for name in MODELS
+        for name in KINDS
     ],
 )
 def test_forms_of_gpus_are_xlas(name):
