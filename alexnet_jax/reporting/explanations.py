@@ -38,9 +38,9 @@ _MAX_LETTERS = 60  # more of the narrowest do not fit
 # Names may hold dollar signs.
 @matplotlib.rc_context({"text.parse_math": False})
 def draw_explanations(
-    found: Sequence[Explanation], titles: Sequence[Sequence[str]]
+    found: Sequence[Explanation], titles: Sequence[Sequence[str]], columns: int = 4
 ) -> Figure:
-    """Draws a row for each image: itself, occlusion, gradient, Grad-CAM.
+    """Draws four panels for each image: itself, occlusion, gradient, Grad-CAM.
 
     Dotted lines frame what the network sees, where that is not the whole image; solid
     ones the patch that leaves the lowest probability.
@@ -48,12 +48,18 @@ def draw_explanations(
     Args:
       found: At least one explanation.
       titles: Lines above each image; a long one is cut off at the panel's width.
+      columns: Panels in a row, 4 or 2.
     """
-    heights = [_TITLE + _WIDTH * 0.8 * image_ratio(one.image) for one in found]
+    heights = [
+        _TITLE + _WIDTH * 0.8 * image_ratio(one.image)
+        for one in found
+        for _ in range(4 // columns)
+    ]
     figure = Figure(
-        figsize=(4 * _WIDTH, sum(heights) + 0.2), layout="constrained", dpi=_DPI
+        figsize=(columns * _WIDTH, sum(heights) + 0.2), layout="constrained", dpi=_DPI
     )
-    grid = figure.subplots(len(found), 4, squeeze=False, height_ratios=heights)
+    grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+    grid = grid.reshape(-1, 4)
     for row, one, title in zip(grid, found, titles, strict=True):
         for axes in row:
             axes.set_axis_off()

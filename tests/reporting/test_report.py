@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from alexnet_jax.report import main
-from alexnet_jax.reporting.curves import draw_curves, to_png
+from alexnet_jax.reporting.curves import draw_curves
 from alexnet_jax.reporting.figures import draw_confusion
+from alexnet_jax.reporting.files import to_png
 from alexnet_jax.run.read import read_runs
 from tests.helpers import rows_of
 
