@@ -80,7 +80,7 @@ def draw_calibration(found: Calibration) -> Figure:
     counts.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axes in (accuracy, counts):
         axes.set_axisbelow(True)
-        axes.grid(alpha=0.25)
+        axes.grid(alpha=0.15)
     return figure
 
 

@@ -96,7 +96,7 @@ def _finish(axes: Axes, unit: str, label: str, is_fraction: bool) -> None:
     axes.set_xlabel(unit)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.25)
+    axes.grid(alpha=0.15)
     axes.set_ylabel(label)
     if is_fraction:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))

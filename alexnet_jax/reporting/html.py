@@ -73,9 +73,14 @@ def anchor_of(words: str) -> str:
 
 
 def contents(headings: Sequence[Heading]) -> str:
-    """Returns links to the headings of levels 2 and 3, those of 3 under their 2."""
+    """Returns links to the headings of levels 2 and 3, those of 3 under their 2.
+
+    Headings without an anchor are left out.
+    """
     entries: list[tuple[Heading, list[Heading]]] = []
     for one in headings:
+        if not one.anchor:
+            continue
         if one.level == 2:
             entries.append((one, []))
         elif one.level == 3 and entries:
@@ -102,7 +107,9 @@ def paragraph(content: str, is_note: bool = False) -> str:
 
 def command(line: str) -> str:
     """Returns a line for the shell, which one click selects."""
-    return f"<pre><code>{text(line)}</code></pre>"
+    # It breaks between words, not at the hyphens of a flag.
+    words = " ".join(f"<span>{text(word)}</span>" for word in line.split(" "))
+    return f"<pre><code>{words}</code></pre>"
 
 
 def facts(pairs: Mapping[str, tuple[str, str]], main: str) -> str:
@@ -157,10 +164,11 @@ def block(kind: str, parts: Iterable[str]) -> str:
     return f'<div class="{kind}">{"".join(parts)}</div>'
 
 
-def details(summary: str, html: str, is_open: bool = False) -> str:
+def details(summary: str | Heading, html: str, is_open: bool = False) -> str:
     """Returns HTML that a click shows and hides."""
     shown = ' open="open"' if is_open else ""
-    return f"<details{shown}><summary>{text(summary)}</summary>{html}</details>"
+    said = summary.to_html() if isinstance(summary, Heading) else text(summary)
+    return f"<details{shown}><summary>{said}</summary>{html}</details>"
 
 
 def table(
@@ -169,7 +177,7 @@ def table(
     rows: Iterable[Sequence[str]],
     numbers: Iterable[int] = (),
 ) -> str:
-    """Returns a table, whose rows are stacked on a narrow screen.
+    """Returns a table; of more than two columns, its rows are stacked on a phone.
 
     The first column's cells are their rows' headings. The roles are those that the
     elements have by themselves, and lose where they are stacked.
@@ -181,6 +189,7 @@ def table(
       numbers: Indices of the columns that are right-aligned.
     """
     right = set(numbers)
+    kind = "stacked" if len(columns) > 2 else "pairs"
 
     def mark(i: int) -> str:
         return ' class="number"' if i in right else ""
@@ -199,7 +208,7 @@ def table(
         lines.append(f'<tr role="row">{"".join(cells)}</tr>')
     body = "\n".join(lines)
     return (
-        f'<table class="stacked" role="table"><caption>{text(caption)}</caption>\n'
+        f'<table class="{kind}" role="table"><caption>{text(caption)}</caption>\n'
         f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>\n'
         f'<tbody role="rowgroup">\n{body}\n</tbody></table>'
     )

@@ -46,49 +46,62 @@ from alexnet_jax.run.read import Run, read_config, read_runs
 from alexnet_jax.trained import TrainedModel
 
 _MAX_OPEN = 12  # rows of a long table that is shown at once
+_MAX_OPEN_RUNS = 2  # whose sections are shown at once
 
 
 class _Page:
     """A page as it grows: HTML, headings, and the figures of files.
 
     Attributes:
-      blocks: HTML, and headings.
       figures: What draws each file's figure, by its name without the ending.
     """
 
     def __init__(self) -> None:
-        self.blocks: list[str | Heading] = []
         self.figures: dict[str, Callable[[], Figure]] = {}
+        self._blocks: list[str] = []
+        self._headings: list[Heading] = []
+        self._first: int | None = None  # section's block, before which the contents are
         self._anchors: set[str] = set()
 
-    def heading(self, level: int, text: str, prefix: str = "") -> None:
-        """Adds a heading with an anchor of its own."""
-        first = anchor = anchor_of(prefix + text) or "part"
+    def heading(
+        self, level: int, text: str, prefix: str | None = "", hidden: str = ""
+    ) -> None:
+        """Adds a heading.
+
+        Args:
+          level: From 1.
+          text: The heading.
+          prefix: What its anchor begins with; None for a heading without one.
+          hidden: HTML that a click on the heading shows.
+        """
+        anchor = self._free_anchor(prefix + text) if prefix is not None else ""
+        made = Heading(level, text, anchor)
+        self._headings.append(made)
+        if level == 2 and self._first is None:
+            self._first = len(self._blocks)
+        self._blocks.append(details(made, hidden) if hidden else made.to_html())
+
+    def _free_anchor(self, text: str) -> str:
+        first = anchor = anchor_of(text) or "part"
         number = 1
         while anchor in self._anchors:
             anchor = f"{first}-{(number := number + 1)}"
         self._anchors.add(anchor)
-        self.blocks.append(Heading(level, text, anchor))
+        return anchor
 
     def add(self, html: Iterable[str]) -> None:
         """Adds HTML."""
-        self.blocks += html
+        self._blocks += html
 
-    def to_html(self, title: str) -> str:
+    def html(self) -> str:
+        """Returns what was added."""
+        return "\n".join(self._blocks)
+
+    def document(self, title: str) -> str:
         """Returns the page, with its contents before the first section."""
-        headings = [one for one in self.blocks if isinstance(one, Heading)]
-        made = [
-            one.to_html() if isinstance(one, Heading) else one for one in self.blocks
-        ]
-        first = next(
-            (i for i, one in enumerate(self.blocks) if _is_section(one)), len(made)
-        )
-        made.insert(first, contents(headings))
-        return document(title, made)
-
-
-def _is_section(block: str | Heading) -> bool:
-    return isinstance(block, Heading) and block.level == 2
+        parts = [*self._blocks]
+        parts.insert(self._first or 0, contents(self._headings))
+        return document(title, parts)
 
 
 def write_report(
@@ -139,8 +152,8 @@ def write_report(
         page.add([curve_panels(curves)])
         page.figures["curves"] = lambda: draw_curves(curves)
     for number, report in enumerate(reports, 1):
-        _add_run(page, report, number if len(runs) > 1 else None)
-    write_file(file, page.to_html(title))
+        _add_run(page, report, number, len(runs))
+    write_file(file, page.document(title))
     if not images_too:
         return []
     files = []
@@ -151,21 +164,50 @@ def write_report(
     return files
 
 
-def _add_run(page: _Page, report: "_RunReport", number: int | None) -> None:
+def _add_run(page: _Page, report: "_RunReport", number: int, runs: int) -> None:
     """Adds what is known of a run's network, and notes about what is missing.
 
     Args:
       page: The page.
       report: The run's.
-      number: The run's, from 1, if there are several.
+      number: The run's, from 1.
+      runs: How many there are on the page.
     """
     run = report.run
-    level, of_files, of_anchors = 2, "", ""
-    if number is not None:
-        level, of_anchors = 3, f"run-{number}-"
-        of_files = f"{run.name.replace('/', '-')}-"
-        page.heading(2, run.name, of_anchors)
+    if runs == 1:
+        _add_details(page, report, level=2)
+        return
+    name = run.name.replace("/", "-")
+    if runs <= _MAX_OPEN_RUNS:
+        page.heading(2, run.name, f"run-{number}-")
         page.add(report.head())
+        _add_details(page, report, 3, f"run-{number}-", f"{name}-")
+        return
+    # A page of its own behind a click, whose sections the contents leave out.
+    inner = _Page()
+    inner.add(report.head())
+    _add_details(inner, report, 3, None, f"{name}-")
+    page.figures |= inner.figures
+    page.heading(2, run.name, f"run-{number}-", inner.html())
+
+
+def _add_details(
+    page: _Page,
+    report: "_RunReport",
+    level: int,
+    of_anchors: str | None = "",
+    of_files: str = "",
+) -> None:
+    """Adds the sections of a run.
+
+    Args:
+      page: The page.
+      report: The run's.
+      level: Of the headings.
+      of_anchors: What anchors begin with; None for no anchors.
+      of_files: What names of files begin with.
+    """
+    run = report.run
 
     def heading(text: str) -> None:
         page.heading(level, text, of_anchors)

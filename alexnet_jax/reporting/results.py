@@ -105,14 +105,14 @@ def results_table(runs: Sequence[Run]) -> str:
             *(_final(run, key) for key in fractions),
             percent(run.bests),
             *(_final(run, key) for key in others),
-            "-" if minutes is None else f"{minutes:.1f}",
+            "-" if minutes is None else _duration(minutes),
         ]
 
     columns = ["run", "network", "data", "epochs", "steps", "seeds"]
     columns += [f"test {METRICS[key].title}, %" for key in fractions]
     columns += ["best top-1, %"]
     columns += [f"test {METRICS[key].title}, {METRICS[key].unit}" for key in others]
-    columns += ["minutes"]
+    columns += ["time"]
     caption = "Final results; for several seeds, mean ± standard deviation"
     return table(caption, columns, [*map(cells, runs)], range(3, len(columns)))
 
@@ -136,7 +136,7 @@ def _final(run: Run, metric: str) -> str:
 
 
 def differences_table(runs: Sequence[Run]) -> str:
-    """Returns the keys of the config in which runs differ, a column each; or ""."""
+    """Returns the keys of the config in which runs differ; "" if there are none."""
     known = [run for run in runs if run.record]
     flat = [shown_values(flatten_config(run.record.get("config", {}))) for run in known]
     defaults = shown_values(flatten_config(default_config()))
@@ -152,8 +152,11 @@ def differences_table(runs: Sequence[Run]) -> str:
     rows = [row for row in rows if len(set(row[1:])) > 1]
     if not rows:
         return ""
-    columns = ["key", *(run.name for run in known)]
-    return table("Keys of the config in which the runs differ", columns, rows)
+    lines = [["key", *(run.name for run in known)], *rows]
+    if len(rows) <= len(known):  # a table grows downward
+        lines = [*map(list, zip(*lines, strict=True))]
+        lines[0][0] = "run"
+    return table("Keys of the config in which the runs differ", lines[0], lines[1:])
 
 
 def training_words(run: Run) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """A report's sections about a network: a heading, HTML, and a figure for a file."""
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -34,6 +33,7 @@ from alexnet_jax.reporting.html import (
     paragraph,
     text,
 )
+from alexnet_jax.reporting.maps import explanation_html
 from alexnet_jax.reporting.themes import in_both
 from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel, probabilities
@@ -278,7 +278,7 @@ def _feature_section(
     maps = {layer: found[0] for layer, found in features.items()}
     label = made.names[made.label[0]]
     first = _picture(made.image[0], f"The first test image, {label}.")
-    strips = [f"<div><p>image ({name(label)})</p>{first}</div>"]
+    strips = [f'<div class="one"><p>image ({name(label)})</p>{first}</div>']
     for layer, found in maps.items():
         chosen, largest = strongest_maps(found)
         height, width = found.shape[:2]
@@ -322,16 +322,10 @@ def _explanation_section(
     parts = []
     for one, (_, label) in zip(found, images, strict=True):
         predicted, chance = heading_of(network, one)
-        light, dark = in_both(
-            functools.partial(draw_explanations, [one], [["image"]], columns=2)
-        )
-        alt = (
-            f"Occlusion map, gradient and Grad-CAM of an image: predicted {predicted}, "
-            f"{chance}; true class {label}."
-        )
+        alt = f"predicted {predicted}, {chance}; true class {label}."
         parts.append(
-            f"<div><p><b>{name(predicted)}</b>, {chance}; true: {name(label)}</p>"
-            f"{image(light, alt, dark)}</div>"
+            f"<div><p>predicted <b>{name(predicted)}</b>, {chance}; true: "
+            f"{name(label)}</p>{explanation_html(one, alt)}</div>"
         )
     window = "×".join(map(str, create_patches(images[0][0].shape[:2])[0][2:]))
     caption = (
