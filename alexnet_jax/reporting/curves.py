@@ -82,6 +82,9 @@ def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
                 line |= {"marker": style.marker, "markersize": 5.0}
             _draw_mean(axes, rows, key, unit, **line)
     _finish(axes, unit, label, is_fraction="top1" in key)
+    low, high = axes.dataLim.intervaly
+    if len(runs) > 1 and 0 < 0.5 * high < low:
+        axes.set_ylim(bottom=None, auto=True)  # else they would share the upper half
     return figure
 
 

@@ -105,14 +105,14 @@ def results_table(runs: Sequence[Run]) -> str:
             *(_final(run, key) for key in fractions),
             percent(run.bests),
             *(_final(run, key) for key in others),
-            "-" if minutes is None else _duration(minutes),
+            "-" if minutes is None else f"{minutes:.2g}",
         ]
 
     columns = ["run", "network", "data", "epochs", "steps", "seeds"]
     columns += [f"test {METRICS[key].title}, %" for key in fractions]
     columns += ["best top-1, %"]
     columns += [f"test {METRICS[key].title}, {METRICS[key].unit}" for key in others]
-    columns += ["time"]
+    columns += ["minutes"]
     caption = "Final results; for several seeds, mean ± standard deviation"
     return table(caption, columns, [*map(cells, runs)], range(3, len(columns)))
 
