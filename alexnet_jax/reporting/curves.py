@@ -37,9 +37,9 @@ class Style(NamedTuple):
 def style_of(place: int) -> Style:
     """Returns the style of a run by its place: the first 32 are all different.
 
-    Neighbors differ in color, dashes and marker, so that none of them is needed.
+    The first eight differ in dashes or marker, too, so that no color is needed.
     """
-    dashes = _DASHES[(place + place // 8) % len(_DASHES)]
+    dashes = _DASHES[(place + place // 4 + place // 16) % len(_DASHES)]
     return Style(place % 8, dashes, _MARKERS[place % len(_MARKERS)])
 
 

@@ -58,7 +58,10 @@ def _alt(runs: Mapping[str, Sequence[list[Row]]], key: str) -> str:
             ends.append(f"{run} ends at {percent(values)} %")
         elif values:
             ends.append(f"{run} ends at {sum(values) / len(values):.4g}")
-    return f"Curve of the {PANELS[key]}: {'; '.join(ends)}."
+    what = f"the {PANELS[key]}"
+    if len(runs) == 1 and key.startswith("test/"):
+        what = f"{PANELS[key].removeprefix('test ')} in training and testing"
+    return f"Learning curves of {what}: {'; '.join(ends)}."
 
 
 def _legend(runs: Mapping[str, Sequence[list[Row]]]) -> str:
