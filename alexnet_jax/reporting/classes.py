@@ -45,7 +45,7 @@ def confusion_html(matrix: np.ndarray, names: Sequence[str], caption: str) -> st
             f'<td style="--share: {part:.2f}">{f"{count:,}" if count else ""}</td>'
             for count, part in zip(counts, shares, strict=True)
         )
-        rows.append(f'<tr><th scope="row">{name(each)}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row"><span>{name(each)}</span></th>{cells}</tr>')
     kind = "confusion many" if len(names) > _MAX_COUNTED else "confusion"
     lines = "\n".join(rows)
     return (

@@ -77,7 +77,7 @@ def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
             style = style_of(place)
             line: dict[str, Any] = {"color": f"C{style.color}", "lw": 1.6}
             line["linestyle"] = style.dashes
-            rows = [[row for row in rows if key in row] for rows in seeds]
+            rows = [_shown(one, key) for one in seeds]
             if key.startswith("test/"):
                 line |= {"marker": style.marker, "markersize": 5.0}
             _draw_mean(axes, rows, key, unit, **line)
@@ -86,6 +86,16 @@ def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
     if len(runs) > 1 and 0 < 0.5 * high < low:
         axes.set_ylim(bottom=None, auto=True)  # else they would share the upper half
     return figure
+
+
+def _shown(rows: list[Row], key: str) -> list[Row]:
+    """Returns the rows that a panel shows: of training, those of windows alone.
+
+    Those at evaluations are means over an epoch, and would be jumps between them.
+    """
+    found = [row for row in rows if key in row]
+    windows = [row for row in found if not is_evaluation(row)]
+    return windows if windows and key.startswith("train/") else found
 
 
 def _unit(runs: Mapping[str, Sequence[list[Row]]]) -> str:

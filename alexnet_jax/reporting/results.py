@@ -80,6 +80,11 @@ def _lengths(run: Run) -> tuple[str, str, float | None]:
     return f"{epochs:.4g}", f"{steps:,}", minutes
 
 
+def _rounded(value: float) -> str:
+    """Returns a number with two digits, and all of those before the point."""
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
+
+
 def _duration(minutes: float) -> str:
     if minutes < 2:
         return f"{60 * minutes:.0f} seconds"
@@ -105,7 +110,7 @@ def results_table(runs: Sequence[Run]) -> str:
             *(_final(run, key) for key in fractions),
             percent(run.bests),
             *(_final(run, key) for key in others),
-            "-" if minutes is None else f"{minutes:.2g}",
+            "-" if minutes is None else _rounded(minutes),
         ]
 
     columns = ["run", "network", "data", "epochs", "steps", "seeds"]
