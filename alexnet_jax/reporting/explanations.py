@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -78,17 +78,37 @@ def draw_explanations(
     return figure
 
 
-def _draw_occlusion(axes: Axes, one: Explanation) -> None:
-    """Draws what lies below the uncovered image's probability red, above it blue."""
+class Shades(NamedTuple):
+    """The colors of an occlusion map.
+
+    Attributes:
+      colors: From the lowest value to the highest.
+      low: The lowest value, in percent.
+      high: The highest, likewise.
+    """
+
+    colors: Colormap
+    low: float
+    high: float
+
+
+def occlusion_shades(one: Explanation) -> Shades:
+    """Returns colors that are red below the uncovered image's probability, above blue.
+
+    White is in the middle, and a difference is as strong to one side as to the other.
+    """
     middle = 100 * one.probability
     low = min(100 * float(one.occlusion.min()), middle)
     high = max(100 * float(one.occlusion.max()), middle)
     if one.flat:  # all colors would be rounding
         low, high = 0.0, 100.0
-    # White at the middle, and a difference as strong to one side as to the other.
     reach = 2 * max(high - middle, middle - low)
     shades = 0.5 + (np.linspace(low, high, 256) - middle) / reach
-    colors = ListedColormap(matplotlib.colormaps["RdBu"](shades))
+    return Shades(ListedColormap(matplotlib.colormaps["RdBu"](shades)), low, high)
+
+
+def _draw_occlusion(axes: Axes, one: Explanation) -> None:
+    colors, low, high = occlusion_shades(one)
     title = "occlusion: red is evidence\nprobability, %; uncovered: white"
     _draw_map(axes, 100 * one.occlusion, colors, low, high, title)
 

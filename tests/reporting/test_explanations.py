@@ -88,11 +88,11 @@ def test_small_probabilities_keep_their_digits():
     ]
 
 
-def test_a_note_names_its_rows():
+def test_a_note_names_its_images():
     notes = [("of all", "one"), ("of all", "two"), ("of all", "two")]
     found = [explanation(notes=one) for one in notes]
     said = sections._notes_of(found)
-    assert said == " Of all. Row 1: one. Rows 2 and 3: two."
+    assert said == " Of all. Image 1: one. Images 2 and 3: two."
 
 
 @pytest.mark.slow
@@ -106,6 +106,6 @@ def test_errors_are_spoken_of_where_there_are_some(has_errors, trained, monkeypa
     part = LabeledLogits(image, truth, logits)
     monkeypatch.setattr(network, "predict_split", lambda *args: [part])
     made = {one.name: one for one in sections.prediction_sections(network, split, 8)}
-    caption = made["explanations"].caption
+    caption = made["explanations"].html
     assert ("errors" in caption) == has_errors
     assert ("The first 3 of the" in caption) == (not has_errors)
