@@ -47,6 +47,10 @@ COMMANDS = {
     "explain": Command(
         "explain", "Shows what a network's answer to a picture rests on."
     ),
+    "demo": Command(
+        "demo",
+        "Shows a trained network in a page: draw, drop a picture, see the answer.",
+    ),
     "features": Command(
         "features", "Writes the features of pictures to a file, a row a picture."
     ),
