@@ -48,8 +48,7 @@ COMMANDS = {
         "explain", "Shows what a network's answer to a picture rests on."
     ),
     "demo": Command(
-        "demo",
-        "Shows a trained network in a page: draw, drop a picture, see the answer.",
+        "demo", "Shows a network in a page: draw, and see what it answers."
     ),
     "features": Command(
         "features", "Writes the features of pictures to a file, a row a picture."

@@ -98,8 +98,7 @@ def create_page(answers: Answers, examples: list[Example]) -> Any:
                 explain = gr.Button("Explain", variant="primary", elem_id="explain")
                 explained = gr.HTML(_NOTHING, elem_id="explained")
         if (filters := answers.filters()) is not None:
-            with gr.Accordion("First-layer filters", open=False):
-                gr.HTML(pieces.filters(filters), elem_classes="filters")
+            gr.HTML(pieces.filters(filters))
 
         def show(
             made: Callable[[], Picture] | None, chosen: str, label: str | None = None

@@ -102,8 +102,8 @@ def seen(found: Answer, size: Sequence[int], streamed: bool) -> str:
     what = "the middle" if streamed else "all"
     return (
         f"<figure>{picture(found.image, 'The picture as the network sees it')}"
-        f"<figcaption>What the network sees is {what} of this: {sides} pixels{enlarged}."
-        "</figcaption></figure>"
+        f"<figcaption>What the network sees is {what} of this: {sides} pixels"
+        f"{enlarged}.</figcaption></figure>"
     )
 
 
@@ -214,9 +214,10 @@ def explanation(answers: Answers, found: Explanation) -> str:
 def filters(found: Section) -> str:
     """Returns the figure of the first convolution's filters."""
     return (
+        "<details class='filters'><summary>First-layer filters</summary>"
         f'<figure class="drawn">{_img(to_png(found.figure), found.alt)}</figure>'
         "<p class='caption'>The patterns that the first convolution looks for: edges, "
-        f"blobs, colors. {_text(found.caption)}</p>"
+        f"blobs, colors. {_text(found.caption)}</p></details>"
     )
 
 
