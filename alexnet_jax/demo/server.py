@@ -157,6 +157,9 @@ def served(page: Any, css: str, listening: socket.socket) -> Iterator[threading.
         theme=gr.themes.Default(font=fonts[0], font_mono=fonts[1]),
         css=css,
     )
+    # Which a page that is mounted is not told; before, it reads any file that a visitor
+    # names, and serves it.
+    page.has_launched = True
     server = uvicorn.Server(
         uvicorn.Config(
             Guard(app, _LOCAL_NAMES if is_local(listening) else None),
