@@ -63,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(argv)
     check_installed()
     listening = listen(options.host, options.port)
-    with listening, own_folder():
+    with listening, own_folder() as folder:
         page, style = _create_page(options)
-        with served(page, style, listening) as thread:
+        with served(page, style, listening, folder) as thread:
             address = address_of(listening)
             if not is_local(listening):
                 cli.warn(

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,32 @@ def own_folder() -> Iterator[Path]:
             os.environ.update(kept)
 
 
+def only_uploaded(folder: Path) -> Callable[[str | None], Awaitable[str | None]]:
+    """Returns what takes a visitor's file: one that was sent here, and no other.
+
+    Args:
+      folder: From `own_folder`.
+    """
+
+    async def take(path: str | None) -> str | None:
+        if path and not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise ValueError("a visitor named a file that was not uploaded")
+        return path
+
+    return take
+
+
 @contextlib.contextmanager
-def served(page: Any, css: str, listening: socket.socket) -> Iterator[threading.Thread]:
+def served(
+    page: Any, css: str, listening: socket.socket, folder: Path
+) -> Iterator[threading.Thread]:
     """Serves a page while the context lasts.
 
     Args:
       page: A `gradio.Blocks`.
       css: Its own style sheet.
       listening: From `listen`; closed at the end.
+      folder: From `own_folder`.
 
     Yields:
       The thread that serves, which is alive until then.
@@ -140,6 +158,10 @@ def served(page: Any, css: str, listening: socket.socket) -> Iterator[threading.
     gr: Any = importlib.import_module("gradio")
     uvicorn: Any = importlib.import_module("uvicorn")
     fastapi: Any = importlib.import_module("fastapi")
+    # Else it would fetch and serve any file of the machine that a visitor names, and
+    # any address of the web.
+    for block in page.blocks.values():
+        block.async_move_resource_to_block_cache = only_uploaded(folder)
     fonts = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # none is loaded
     app = gr.mount_gradio_app(
         fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
@@ -157,9 +179,6 @@ def served(page: Any, css: str, listening: socket.socket) -> Iterator[threading.
         theme=gr.themes.Default(font=fonts[0], font_mono=fonts[1]),
         css=css,
     )
-    # Which a page that is mounted is not told; before, it reads any file that a visitor
-    # names, and serves it.
-    page.has_launched = True
     server = uvicorn.Server(
         uvicorn.Config(
             Guard(app, _LOCAL_NAMES if is_local(listening) else None),

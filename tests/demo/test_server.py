@@ -163,3 +163,14 @@ def test_no_web_sockets():
         raise AssertionError
 
     asyncio.run(server.Guard(app, LOCAL)({"type": "websocket"}, None, None))
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "http://example.org/a.png", "{}/../b.png", "{}b/a.png", "a"]
+)
+def test_a_visitor_names_no_file_that_was_not_uploaded(path, tmp_path):
+    folder = tmp_path / "uploaded"
+    take = server.only_uploaded(folder)
+    assert asyncio.run(take(f"{folder}/x/a.png")) == f"{folder}/x/a.png"
+    with pytest.raises(ValueError, match="was not uploaded"):
+        asyncio.run(take(path.format(folder)))
