@@ -111,7 +111,7 @@ def create_page(answers: Answers, examples: list[Example]) -> Any:
                 of_layer = show_layer(found.image, chosen)
             except InputError as error:
                 return None, pieces.error(str(error)), "", _NOTHING, _NOTHING
-            view = pieces.seen(found, size, spec.streamed)
+            view = pieces.seen(found, size)
             return found.image, pieces.answer(found), view, of_layer, ""
 
         def show_layer(image: np.ndarray | None, chosen: str) -> str:

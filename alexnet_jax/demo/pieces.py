@@ -87,22 +87,20 @@ def answer(found: Answer) -> str:
     return f'<ol class="answer">{rows}</ol>{label}{_notes(found.notes)}'
 
 
-def seen(found: Answer, size: Sequence[int], streamed: bool) -> str:
+def seen(found: Answer, size: Sequence[int]) -> str:
     """Returns the picture as the network is given it.
 
     Args:
       found: The answer.
       size: Height and width that the network enlarges it to.
-      streamed: Whether its data is files of any size.
     """
     sides = _sides(found.image.shape[:2])
     enlarged = ""
     if tuple(size) != found.image.shape[:2]:
         enlarged = f", brought to {_sides(size)} for its first layer"
-    what = "the middle" if streamed else "all"
     return (
         f"<figure>{picture(found.image, 'The picture as the network sees it')}"
-        f"<figcaption>What the network sees is {what} of this: {sides} pixels"
+        f"<figcaption>This is what the network sees: {sides} pixels"
         f"{enlarged}.</figcaption></figure>"
     )
 
@@ -216,8 +214,8 @@ def filters(found: Section) -> str:
     return (
         "<details class='filters'><summary>First-layer filters</summary>"
         f'<figure class="drawn">{_img(to_png(found.figure), found.alt)}</figure>'
-        "<p class='caption'>The patterns that the first convolution looks for: edges, "
-        f"blobs, colors. {_text(found.caption)}</p></details>"
+        "<p class='caption'>The patterns that the first convolution looks for; after "
+        f"long training often edges, blobs, colors. {_text(found.caption)}</p></details>"
     )
 
 

@@ -11,12 +11,16 @@ from PIL import Image
 
 from alexnet_jax.data.pictures import Picture
 from alexnet_jax.demo import answers as module
+from alexnet_jax.demo import pieces
 from alexnet_jax.demo.answers import Answers
 from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.notes import percent
+from alexnet_jax.models import MODELS
 from alexnet_jax.reporting.predictions import predict_files
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.trained import TrainedModel
+from tests.exporting.runs import make_run
+from tests.graphs import Fork
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +195,24 @@ def _arrays(tree):
     return [array for one in tree.values() for array in _arrays(one)]
 
 
+def test_a_network_that_is_no_chain(tmp_path, monkeypatch, picture):
+    """Imported or made by hand, so without a result, too."""
+    monkeypatch.setitem(MODELS, "fork", Fork)
+    changes = {"model.width": 1.0, "data.image_size": 12, "data.scale": "unit"}
+    make_run(tmp_path / "run", "fork", (12, 12, 1), **changes)
+    answers = Answers(tmp_path / "run")
+    image = answers.read(picture).image
+    names = [row.name for row in answers.layers]
+    assert "add3" in names and [*answers.outputs(image)] == names
+    made = [
+        pieces.layer(row, answers.outputs(image)[row.name], (12, 12), ["a"])
+        for row in answers.layers
+    ]
+    assert all("White is 0" in one for one in made)
+    assert "Grad-CAM" in pieces.explanation(answers, answers.explain(image))
+    assert not any("right" in fact for fact in answers.facts)
+
+
 def test_images_that_are_no_pictures_are_refused(trained, monkeypatch):
     network = TrainedModel(trained)
     network.spec = network.spec.__class__(
@@ -208,8 +230,6 @@ def decoded(html):
 
 
 def test_pieces_hold_what_is_shown_and_escape_names(answers, picture):
-    from alexnet_jax.demo import pieces
-
     found = answers.answer(answers.read(picture), "<b>coat</b>")
     found = found._replace(
         notes=("unreliable; try --invert",),
@@ -219,7 +239,7 @@ def test_pieces_hold_what_is_shown_and_escape_names(answers, picture):
     assert "<script>" not in made and "<b>" not in made and "\x1b" not in made
     assert "&lt;script&gt;" in made and percent(0.75) in made and "0.002 %" in made
     assert "Unreliable; try “Exchange light and dark”." in made
-    view = pieces.seen(found, (28, 28), streamed=False)
+    view = pieces.seen(found, (28, 28))
     assert np.array_equal(decoded(view), found.image[..., 0])
     assert "8×8 pixels, brought to 28×28" in view
     assert "&lt;i&gt;" in pieces.error("<i>")
@@ -230,8 +250,6 @@ def test_pieces_hold_what_is_shown_and_escape_names(answers, picture):
 
 
 def test_a_layer_is_shown_by_its_maps_or_units(answers, picture):
-    from alexnet_jax.demo import pieces
-
     outputs = answers.outputs(answers.read(picture).image)
     names = [str(i) for i in range(10)]
 
@@ -259,8 +277,6 @@ def test_a_layer_is_shown_by_its_maps_or_units(answers, picture):
 
 
 def test_the_explanation_and_the_filters(answers, picture):
-    from alexnet_jax.demo import pieces
-
     found = answers.explain(answers.read(picture).image, 4)
     made = pieces.explanation(answers, found)
     assert f"Grad-CAM of 4, {percent(found.probability)}" in made
