@@ -215,7 +215,8 @@ def filters(found: Section) -> str:
         "<details class='filters'><summary>First-layer filters</summary>"
         f'<figure class="drawn">{_img(to_png(found.figure), found.alt)}</figure>'
         "<p class='caption'>The patterns that the first convolution looks for; after "
-        f"long training often edges, blobs, colors. {_text(found.caption)}</p></details>"
+        f"long training often edges, blobs, colors. {_text(found.caption)}</p>"
+        "</details>"
     )
 
 
