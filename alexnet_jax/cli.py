@@ -47,6 +47,9 @@ COMMANDS = {
     "explain": Command(
         "explain", "Shows what a network's answer to a picture rests on."
     ),
+    "demo": Command(
+        "demo", "Shows a network in a page: draw, and see what it answers."
+    ),
     "features": Command(
         "features", "Writes the features of pictures to a file, a row a picture."
     ),

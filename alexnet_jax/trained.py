@@ -411,7 +411,13 @@ class TrainedModel:
         )
 
     def open_split(
-        self, name: str, data_dir: str | None = None, manual_dir: str | None = None
+        self,
+        name: str,
+        data_dir: str | None = None,
+        manual_dir: str | None = None,
+        *,
+        batch_size: int | None = None,
+        prepare: bool = True,
     ) -> Split:
         """Opens a split of the run's data set.
 
@@ -422,6 +428,9 @@ class TrainedModel:
             or the default, and a line says so: a folder that a run names is not
             written to.
           manual_dir: As `config.data.manual_dir`; the run's if not given.
+          batch_size: Images of a batch; the network's `batch_size` if not given.
+          prepare: Whether data that is nowhere prepared is prepared, which may download
+            it; without, nothing is written.
 
         Raises:
           InputError: The data cannot be read, or has other classes.
@@ -432,10 +441,11 @@ class TrainedModel:
         settings.manual_dir = manual_dir or settings.manual_dir
         data = create_data(
             settings,
-            batch_size=self.batch_size,
-            eval_batch_size=self.batch_size,
+            batch_size=batch_size or self.batch_size,
+            eval_batch_size=batch_size or self.batch_size,
             seed=self.config.seed,
             read_from=named,
+            prepare=prepare,
         )
         if data.spec.class_names != self.spec.class_names:
             raise InputError(

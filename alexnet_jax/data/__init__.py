@@ -118,6 +118,7 @@ def create_data(
     eval_batch_size: int,
     seed: int,
     read_from: str | None = None,
+    prepare: bool = True,
 ) -> Data:
     """Opens a data set; prepares it on first use, and anew if it is damaged.
 
@@ -131,6 +132,8 @@ def create_data(
       seed: Draws the order of every epoch, and the part that `data.val_share` is.
       read_from: Another folder of prepared data sets, which goes first where it has
         this one intact; nothing is written there.
+      prepare: Whether what is missing or damaged is prepared; without, nothing is
+        written, and that is an error.
 
     Raises:
       InputError: `data.name` is unknown, or the data cannot be read.
@@ -148,12 +151,16 @@ def create_data(
             with accessed(Access(may_write=False)):
                 return create(other)
         except (NotPrepared, DamagedData) as error:
-            print(
-                f"note      {data.name} is taken from {own}: {other}, which the run "
-                f"names, is only read ({error})",
-                file=sys.stderr,
-                flush=True,
-            )
+            if prepare:
+                print(
+                    f"note      {data.name} is taken from {own}: {other}, which the "
+                    f"run names, is only read ({error})",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    if not prepare:
+        with accessed(Access(may_write=False)):
+            return create(own)
     try:
         return create(own)
     except DamagedData:  # records, which are not read before
