@@ -16,8 +16,8 @@ PYTHONS ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart train summary results test test-x64 \
-	test-lowest test-all test-slow test-faults test-dist dist lint format type bench \
-	gpu-plan clean
+	test-lowest test-all test-slow test-faults test-dist dist docs lint format type \
+	bench gpu-plan clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,10 @@ dist: install ## Build the wheel and the sdist into dist/, and check them
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
+
+docs: install ## Build the site of the documentation into build/site
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 lint: install ## Check style and format
 	$(BIN)/ruff check .

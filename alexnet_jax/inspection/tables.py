@@ -90,7 +90,7 @@ def summarize(
 ) -> Summary:
     """Describes a network layer by layer; allocates no weights.
 
-    Example:
+    Examples:
       >>> summary = summarize("lenet5")
       >>> summary.params, summary.macs
       (61706, 416520)
