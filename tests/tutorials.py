@@ -64,7 +64,7 @@ def _python(block: str, namespace: dict) -> str:
 
 
 def _masked(text: str) -> str:
-    """Text without its numbers, the folders that it was run in, and widths of tables."""
+    """Text without numbers, the folders that it was run in, and widths of tables."""
     text = _HOME.sub("", text.replace("python -m alexnet_jax.main", "alexnet train"))
     text = re.sub(r"─+", "─", _NUMBER.sub("#", text.strip()))
     return "".join(f"{' '.join(line.split())}\n" for line in text.splitlines())
