@@ -16,8 +16,8 @@ PYTHONS ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart train summary results test test-x64 \
-	test-lowest test-all test-slow test-faults test-dist dist docs lint format type \
-	bench gpu-plan clean
+	test-lowest test-all test-slow test-browser test-faults test-dist dist docs lint \
+	format type bench gpu-plan clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -64,7 +64,12 @@ test-all: install ## Run all tests but the slow ones, in 20 minutes
 
 test-slow: install ## Run the tests that take long (installs PyTorch and what else they compare with)
 	$(BIN)/python -m pip install --quiet --editable ".[torch]" --group references
-	$(PYTEST) -m slow --ignore=tests/faults --ignore=tests/dist
+	$(PYTEST) -m slow --ignore=tests/browser --ignore=tests/faults --ignore=tests/dist
+
+test-browser: install ## Look at pages in Chromium or Chrome, which must be there
+	$(BIN)/python -m pip install --quiet --group browser --group docs
+	@$(BIN)/python -m tests.browser.chromium
+	$(PYTEST) -m slow tests/browser
 
 test-faults: install ## Break runs in every way that a bad day knows
 	$(PYTEST) -m slow tests/faults
