@@ -64,10 +64,14 @@ def _python(block: str, namespace: dict) -> str:
 
 
 def _masked(text: str) -> str:
-    """Text without numbers, the folders that it was run in, and widths of tables."""
+    """Text without what differs from machine to machine.
+
+    Numbers, the folders that it was run in, widths of tables, and which row is marked.
+    """
     text = _HOME.sub("", text.replace("python -m alexnet_jax.main", "alexnet train"))
     text = re.sub(r"─+", "─", _NUMBER.sub("#", text.strip()))
-    return "".join(f"{' '.join(line.split())}\n" for line in text.splitlines())
+    lines = (" ".join(line.split()).removesuffix(" best") for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _pattern(block: str) -> re.Pattern:
