@@ -144,9 +144,9 @@ class _Console(Console):
 
 
 def make_console(file: IO[str] | None = None) -> Console:
-    """Returns a console for tables: stdout's, or a file's."""
-    width = max(Console(file=file).width, _MIN_WIDTH)
-    return _Console(file=file, width=width, highlight=False)
+    """Returns a console for tables: stdout's, or a file's; in a notebook, too."""
+    width = max(Console(file=file, force_jupyter=False).width, _MIN_WIDTH)
+    return _Console(file=file, width=width, highlight=False, force_jupyter=False)
 
 
 def short_name(name: str) -> str:

@@ -25,3 +25,9 @@ def test_rows_keep_each_networks_order():
     for place, layers in enumerate(columns):
         assert [row[place] for row in rows if row[place]] == layers
     assert all(len({layer.name for layer in row if layer}) == 1 for row in rows)
+
+
+def test_a_summary_is_whole_in_a_notebook(monkeypatch):
+    """There Rich shows tables by itself, and writes none to a file."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert len(str(summarize("lenet5")).splitlines()) > 10
