@@ -144,9 +144,19 @@ class _Console(Console):
 
 
 def make_console(file: IO[str] | None = None) -> Console:
-    """Returns a console for tables: stdout's, or a file's; in a notebook, too."""
+    """Returns a console for tables: stdout's, or a file's, which gets plain text.
+
+    In a notebook, too, which has displays of Rich's own and asks for colors.
+    """
+    is_terminal = None if file is None else False
     width = max(Console(file=file, force_jupyter=False).width, _MIN_WIDTH)
-    return _Console(file=file, width=width, highlight=False, force_jupyter=False)
+    return _Console(
+        file=file,
+        width=width,
+        highlight=False,
+        force_jupyter=False,
+        force_terminal=is_terminal,
+    )
 
 
 def short_name(name: str) -> str:
