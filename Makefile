@@ -16,8 +16,8 @@ PYTHONS ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart train summary results test test-x64 \
-	test-lowest test-all test-slow test-browser test-faults test-dist dist lint format \
-	type bench gpu-plan clean
+	test-lowest test-all test-slow test-browser test-faults test-dist dist docs lint \
+	format type bench gpu-plan clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -67,7 +67,7 @@ test-slow: install ## Run the tests that take long (installs PyTorch and what el
 	$(PYTEST) -m slow --ignore=tests/browser --ignore=tests/faults --ignore=tests/dist
 
 test-browser: install ## Look at pages in Chromium or Chrome, which must be there
-	$(BIN)/python -m pip install --quiet --group browser
+	$(BIN)/python -m pip install --quiet --group browser --group docs
 	@$(BIN)/python -m tests.browser.chromium
 	$(PYTEST) -m slow tests/browser
 
@@ -82,6 +82,10 @@ dist: install ## Build the wheel and the sdist into dist/, and check them
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
+
+docs: install ## Build the site of the documentation into build/site
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 lint: install ## Check style and format
 	$(BIN)/ruff check .

@@ -131,7 +131,7 @@ def started_by_program() -> None:
 def as_started(text: str) -> str:
     """Returns a text with the commands in it as the user started this one.
 
-    Example:
+    Examples:
       >>> as_started("run python -m alexnet_jax.predict --help")
       'run python -m alexnet_jax.predict --help'
     """

@@ -65,7 +65,7 @@ def parse_sweep(text: str) -> Texts:
     Raises:
       InputError: It is written otherwise, or a key cannot be swept.
 
-    Example:
+    Examples:
       >>> parse_sweep("data.image_size=28,(28,32);seed=0")
       {'data.image_size': ['28', '(28,32)'], 'seed': ['0']}
     """

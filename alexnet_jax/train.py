@@ -66,7 +66,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
       RunError: The run cannot continue; its last checkpoint is kept.
       Stopped: SIGINT or SIGTERM came; the state was saved.
 
-    Example:
+    Examples:
       >>> config = default_config()
       >>> config.data.name, config.model.name = "digits", "lenet5"
       >>> config.data.image_size, config.num_epochs = 28, 1

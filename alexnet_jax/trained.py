@@ -89,7 +89,7 @@ def load(workdir: str | Path, views: int | None = None) -> "TrainedModel":
     Raises:
       InputError: No intact checkpoint of a network is there.
 
-    Example:
+    Examples:
       >>> model = load("runs/mine")
       >>> images = model.open_split("test").batch(0)["image"]  # (N, 8, 8, 1) uint8
       >>> predictions = model.predict(images)

@@ -26,7 +26,7 @@ def test_every_name_has_a_type_and_a_docstring():
             declared.add(node.target.id)
     assert declared == set(aj.__all__) <= set(dir(aj))
     for name in declared - {"__version__"}:
-        assert "\nExample:\n  >>> " in inspect.getdoc(getattr(aj, name)), name
+        assert "\nExamples:\n  >>> " in inspect.getdoc(getattr(aj, name)), name
 
 
 @pytest.mark.parametrize(

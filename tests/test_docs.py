@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import alexnet_jax as aj
 from alexnet_jax import main
 from alexnet_jax.config import default_config
 from alexnet_jax.data import create_data
@@ -15,10 +16,13 @@ from alexnet_jax.inspection.tables import summarize
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES += DOCS
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+pages = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
 
 
 def anchors(page):
@@ -66,6 +70,31 @@ def test_flags_have_hyphens(page):
     flags = re.findall(r"(?<![\w.-])--([a-z]\w*(?:[_-]\w+)*)", page.read_text())
     # XLA's flags and pytest's are theirs.
     assert not [flag for flag in flags if "_" in flag and not flag.startswith("xla_")]
+
+
+def test_every_page_is_in_the_site():
+    """In its navigation, once; README, CONTRIBUTING and CHANGELOG by these names."""
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    named = re.findall(r"^ +- (\S+\.md)$", navigation, re.MULTILINE)
+    outside = ["index.md", "contributing.md", "changelog.md"]
+    there = [page.relative_to(ROOT / "docs").as_posix() for page in DOCS]
+    assert sorted(named) == sorted(there + outside)
+
+
+def test_the_api_pages_name_what_can_be_imported():
+    found = [
+        name
+        for page in sorted((ROOT / "docs" / "api").glob("*.md"))
+        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
+    ]
+    assert len(found) == len(set(found)) >= 40
+    for name in found:
+        parent, _, attribute = name.rpartition(".")
+        module = importlib.import_module(parent)
+        assert importlib.util.find_spec(name) or getattr(module, attribute), name
+    public = {f"alexnet_jax.{name}" for name in aj.__all__}
+    # `Classifier` stands where it is defined.
+    assert public - {*found} == {"alexnet_jax.Classifier", "alexnet_jax.__version__"}
 
 
 def test_readme_is_short():

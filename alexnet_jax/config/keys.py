@@ -30,7 +30,7 @@ for _type in (int, tuple, list):  # JSON has lists
 def default_config() -> ConfigDict:
     """Returns the defaults, locked: a key that is not here cannot be set.
 
-    Example:
+    Examples:
       >>> config = default_config()
       >>> config.optim.learning_rate, config.data.name = 0.1, "digits"
     """
@@ -171,7 +171,7 @@ def side_pair(size: int | Sequence[int]) -> tuple[int, int]:
     Args:
       size: A validated size: a side in pixels, or `(height, width)`.
 
-    Example:
+    Examples:
       >>> side_pair(224), side_pair((96, 128))
       ((224, 224), (96, 128))
     """
@@ -207,7 +207,7 @@ def learning_rate(optim: Mapping[str, Any] | ConfigDict) -> float:
       optim: `config.optim`. With `params` and no `learning_rate`, the rates of the file
         hold instead.
 
-    Example:
+    Examples:
       >>> learning_rate(default_config().optim)
       0.01
     """

@@ -90,7 +90,7 @@ def summarize(
 ) -> Summary:
     """Describes a network layer by layer; allocates no weights.
 
-    Example:
+    Examples:
       >>> summary = summarize("lenet5")
       >>> summary.params, summary.macs
       (61706, 416520)
@@ -144,9 +144,19 @@ class _Console(Console):
 
 
 def make_console(file: IO[str] | None = None) -> Console:
-    """Returns a console for tables: stdout's, or a file's."""
-    width = max(Console(file=file).width, _MIN_WIDTH)
-    return _Console(file=file, width=width, highlight=False)
+    """Returns a console for tables: stdout's, or a file's, which gets plain text.
+
+    In a notebook, too, which has displays of Rich's own and asks for colors.
+    """
+    is_terminal = None if file is None else False
+    width = max(Console(file=file, force_jupyter=False).width, _MIN_WIDTH)
+    return _Console(
+        file=file,
+        width=width,
+        highlight=False,
+        force_jupyter=False,
+        force_terminal=is_terminal,
+    )
 
 
 def short_name(name: str) -> str:

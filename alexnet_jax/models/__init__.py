@@ -75,7 +75,7 @@ MODELS: dict[str, type[Classifier]] = {
 def list_models() -> list[str]:
     """Returns the names of all networks.
 
-    Example:
+    Examples:
       >>> list_models()[:2]
       ['alexnet_d2l', 'alexnet_paper']
     """
@@ -161,7 +161,7 @@ def create_model(name: str, params: str | None = None, **fields: Any) -> Classif
       InputError: `name` is not registered, or it has no ablation that is set; or the
         layer file cannot be used.
 
-    Example:
+    Examples:
       >>> model = create_model("alexnet_paper", width=0.25)
       >>> *_, (_, shape) = model.layer_shapes((1, 224, 224, 3))
       >>> shape, model.training

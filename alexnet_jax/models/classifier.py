@@ -75,7 +75,7 @@ class Classifier(nn.Module):
       initializer: `author`, what the network's author used, or a key of
         `initializers.SCHEMES`.
 
-    Example:
+    Examples:
       >>> class Linear(Classifier):
       ...     def setup(self):
       ...         self.net = nn.Sequential([flatten, nn.Dense(self.num_classes)])

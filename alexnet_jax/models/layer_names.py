@@ -44,7 +44,7 @@ def layers_of(*trees: Any) -> list[str]:
 def matches(layer: str, pattern: str) -> bool:
     """Whether a pattern names a layer, a module that it is in, or its last name.
 
-    Example:
+    Examples:
       >>> [matches("block/conv1", pattern) for pattern in ("block", "conv*", "fc*")]
       [True, True, False]
     """

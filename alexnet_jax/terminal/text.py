@@ -36,7 +36,7 @@ def printable(text: object, keep: str = "") -> str:
       text: What is to be printed; anything that `str` takes.
       keep: Characters that are left as they are.
 
-    Example:
+    Examples:
       >>> printable("a\x1b[2Jb")
       'a\\u001b[2Jb'
     """

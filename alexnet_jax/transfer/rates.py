@@ -15,7 +15,7 @@ def factor_of(layer: str, rates: Mapping[str, float]) -> float:
     names the layer itself before one of a module that it is in, then one without
     wildcards, then the one with most letters.
 
-    Example:
+    Examples:
       >>> rates = {"*": 0.1, "conv*": 0.01, "conv5": 1.0}
       >>> [factor_of(layer, rates) for layer in ("fc8", "conv1", "conv5")]
       [0.1, 0.01, 1.0]

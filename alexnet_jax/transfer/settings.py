@@ -55,7 +55,7 @@ def _split(text: str) -> tuple[str, ...]:
 def patterns_of(names: Any) -> tuple[str, ...]:
     """Returns the patterns that a value of type `Names` holds, each once, in order.
 
-    Example:
+    Examples:
       >>> patterns_of("conv*,fc6"), patterns_of(["fc8", "fc8"]), patterns_of(None)
       (('conv*', 'fc6'), ('fc8',), ())
     """
@@ -66,7 +66,7 @@ def patterns_of(names: Any) -> tuple[str, ...]:
 def rates_of(rates: Any) -> dict[str, float]:
     """Returns the rate of each pattern, from a value of type `Rates` or a dict.
 
-    Example:
+    Examples:
       >>> rates_of(("fc8=10", "conv*=0.1"))
       {'fc8': 10.0, 'conv*': 0.1}
     """

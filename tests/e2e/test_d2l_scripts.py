@@ -1,12 +1,10 @@
-"""The book's code as its readers run it: a script, a notebook."""
+"""The book's code as its readers run it: scripts."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import nbclient
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -122,26 +120,6 @@ def test_the_chapter_runs_as_a_script(tmp_path, data_dir, request):
     assert lines[20] == "Dense output shape:\t (1, 10)"
     assert lines[-1] == "curves    alex-net.png"
     assert (tmp_path / "alex-net.png").read_bytes()[:4] == b"\x89PNG"
-
-
-@pytest.mark.slow  # the script above has most of it
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook's client
-def test_the_notebook_runs(data_dir, tmp_path, monkeypatch):
-    """On digits, so that it needs no download, and with fewer steps."""
-    monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    notebook = nbformat.read(ROOT / "examples" / "alexnet.ipynb", as_version=4)
-    for cell in notebook.cells:
-        source = cell.source.replace("d2l.FashionMNIST", "d2l.Digits")
-        cell.source = source.replace("max_steps=10", "max_steps=2")
-    client = nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
-    assert not [output for output in outputs if output.output_type == "error"]
 
 
 LINEAR = """

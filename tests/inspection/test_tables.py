@@ -25,3 +25,12 @@ def test_rows_keep_each_networks_order():
     for place, layers in enumerate(columns):
         assert [row[place] for row in rows if row[place]] == layers
     assert all(len({layer.name for layer in row if layer}) == 1 for row in rows)
+
+
+def test_a_summary_is_plain_text_in_a_notebook(monkeypatch):
+    """There Rich shows tables by itself, and kernels ask for colors."""
+    wanted = str(summarize("lenet5"))
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert str(summarize("lenet5")) == wanted
+    assert len(wanted.splitlines()) > 10 and "\x1b" not in wanted

@@ -25,7 +25,7 @@ def plain_forms(plain: bool = True) -> AbstractContextManager[None]:
     Args:
       plain: False takes the quick forms in spite of the environment variable.
 
-    Example:
+    Examples:
       >>> from alexnet_jax.models import create_model
       >>> model, images = create_model("lenet5"), jnp.zeros((1, 28, 28, 1))
       >>> with plain_forms():
