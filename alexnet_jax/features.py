@@ -16,6 +16,7 @@ complete at the end, or not there.
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ from typing import Any
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.bar import Bar
+from alexnet_jax.terminal.bar import Bar, spinner
 
 _POOLS = ("none", "mean", "max")
 _BATCH_SIZE = 128  # enough for any device, and little memory
@@ -152,8 +153,14 @@ def _write(
 
     rows, errors, notes, shapes = 0, 0, Counter[str](), {}
     start = time.perf_counter()
-    with Bar(total, "pictures") as bar, FeatureFile(output) as writer:
+    with (
+        Bar(total, "pictures") as bar,
+        FeatureFile(output) as writer,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.enter_context(spinner("compiling"))
         for part in parts:
+            stack.close()  # the first came as its function was compiled
             for line in part.errors:
                 cli.print_error(line)
             if part.paths:

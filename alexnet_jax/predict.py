@@ -32,13 +32,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         predictions_csv,
         predictions_text,
     )
+    from alexnet_jax.terminal.bar import track
     from alexnet_jax.trained import TrainedModel
 
     paths = list_files(options.images)
     network = TrainedModel(options.run)
     for line in network.skipped:
         cli.warn(f"{line}; skipped")
-    found = list(predict_files(network, paths, options.invert))
+    predicted = predict_files(network, paths, options.invert)
+    found = list(track(predicted, len(paths), "pictures", "compiling"))
     if options.json:
         cli.print_json(found)
     elif options.csv:

@@ -31,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from alexnet_jax import cli
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.data import DATA_SETS, is_name, open_data_set
+from alexnet_jax.terminal.bar import spinner
 
 
 class _Names:
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = default_config()
     config.data.update(vars(options))
     validate(config)
-    builder = open_data_set(config.data)
+    with spinner("preparing"):
+        builder = open_data_set(config.data)
     splits = builder.info.splits
     counts = ", ".join(f"{splits[name].num_examples:,} {name}" for name in splits)
     print(

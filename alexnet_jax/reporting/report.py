@@ -28,6 +28,7 @@ from alexnet_jax.reporting.html import (
 from alexnet_jax.reporting.sections import Section, filter_sections, prediction_sections
 from alexnet_jax.run.imported import Imported
 from alexnet_jax.run.read import Run, percent, read_config, read_runs
+from alexnet_jax.run.rows import Row, epoch_of, steps_per_epoch
 from alexnet_jax.trained import TrainedModel
 
 Block = str | Image
@@ -92,8 +93,7 @@ def _results(runs: Sequence[Run]) -> str:
             run.name,
             config.get("model", {}).get("name", "-"),
             config.get("data", {}).get("name", "-"),
-            f"{max((row['epoch'] for row in rows), default=0):.4g}",
-            f"{max((row['step'] for row in rows), default=0):,}",
+            *_length(run, rows),
             str(len(run.workdirs)),
             *(_final(run, name) for name in fractions),
             percent(run.bests),
@@ -109,6 +109,21 @@ def _results(runs: Sequence[Run]) -> str:
     caption = "Final results; for several seeds, mean ± standard deviation"
     numbers = range(3, len(columns))
     return table(caption, columns, [cells(run) for run in runs], numbers)
+
+
+def _length(run: Run, rows: Sequence[Row]) -> tuple[str, str]:
+    """Returns how many epochs and steps a run has; of how many, if it goes on."""
+    if not rows:
+        return "0", "0"
+    last = max(rows, key=lambda row: row["step"])
+    epoch, at_its_end = epoch_of(last)
+    steps = f"{last['step']:,}"
+    if at_its_end:
+        return str(epoch), steps
+    total = run.record.get("config", {}).get("num_epochs")
+    of = f" of {total}" if total else ""
+    ends = f" of {steps_per_epoch(last) * total:,}" if total else ""
+    return f"in {epoch}{of}", f"{steps}{ends}"
 
 
 def _shown_metrics(runs: Sequence[Run]) -> list[str]:

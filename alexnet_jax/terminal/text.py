@@ -6,8 +6,6 @@ import unicodedata
 
 LOOKALIKES = "lookalikes"  # the name of the error handler, as `open(errors=...)` has it
 
-_LONG = 250  # columns, where nothing is wrapped
-
 # Control, format (among them those that turn the direction of a line), surrogates (of
 # bytes that are no UTF-8), line and paragraph separators.
 _UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
@@ -21,12 +19,12 @@ _ASCII = {
 }
 
 
-def line_length() -> int:
-    """Returns how many columns a line has: `COLUMNS`, or those of the terminal.
+def terminal_width() -> int | None:
+    """Returns how many columns standard output has: `COLUMNS`, or the terminal's.
 
-    Where there is neither, as in a file or a pipe, lines may be long.
+    None where there is neither, as in a file or a pipe: lines may be of any length.
     """
-    return shutil.get_terminal_size((_LONG, 1)).columns
+    return shutil.get_terminal_size((0, 1)).columns or None
 
 
 def printable(text: object, keep: str = "") -> str:

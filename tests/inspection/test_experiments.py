@@ -8,10 +8,11 @@ import pytest
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.experiments import cells, read_experiments, totals
 from alexnet_jax.inspection.rates import layer_rates, rate_text, rates_table, stages
-from alexnet_jax.inspection.tables import make_console, summarize
+from alexnet_jax.inspection.tables import summarize
 from alexnet_jax.models.cuda_convnet.notes import error_rates
 from alexnet_jax.models.cuda_convnet.updates import Rate
 from alexnet_jax.summary import main
+from alexnet_jax.terminal.tables import print_table
 
 CONV = """
 [data]
@@ -211,7 +212,7 @@ class TestRates:
 
     def test_side_by_side_marks_what_does_not_depend_on_the_stage(self, folder, capsys):
         both = [summarize(f"cfg:{folder / 'layers-1.cfg'}"), summarize("alexnet_2012")]
-        make_console().print(rates_table(both))
+        print_table(rates_table(both))
         rows = {
             line.replace("≠", " ").split()[0]: line
             for line in capsys.readouterr().out.splitlines()[2:]

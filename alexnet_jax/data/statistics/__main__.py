@@ -14,6 +14,7 @@ from alexnet_jax.data import DATA_SETS, create_data
 from alexnet_jax.data.batches import all_images
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.bar import spinner
 
 _BATCH_SIZE = 256
 
@@ -56,12 +57,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.seed = options.pop("seed")
     config.data.update(options)
     validate(config)
-    data = create_data(
-        config.data,
-        batch_size=_BATCH_SIZE,
-        eval_batch_size=_BATCH_SIZE,
-        seed=config.seed,
-    )
+    with spinner("opening the data"):
+        data = create_data(
+            config.data,
+            batch_size=_BATCH_SIZE,
+            eval_batch_size=_BATCH_SIZE,
+            seed=config.seed,
+        )
     start = time.perf_counter()
     statistics = measure(all_images(data.train))
     seconds = time.perf_counter() - start
