@@ -253,7 +253,7 @@ def results_table(runs: Sequence[Combination]) -> "Table":
         *(*settings, *numbers, ""),
         numbers=numbers,
         optional=("seeds", "best test top-1"),
-        names={label: 8 for label in settings},
+        names={label: 12 for label in settings},
     )
     for place, (group, done) in enumerate(zip(groups, ended, strict=True)):
         count = f"{len(done)} of {len(group)}" if len(done) < len(group) else len(done)
