@@ -1,7 +1,7 @@
 """Writes a trained network for other tools.
 
-  python -m alexnet_jax.export RUN --format=safetensors
-  python -m alexnet_jax.export RUN --format=onnx --with-preprocessing
+  python -m alexnet_jax.export runs/mine --format=safetensors
+  python -m alexnet_jax.export runs/mine --format=onnx --with-preprocessing
 
 safetensors   this project's own layout, of which `convert` makes the run again
 torch         a state dict, and the module that it fits (extra: `torch`)

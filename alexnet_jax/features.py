@@ -1,7 +1,7 @@
 """Writes the features of pictures to a file, a row a picture.
 
-  python -m alexnet_jax.features RUN IMAGE [IMAGE ...] --output=features.npz
-  python -m alexnet_jax.features RUN photos --layers='conv*' --output=f.csv
+  python -m alexnet_jax.features runs/mine a.jpg b.jpg --output=features.npz
+  python -m alexnet_jax.features runs/mine photos --output=f.csv --layers=fc6
 
 .npz           NumPy: path, and an array for each layer; np.load opens it
 .csv           path, and a column for each value: fc7_0, fc7_1, ...
@@ -27,6 +27,7 @@ from typing import Any
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.bar import Bar, spinner
+from alexnet_jax.terminal.text import counted
 
 _POOLS = ("none", "mean", "max")
 _BATCH_SIZE = 128  # enough for any device, and little memory
@@ -180,11 +181,12 @@ def _write(
     for name, shape in shapes.items():
         print(f"layer     {name}, {'×'.join(map(str, shape))}")
     print(
-        f"wrote     {output}, {rows:,} rows, {output.stat().st_size:,} bytes, "
+        f"wrote     {output}, {counted(rows, 'row')}, {output.stat().st_size:,} bytes, "
         f"{speed:,.{0 if speed >= 10 else 1}f} images/s"
     )
     if errors:
-        cli.print_error(f"{errors:,} of {total:,} pictures have no row")
+        have = "have" if errors != 1 else "has"
+        cli.print_error(f"{errors:,} of {total:,} pictures {have} no row")
     return errors
 
 

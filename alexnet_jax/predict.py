@@ -1,6 +1,7 @@
 """Classifies pictures with a trained network.
 
-  python -m alexnet_jax.predict RUN IMAGE [IMAGE ...]
+  python -m alexnet_jax.predict runs/digits seven.png photo.jpg
+  python -m alexnet_jax.predict runs/digits photos --csv > predictions.csv
 
 Each picture is preprocessed as the network's training images were. Files that
 cannot be read are reported on stderr; the others are still classified.

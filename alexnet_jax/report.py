@@ -1,6 +1,7 @@
 """Writes a report of runs: one self-contained page.
 
-  python -m alexnet_jax.report WORKDIR [WORKDIR ...]
+  python -m alexnet_jax.report runs/digits
+  python -m alexnet_jax.report runs/digits runs/mine --output=both.html
 
 The page shows learning curves, first-layer filters, the confusion matrix, the
 most confident errors, predictions, explanations of a few, feature maps, layers

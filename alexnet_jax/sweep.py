@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from alexnet_jax.atomic import write_file
 from alexnet_jax.config import flatten_config, in_one_form
 from alexnet_jax.errors import InputError, NotFiniteError, RunError
+from alexnet_jax.terminal.text import counted
 
 if TYPE_CHECKING:
     from alexnet_jax.terminal.tables import Table
@@ -219,7 +220,7 @@ def _print_results(runs: Sequence[Combination], workdir: Path) -> None:
         for key, label in (("test/top1", "last"), ("best/top1", "best")):
             if ended:
                 text = _mean(ended, key) + " ± 0.0000" * (len(ended) == 1)
-                print(f"{len(ended)} seeds   {label} test top-1 {text}")
+                print(f"{counted(len(ended), 'seed')}   {label} test top-1 {text}")
         return
     from alexnet_jax.terminal.tables import print_table
 

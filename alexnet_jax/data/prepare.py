@@ -1,6 +1,7 @@
 """Prepares a data set on all cores, ahead of runs.
 
-  python -m alexnet_jax.data.prepare NAME [--manual-dir=DIR] [--data-dir=DIR]
+  python -m alexnet_jax.data.prepare digits
+  python -m alexnet_jax.data.prepare image_folder --manual-dir=photos
 
 NAME is one of:
 
@@ -49,7 +50,6 @@ def make_parser() -> cli.Parser:
     parser = cli.Parser(
         "alexnet_jax.data.prepare",
         __doc__,
-        usage="%(prog)s NAME [--manual-dir=DIR] [--data-dir=DIR] [--on-broken=skip]",
     )
     add = parser.add_argument
     add("name", metavar="NAME", choices=_Names(), help="see above")

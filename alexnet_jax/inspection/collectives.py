@@ -14,6 +14,7 @@ from alexnet_jax.inspection.tables import Summary, shape_text
 from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.parallel.mesh import MeshParallel
 from alexnet_jax.terminal.tables import Table
+from alexnet_jax.terminal.text import counted
 
 _KINDS = (
     "all-gather",
@@ -245,10 +246,12 @@ def collectives_totals(step: StepCollectives) -> list[str]:
 
     def total(found: Sequence[Collective]) -> str:
         sent = sum(one.sent_bytes for one in found)
-        return f"{len(found)} collectives; each device sends {sent / 1e6:,.1f} MB"
+        return f"{counted(len(found), 'collective')}; each device sends {sent / 1e6:,.1f} MB"
 
     batch_size = step.device_batch_size
-    lines = [f"step of {batch_size} images per device: {total(step.collectives)}"]
+    lines = [
+        f"step of {counted(batch_size, 'image')} per device: {total(step.collectives)}"
+    ]
     if step.automatic is not None:
         lines.append(f"by XLA's own partitioner: {total(step.automatic)}")
     lines.append(

@@ -21,6 +21,7 @@ from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
 from alexnet_jax.models.cuda_convnet.reading import check_params
 from alexnet_jax.models.layer_names import whole_name
 from alexnet_jax.terminal.tables import Table
+from alexnet_jax.terminal.text import counted
 
 _TWIN = "alexnet_2012"  # configuration 145
 _WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
@@ -260,7 +261,7 @@ def totals(rows: Sequence[ExperimentRow]) -> str:
     refused = sum(row.refused is not None for row in layers)
     refused_params = sum(row.params_refused is not None for row in params)
     return (
-        f"{len(layers)} layer files: {len(layers) - refused} read, {refused} not "
-        f"supported; {len(params)} layer-parameter files: "
+        f"{counted(len(layers), 'layer file')}: {len(layers) - refused} read, {refused} not "
+        f"supported; {counted(len(params), 'layer-parameter file')}: "
         f"{len(params) - refused_params} read, {refused_params} not supported"
     )

@@ -54,7 +54,8 @@ class Summary(NamedTuple):
         image = shape_text(self.input_shape[1:])
         width = f" of width {self.width:g}" if self.width != 1 else ""
         return (
-            f"{short_name(self.name)}{width}: input {image}, {self.num_classes} classes"
+            f"{short_name(self.name)}{width}: input {image}, {self.num_classes} "
+            f"class{'es' * (self.num_classes != 1)}"
         )
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.tables import shorten
-from alexnet_jax.terminal.text import printable, terminal_width
+from alexnet_jax.terminal.text import counted, printable, terminal_width
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _TOP = 5
@@ -78,7 +78,7 @@ def predictions_text(
     line_width = terminal_width()
     in_one_line = name_width + most * (2 + _SHARE + width) <= (line_width or _LONG)
     yield f"checkpoint  {printable(network.workdir)}, step {network.step:,}"
-    yield f"data        {printable(network.spec.name)}, {classes} classes"
+    yield f"data        {printable(network.spec.name)}, {counted(classes, 'class')}"
     for one in shown:
         file = printable(one["file"])
         predictions = [

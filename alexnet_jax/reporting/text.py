@@ -17,7 +17,7 @@ from alexnet_jax.run.rows import (
     steps_per_epoch,
 )
 from alexnet_jax.terminal.tables import Table, table_lines
-from alexnet_jax.terminal.text import printable, terminal_width
+from alexnet_jax.terminal.text import counted, printable, terminal_width
 
 _JSON = "with --json"
 
@@ -28,11 +28,11 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
     Args:
       found: From `TrainedModel.evaluate`.
     """
-    views = f"{found['views']} view{'s' * (found['views'] > 1)}"
+    views = counted(found["views"], "view")
     yield f"checkpoint  {printable(found['workdir'])}, step {found['step']:,}"
     yield (
         f"data        {printable(found['data'])}, {found['split']}: "
-        f"{found['examples']:,} images, {views} of each"
+        f"{counted(found['examples'], 'image')}, {views} of each"
     )
     for name, metric in METRICS.items():
         if name in found:

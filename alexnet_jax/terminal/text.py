@@ -27,6 +27,17 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size((0, 1)).columns or None
 
 
+def counted(number: int, what: str) -> str:
+    """Returns a number with what is counted, in the plural unless it is one.
+
+    Example:
+      >>> counted(1, "row"), counted(1_000, "class")
+      ('1 row', '1,000 classes')
+    """
+    ending = "es" if what.endswith("s") else "s"
+    return f"{number:,} {what}{ending * (number != 1)}"
+
+
 def printable(text: object, keep: str = "") -> str:
     r"""Returns text with its control characters escaped, as in JSON: `\u001b`.
 
