@@ -246,7 +246,8 @@ def collectives_totals(step: StepCollectives) -> list[str]:
 
     def total(found: Sequence[Collective]) -> str:
         sent = sum(one.sent_bytes for one in found)
-        return f"{counted(len(found), 'collective')}; each device sends {sent / 1e6:,.1f} MB"
+        count = counted(len(found), "collective")
+        return f"{count}; each device sends {sent / 1e6:,.1f} MB"
 
     batch_size = step.device_batch_size
     lines = [

@@ -261,7 +261,7 @@ def totals(rows: Sequence[ExperimentRow]) -> str:
     refused = sum(row.refused is not None for row in layers)
     refused_params = sum(row.params_refused is not None for row in params)
     return (
-        f"{counted(len(layers), 'layer file')}: {len(layers) - refused} read, {refused} not "
-        f"supported; {counted(len(params), 'layer-parameter file')}: "
+        f"{counted(len(layers), 'layer file')}: {len(layers) - refused} read, "
+        f"{refused} not supported; {counted(len(params), 'layer-parameter file')}: "
         f"{len(params) - refused_params} read, {refused_params} not supported"
     )

@@ -134,13 +134,21 @@ def fit(made: Table, width: int | None) -> Fitted:
     if kept is None:
         omitted = {*made.optional, *made.last}
         kept = [place for place in range(len(full)) if headings[place] not in omitted]
-    limits = _limits([full[i] for i in kept], [least[i] for i in kept], width)
+    rigid = {place for place in kept if headings[place] not in made.least}
+    limits = _limits(
+        [full[place] for place in kept],
+        [least[place] for place in kept],
+        [
+            min(_LEAST, full[place]) if place not in rigid else full[place]
+            for place in kept
+        ],
+        width,
+    )
     fitted = Table(ruled=made.ruled)
     fitted.padding = (0, 1 if made.ruled else _GAP, 0, 0)
     columns = []
     for place, limit in zip(kept, limits, strict=True):
         heading, column = headings[place], made.columns[place]
-        limit = limit if heading in made.least else full[place]
         shown = shorten(heading, limit)
         fitted.add_column(shown, justify=column.justify, no_wrap=True)
         in_middle = heading in made.names
@@ -179,21 +187,23 @@ def _kept(
     return None
 
 
-def _limits(full: Sequence[int], least: Sequence[int], width: int) -> list[int]:
+def _limits(
+    full: Sequence[int], least: Sequence[int], lowest: Sequence[int], width: int
+) -> list[int]:
     """Returns what each column's cells are cut to, so that all fit in a width.
 
     No column is cut that is narrower than the widest that is, nor below its least,
     where there is room for that.
     """
-    for low in (least, [_LEAST] * len(full)):
-        for level in range(width, _LEAST - 1, -1):
+    for bottoms in (least, lowest):
+        for level in range(width, 0, -1):
             found = [
-                one if one == wanted else min(one, max(level, bottom))
-                for one, wanted, bottom in zip(full, least, low, strict=True)
+                min(one, max(level, bottom))
+                for one, bottom in zip(full, bottoms, strict=True)
             ]
             if _width(found, _GAP) <= width:
                 return found
-    return found
+    return [*lowest]
 
 
 def shorten(text: str, width: int, *, in_middle: bool = True) -> str:
