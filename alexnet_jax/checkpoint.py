@@ -1,6 +1,6 @@
 """Lists the checkpoints of a run and checks them.
 
-  python -m alexnet_jax.checkpoint WORKDIR
+  python -m alexnet_jax.checkpoint runs/digits
 
 One is intact if its files have the checksums that were kept with it.
 """

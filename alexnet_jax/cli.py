@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import traceback
@@ -89,6 +90,7 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"{module.__name__}.__main__")  # of a package
 
 
+_HELP_WIDTH = 80
 _MAX_DIGITS = 9
 _MAX_LENGTH = 1_000_000
 CHECKPOINT_HELP = (
@@ -96,18 +98,65 @@ CHECKPOINT_HELP = (
 )
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, but no wider than people read."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        width = min(_HELP_WIDTH, shutil.get_terminal_size().columns) - 2
+        super().__init__(prog, **({"width": width} | options))
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """Returns `--flag=VALUE`, the form that switches of a config need."""
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, action.dest.upper())
+        return f"{', '.join(action.option_strings)}={value}"
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose flags may be written with hyphens or underscores."""
+    """A parser whose flags may be written with hyphens or underscores.
+
+    Help has one form: what the command does, usage, examples, what else is to be said,
+    arguments, options.
+    """
 
     def __init__(self, module: str, doc: str | None, **options: Any) -> None:
-        """Creates the parser of `python -m MODULE`; `--help` prints `doc` as it is."""
+        """Creates the parser of `python -m MODULE`.
+
+        Args:
+          module: The module.
+          doc: Its first line says what the command does; then stand examples, indented
+            by two spaces, a command each; then the rest.
+          **options: As `ArgumentParser` takes them.
+        """
         super().__init__(
             prog=as_started(f"python -m {module}"),
             description=as_started(doc or ""),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
+            add_help=False,
             **options,
         )
+        self._positionals.title = "arguments"
+        self.add_argument("-h", "--help", action="help", help="print this and exit")
+
+    def format_help(self) -> str:
+        """Returns what `--help` prints."""
+        summary, *blocks = (self.description or "").strip().split("\n\n")
+        is_example = [f"\n{block}".startswith("\n  ") for block in blocks]
+        count = is_example.index(False) if False in is_example else len(blocks)
+        parts = [summary, self.format_usage().strip()]
+        if count:
+            parts.append("\n".join(["examples:", *blocks[:count]]))
+        parts += blocks[count:]
+        for group in self._action_groups:
+            formatter = self._get_formatter()
+            formatter.start_section(group.title)
+            formatter.add_text(group.description)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+            parts.append(formatter.format_help().strip("\n"))
+        return "\n\n".join(filter(None, parts)) + "\n"
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses arguments, `--input_shape=...` as `--input-shape=...`."""

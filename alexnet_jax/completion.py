@@ -24,39 +24,29 @@ def make_parser() -> cli.Parser:
     return parser
 
 
-def _train_parser() -> argparse.ArgumentParser:
-    """Returns a parser that knows the flags of `train`, which parses them itself."""
-    from alexnet_jax.config import default_config, flatten_config
+def _parsers() -> dict[str, argparse.ArgumentParser]:
+    """Returns the parsers of all commands, which know the names that are registered."""
     from alexnet_jax.data import DATA_SETS
     from alexnet_jax.models import list_models
     from alexnet_jax.terminal.experiments import experiments
 
-    known = {"data.name": [*DATA_SETS], "model.name": list_models()}
-    parser = argparse.ArgumentParser()
-    add = parser.add_argument
-    add("--config", choices=[*experiments()], help="a config file or an experiment")
-    add("--workdir", type=cli.path, help="the run's folder")
-    add("--seeds", help="run once per seed")
-    add("--sweep", help="run once per combination of values")
-    for key, value in flatten_config(default_config()).items():
-        add(f"--config.{key}", choices=known.get(key), help=f"default: {value}")
-    return parser
-
-
-def _parsers() -> dict[str, argparse.ArgumentParser]:
-    """Returns the parsers of all commands."""
-    from alexnet_jax.data import DATA_SETS
-    from alexnet_jax.models import list_models
-
-    parsers: dict[str, Any] = {"train": _train_parser()}
-    for name in cli.COMMANDS.keys() - {"train"}:
-        parsers[name] = cli.load(name).make_parser()
-    values = {"summary": list_models()}
-    values |= {name: [*DATA_SETS] for name in parsers if name.startswith("data ")}
-    for name, choices in values.items():
+    parsers: dict[str, Any] = {
+        name: cli.load(name).make_parser() for name in cli.COMMANDS if name != "train"
+    }
+    parsers["train"] = cli.load("train").make_parser(every_key=True)
+    values: dict[str, Any] = {
+        "--config": [*experiments()],
+        "--config.data.name": [*DATA_SETS],
+        "--config.model.name": list_models(),
+    }
+    for action in parsers["train"]._actions:
+        action.choices = values.get(action.option_strings[0])
+    firsts = {"summary": list_models()}
+    firsts |= {name: [*DATA_SETS] for name in parsers if name.startswith("data ")}
+    for name, choices in firsts.items():
         first = next(one for one in parsers[name]._actions if not one.option_strings)
         first.choices = choices
-    return parsers
+    return {name: parsers[name] for name in cli.COMMANDS}
 
 
 def completion(shell: str) -> str:

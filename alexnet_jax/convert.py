@@ -92,6 +92,7 @@ def _convert(options: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.verification import print_verification
     from alexnet_jax.run.imported import removed_on_error, write_run
+    from alexnet_jax.terminal.bar import spinner
     from alexnet_jax.terminal.paths import expand_home, local_path
     from alexnet_jax.weights.verification import check_digest, verify
 
@@ -100,7 +101,8 @@ def _convert(options: argparse.Namespace) -> None:
     mean = options.mean and expand_home(options.mean, "--mean")
     if workdir:
         _check_place(workdir, path)
-    own, conversion, note = _read(path, options, mean)
+    with spinner("reading"):
+        own, conversion, note = _read(path, options, mean)
     if path.is_file() and (fault := check_digest(path)):
         cli.warn(fault)
     report = verify(conversion, own.config, own.spec)
@@ -143,12 +145,14 @@ def _compare(
     Raises:
       InputError: They are further from them than rounding is.
     """
+    from alexnet_jax.terminal.bar import spinner
     from alexnet_jax.weights import peers
 
     found: peers.Comparison | None = None
     reason, is_broken = "", False
     try:  # last, as another framework takes seconds to be imported
-        found = peers.compare(path, conversion, own)
+        with spinner("comparing"):
+            found = peers.compare(path, conversion, own)
     except peers.NotCompared as error:
         reason = str(error)
         is_broken = isinstance(error, peers.NotRun)

@@ -1,7 +1,7 @@
 """Shows what a network's answer to a picture rests on.
 
-  python -m alexnet_jax.explain RUN IMAGE [IMAGE ...]
-  python -m alexnet_jax.explain RUN IMAGE --class=Shirt --output=shirt.png
+  python -m alexnet_jax.explain runs/mine coat.jpg
+  python -m alexnet_jax.explain runs/mine coat.jpg --class=Shirt --output=a.png
 
 Three maps of the most probable class, or of a named one, in a row for each
 picture:

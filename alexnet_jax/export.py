@@ -1,7 +1,7 @@
 """Writes a trained network for other tools.
 
-  python -m alexnet_jax.export RUN --format=safetensors
-  python -m alexnet_jax.export RUN --format=onnx --with-preprocessing
+  python -m alexnet_jax.export runs/mine --format=safetensors
+  python -m alexnet_jax.export runs/mine --format=onnx --with-preprocessing
 
 safetensors   this project's own layout, of which `convert` makes the run again
 torch         a state dict, and the module that it fits (extra: `torch`)
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from alexnet_jax.exporting.folder import check_place
     from alexnet_jax.exporting.libraries import check_installed
     from alexnet_jax.exporting.model_card import check_license
+    from alexnet_jax.terminal.bar import spinner
     from alexnet_jax.terminal.paths import expand
     from alexnet_jax.trained import TrainedModel
 
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = folder or net.workdir / "export" / options.format
     if options.with_preprocessing and options.format != "onnx":
         cli.warn(_PREPROCESSING[options.format])
-    found = _export(net, folder, options)
+    with spinner("writing and checking"):
+        found = _export(net, folder, options)
     if options.json:
         cli.print_json(found)
     else:

@@ -1,7 +1,7 @@
 """Writes the features of pictures to a file, a row a picture.
 
-  python -m alexnet_jax.features RUN IMAGE [IMAGE ...] --output=features.npz
-  python -m alexnet_jax.features RUN photos --layers='conv*' --output=f.csv
+  python -m alexnet_jax.features runs/mine a.jpg b.jpg --output=features.npz
+  python -m alexnet_jax.features runs/mine photos --output=f.csv --layers=fc6
 
 .npz           NumPy: path, and an array for each layer; np.load opens it
 .csv           path, and a column for each value: fc7_0, fc7_1, ...
@@ -16,6 +16,7 @@ complete at the end, or not there.
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -25,7 +26,8 @@ from typing import Any
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.bar import Bar
+from alexnet_jax.terminal.bar import Bar, spinner
+from alexnet_jax.terminal.text import counted
 
 _POOLS = ("none", "mean", "max")
 _BATCH_SIZE = 128  # enough for any device, and little memory
@@ -152,8 +154,14 @@ def _write(
 
     rows, errors, notes, shapes = 0, 0, Counter[str](), {}
     start = time.perf_counter()
-    with Bar(total, "pictures") as bar, FeatureFile(output) as writer:
+    with (
+        Bar(total, "pictures") as bar,
+        FeatureFile(output) as writer,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.enter_context(spinner("compiling"))
         for part in parts:
+            stack.close()  # the first came as its function was compiled
             for line in part.errors:
                 cli.print_error(line)
             if part.paths:
@@ -173,11 +181,12 @@ def _write(
     for name, shape in shapes.items():
         print(f"layer     {name}, {'×'.join(map(str, shape))}")
     print(
-        f"wrote     {output}, {rows:,} rows, {output.stat().st_size:,} bytes, "
+        f"wrote     {output}, {counted(rows, 'row')}, {output.stat().st_size:,} bytes, "
         f"{speed:,.{0 if speed >= 10 else 1}f} images/s"
     )
     if errors:
-        cli.print_error(f"{errors:,} of {total:,} pictures have no row")
+        have = "have" if errors != 1 else "has"
+        cli.print_error(f"{errors:,} of {total:,} pictures {have} no row")
     return errors
 
 

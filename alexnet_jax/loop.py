@@ -44,8 +44,9 @@ from alexnet_jax.run.checkpoints import Checkpoints, RemoteCheckpoints
 from alexnet_jax.run.events import Due, Events
 from alexnet_jax.run.interval import Interval
 from alexnet_jax.run.memory import release_freed_memory
-from alexnet_jax.run.progress import Meter, epoch_line
+from alexnet_jax.run.progress import Meter, epoch_line, speed_text
 from alexnet_jax.run.records import Row
+from alexnet_jax.run.rows import step_text
 from alexnet_jax.run.signals import Stopped, StopSignal
 from alexnet_jax.step import (
     Norms,
@@ -56,6 +57,7 @@ from alexnet_jax.step import (
     make_train_step,
 )
 from alexnet_jax.terminal.bar import Bar, spinner
+from alexnet_jax.terminal.text import terminal_width
 from alexnet_jax.transfer import freezing
 from alexnet_jax.transfer.layer_updates import updates_of
 from alexnet_jax.transfer.settings import patterns_of
@@ -235,10 +237,14 @@ class Trainer:
         start, sums = time.perf_counter(), list[Sums]()
         params = evaluated_params(state.params, state.opt_state)
         ahead = 0 if jax.default_backend() == "cpu" else _TESTS_AHEAD  # as _Fit says
-        for step in range(len(self._test)):
-            batch = self._parallel.shard_batch(self._test.batch(step, self._test_slice))
-            sums.append(self._eval_step(params, state.model_state, batch))
-            jax.block_until_ready(sums[max(0, step - ahead)])
+        with Bar(len(self._test), "batches") as bar:
+            for step in range(len(self._test)):
+                host_batch = self._test.batch(step, self._test_slice)
+                batch = self._parallel.shard_batch(host_batch)
+                sums.append(self._eval_step(params, state.model_state, batch))
+                jax.block_until_ready(sums[max(0, step - ahead)])
+                if is_primary():
+                    bar.update(step + 1, "testing")
         # They stay on the devices until now; added in float64, whatever the batches.
         total = functools.reduce(add_sums, jax.device_get(sums), dict[str, Any]())
         row = {f"test/{name}": value for name, value in finish_metrics(total).items()}
@@ -363,7 +369,11 @@ class _Fit:
         best = checkpoints.best_top1() if checkpoints else -1.0
         self._interval = Interval(self._config.checkpoint.every_seconds, best)
         self._epoch_mark = self._window_mark = self._meter.mark()
+        self._numbers: tuple[str, ...] = ()
         self.bar = Bar(trainer.num_steps, "steps", start)
+        if is_primary():  # the first step may take long
+            self.bar.update(start, self._epoch_label(start + 1))
+            self.bar.draw()
 
     def advance(
         self, state: TrainState, step: int, count: int
@@ -435,7 +445,12 @@ class _Fit:
         """Prints the epoch's line and lowers the rate on a plateau."""
         self._epoch_mark = self._meter.mark()
         trainer = self._trainer
-        self._say(epoch_line(row, self._config.num_epochs, trainer._model.num_classes))
+        self._say(
+            epoch_line(
+                *(row, self._config.num_epochs, trainer._model.num_classes),
+                terminal_width(),
+            )
+        )
         opt_state = update_plateau(
             state.opt_state,
             row,
@@ -461,7 +476,11 @@ class _Fit:
             self._save_s += self._checkpoints.save(step, state, row)
             self._interval.saved(row)
         if received is not None and step < self._trainer.num_steps:
-            raise Stopped(received, step)
+            place = step_text(
+                *(step, self._trainer.num_steps, self._trainer.steps_per_epoch),
+                self._config.num_epochs,
+            )
+            raise Stopped(received, step, place)
         self._meter.resume()
 
     def _received(self, step: int, count: int) -> int | None:
@@ -476,15 +495,18 @@ class _Fit:
 
     def progress(self, state: TrainState, step: int) -> None:
         """Moves the bar."""
-        if is_primary() and self.bar.is_due():
+        if not (is_primary() and self.bar.is_due()):
+            return
+        # At an epoch's end there is none of the next yet: the numbers stay.
+        if self._meter.mark().images > self._epoch_mark.images:
             loss = means(state.epoch_sums)["loss"]
-            speed = self._meter.images_per_s(self._epoch_mark)
-            epoch = math.ceil(step / self._trainer.steps_per_epoch)
-            self.bar.update(
-                step,
-                f"epoch {epoch}/{self._config.num_epochs}",
-                f"loss {loss:.4f}, {speed:,.0f} images/s",
-            )
+            speed = speed_text(self._meter.images_per_s(self._epoch_mark))
+            self._numbers = f"loss {loss:.4f}", speed
+        self.bar.update(step, self._epoch_label(step), self._numbers)
+
+    def _epoch_label(self, step: int) -> str:
+        epoch = max(1, math.ceil(step / self._trainer.steps_per_epoch))
+        return f"epoch {epoch}/{self._config.num_epochs}"
 
 
 def _check_parts(config: ConfigDict, devices: int) -> None:

@@ -1,72 +1,9 @@
 """Trains a network as a config file describes.
 
-  python -m alexnet_jax.main --config=experiments/fashion.py
-
-flags:
-  --config=FILE[:VARIANT]          a config file, or the name of an experiment (digits,
-                                   fashion, ...), and one of its variants
-  --workdir=FOLDER                 the run's folder (default: runs/NAME)
-  --seeds=0,1,2                    run once per seed, in WORKDIR/seed-N
-  --sweep='optim.learning_rate=0.01,0.03;seed=0,1'
-                                   run once per combination, with a table at the end
-
-Every key of the config is a flag; None says that a key is not set. The most common:
-
-  --config.data.manual_dir=DIR     folder of the original files (nothing is downloaded)
-  --config.num_epochs=20           length of the run
-  --config.num_train_steps=100     stop after so many steps, evaluate and save
-  --config.steps_per_dispatch=10   steps that a GPU does without being asked again
-                                   (default: 10 of small networks; a CPU does one)
-  --config.batch_size=256          over all devices
-  --config.optim.learning_rate=0.1
-  --config.dtype=bfloat16
-  --config.parallel.data=2         devices that share a batch (default: all)
-  --config.parallel.model=2        two devices hold one tower each
-  --config.parallel.distributed=True    join the processes of Slurm, Open MPI, ...
-  --config.model.name=alexnet_paper    see python -m alexnet_jax.summary --list
-  --config.model.init=lecun        author, lecun, he, xavier, torch, paper, 2012, ...
-  --config.model.width=0.5         multiplies an AlexNet's channels and hidden units
-  --config.model.normalization=none    ablations of Krizhevsky's networks: none, batch;
-                                   also model.pooling, model.activation, model.links
-  --config.log.gradients=True      log the gradient norm of each layer
-  --config.data.name=image_folder  or tfds/cifar10, my_module:Builder, ...;
-                                   see python -m alexnet_jax.data.prepare --help
-  --config.data.workers=8          processes that decode JPEGs (default: threads)
-  --config.data.val_share=0.2      share of the training images to validate on, if
-                                   the data set has no part for it
-  --config.data.on_broken=skip     report broken images and leave them out
-  --config.data.memory=device      keep the training images on each device, as on GPUs
-                                   where they fit; or host
-  --config.data.image_size=96      side of what the network sees; '(96,128)' for
-                                   height and width; likewise data.stored_size, of
-                                   images read from disk (default: about 256×256)
-  --config.data.scale=pixels       input normalization: author, unit, pixels, standard,
-                                   caffe, torchvision
-  --config.augment.canvas=256      size that images are resized to before cropping
-  --config.augment.crop=random     crop at a random place, or random_resized
-  --config.augment.mirror=True     mirror every other image, chosen at random
-  --config.augment.color=0.1       color noise of 2012
-  --config.eval.views=10           average over the ten views of 2012
-  --config.optim.name=sgd_2012     the update rule of 2012; sgd is PyTorch's and Optax's
-  --config.optim.schedule=2012     constant, step, cosine, plateau, 2012, ...
-  --config.optim.params=FILE       rates, momenta and decays of a layer-parameter file;
-                                   with optim.learning_rate all but its rates
-  --config.optim.ema=0.999         evaluate and load a moving average of the parameters
-  --config.optim.accumulate_steps=4    compute a batch in 4 parts, in the memory of one
-  --config.early_stop.patience=5   end after 5 evaluated epochs in a row without a
-                                   better test top-1
-  --config.seed=1
-  --config.checkpoint.every_steps=500      save this often, besides after every epoch
-  --config.checkpoint.every_seconds=60     after an epoch only so long after the last
-                                   time, or if it is the best
-  --config.eval.batch_size=250     test images at a time (default: 125, or on a GPU as
-                                   many as fit, at most 1,000)
-  --config.checkpoint.init_from=WORKDIR    start from the weights of another run, in
-                                   the layers that fit, or in checkpoint.init_layers
-  --config.optim.freeze='conv*'    layers that do not learn
-  --config.optim.rates='fc8=10'    factors of the learning rates of layers
-  --config.debug.nans=True                 name the layer where NaN or inf began; slow
-  --config.debug.deterministic=True        the same bits in every run on a GPU; slower
+  python -m alexnet_jax.main --config=digits
+  python -m alexnet_jax.main --config=fashion:half --config.num_epochs=20
+  python -m alexnet_jax.main --config=digits --seeds=0,1,2
+  python -m alexnet_jax.main --config=digits --sweep='batch_size=16,32;seed=0,1'
 
 The same command continues an interrupted run from its last checkpoint.
 """
@@ -89,6 +26,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from alexnet_jax import cli
 from alexnet_jax.config import (
+    KEYS,
     Size,
     default_config,
     flatten_config,
@@ -108,6 +46,96 @@ from alexnet_jax.transfer.settings import Names, Rates, parse_names, parse_rates
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
 _SEEDS = flags.DEFINE_list("seeds", None, "See --help.")
 _SWEEP = flags.DEFINE_multi_string("sweep", None, "See --help.")
+_HELP = {"--help", "-help", "-h", "-?"}
+_ALL_HELP = {"--help-config", "--help_config", "--helpfull", "--helpshort"}
+# The keys that people set most, which --help shows, with a value as an example.
+_COMMON = {
+    "data.name": "NAME",
+    "data.manual_dir": "DIR",
+    "data.image_size": "96",
+    "model.name": "alexnet_paper",
+    "model.init": "lecun",
+    "model.width": "0.5",
+    "num_epochs": "20",
+    "num_train_steps": "100",
+    "batch_size": "256",
+    "seed": "1",
+    "dtype": "bfloat16",
+    "optim.name": "adamw",
+    "optim.learning_rate": "0.1",
+    "optim.schedule": "cosine",
+    "augment.crop": "random",
+    "early_stop.patience": "5",
+    "checkpoint.init_from": "WORKDIR",
+    "parallel.data": "2",
+    "log.gradients": "True",
+}
+
+
+def make_parser(every_key: bool = False) -> cli.Parser:
+    """Returns what the flags are, for help and completion; absl parses them.
+
+    Args:
+      every_key: Whether each key of the config is there, not the most common ones.
+    """
+    parser = cli.Parser(
+        "alexnet_jax.main",
+        __doc__,
+        usage="%(prog)s --config=FILE[:VARIANT]\n"
+        "       [--workdir=FOLDER] [--config.KEY=VALUE ...]",
+    )
+    add = parser.add_argument
+    add(
+        "--config",
+        metavar="FILE[:VARIANT]",
+        help="a config file, or the name of an experiment (digits, fashion, ...), and "
+        "one of its variants",
+    )
+    add(
+        "--workdir",
+        type=cli.path,
+        metavar="FOLDER",
+        help="the run's folder (default: runs/NAME)",
+    )
+    add("--seeds", metavar="0,1,2", help="run once per seed, in WORKDIR/seed-N")
+    add(
+        "--sweep",
+        metavar="KEY=VALUE,VALUE;...",
+        help="run once per combination, with a table at the end",
+    )
+    add(
+        "--help-config",
+        action="store_true",
+        help="print every key of the config, with its default",
+    )
+    keys = {key.name: key for key in KEYS}
+    if every_key:
+        group = parser.add_argument_group("keys", "Of the config; each is a flag.")
+        metavars = dict.fromkeys(keys, "VALUE")
+    else:
+        group = parser.add_argument_group(
+            "keys",
+            "Of the config, the most common ones; --help-config prints all. None says\n"
+            "that a key is not set.",
+        )
+        metavars = _COMMON
+    for name, metavar in metavars.items():
+        key = keys[name]
+        default = "" if key.default is None else f" (default: {key.default})"
+        help_text = cli.as_started(f"{key.text}{default}").replace("%", "%%")
+        group.add_argument(f"--config.{name}", metavar=metavar, help=help_text)
+    return parser
+
+
+def _print_keys() -> None:
+    """Prints every key of the config, with its default and what it is."""
+    parser = make_parser(every_key=True)
+    formatter = parser._get_formatter()
+    (group,) = (one for one in parser._action_groups if one.title == "keys")
+    formatter.start_section("keys of the config, of which each is a flag")
+    formatter.add_arguments(group._group_actions)
+    formatter.end_section()
+    print(formatter.format_help(), end="")
 
 
 class _Loaded(flags.ArgumentParser):
@@ -196,8 +224,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
     Raises:
       InputError: The flags or the config file cannot be used.
     """
-    if {"--help", "-help", "-h", "-?"} & {*argv}:
-        print(cli.as_started(__doc__ or ""), end="")
+    if _HELP & {*argv}:
+        print(make_parser().format_help(), end="")
+        sys.exit()
+    if _ALL_HELP & {*argv}:
+        _print_keys()
         sys.exit()
     for word in argv:
         if re.match("--?flagfile", word):
@@ -477,7 +508,11 @@ def run_sweep(runs: Sequence[Combination], workdir: Path) -> None:
 
 
 def _longer_command(config: ConfigDict, workdir: Path) -> str:
-    """Returns the command that trains the run further."""
+    """Returns the command that trains the run further.
+
+    To its end if it was cut short, by fewer steps or for want of patience, which is
+    twice as much then; else twice as long.
+    """
     lengths = ("num_epochs", "num_train_steps", "early_stop.patience")
     flag: Any = flags.FLAGS["config"]
     words = [f"--config={flag.config_filename}"]
@@ -486,16 +521,26 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
             words.append(f"--config.{key}={value}")
     if flag.parser.num_train_steps is not None:  # else the file's would hold again
         words.append("--config.num_train_steps=None")
-    if config.early_stop.patience is not None:  # which may have ended the run
-        words.append("--config.early_stop.patience=None")
-    # To its end if it was cut short, else twice as long.
-    factor = 2 if config.num_train_steps is None else 1
+    patience, stopped = config.early_stop.patience, _has_stopped_early(config, workdir)
+    if patience is not None:
+        words.append(f"--config.early_stop.patience={patience * (1 + stopped)}")
+    factor = 1 if stopped or config.num_train_steps is not None else 2
     words.append(f"--config.num_epochs={config.num_epochs * factor}")
     words.append(f"--workdir={workdir}")
     if _SEEDS.value is not None:
         words.append(f"--seeds={','.join(_SEEDS.value)}")
     words += [f"--sweep={text}" for text in _SWEEP.value or ()]
     return cli.as_started("python -m alexnet_jax.main ") + shlex.join(words)
+
+
+def _has_stopped_early(config: ConfigDict, workdir: Path) -> bool:
+    """Whether a run, or one of several in a folder, ended for want of patience."""
+    from alexnet_jax.run.rows import FILE_NAME, scan_rows, stopped_early
+
+    folder = expand(workdir, "workdir")
+    files = [*folder.glob(FILE_NAME), *folder.glob(f"*/{FILE_NAME}")]
+    rows = [scan_rows(file).rows for file in files]
+    return any(stopped_early(one, config.early_stop.patience) for one in rows)
 
 
 def _abort(status: int) -> None:

@@ -1,6 +1,7 @@
 """Classifies pictures with a trained network.
 
-  python -m alexnet_jax.predict RUN IMAGE [IMAGE ...]
+  python -m alexnet_jax.predict runs/digits seven.png photo.jpg
+  python -m alexnet_jax.predict runs/digits photos --csv > predictions.csv
 
 Each picture is preprocessed as the network's training images were. Files that
 cannot be read are reported on stderr; the others are still classified.
@@ -32,13 +33,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         predictions_csv,
         predictions_text,
     )
+    from alexnet_jax.terminal.bar import track
     from alexnet_jax.trained import TrainedModel
 
     paths = list_files(options.images)
     network = TrainedModel(options.run)
     for line in network.skipped:
         cli.warn(f"{line}; skipped")
-    found = list(predict_files(network, paths, options.invert))
+    predicted = predict_files(network, paths, options.invert)
+    found = list(track(predicted, len(paths), "pictures", "compiling"))
     if options.json:
         cli.print_json(found)
     elif options.csv:

@@ -1,6 +1,7 @@
 """Writes a report of runs: one self-contained page.
 
-  python -m alexnet_jax.report WORKDIR [WORKDIR ...]
+  python -m alexnet_jax.report runs/digits
+  python -m alexnet_jax.report runs/digits runs/mine --output=both.html
 
 The page shows learning curves, first-layer filters, the confusion matrix, the
 most confident errors, predictions, explanations of a few, feature maps, layers
@@ -70,15 +71,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = _page(output, workdirs)
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.report import write_report
+    from alexnet_jax.terminal.bar import spinner
 
-    images = write_report(
-        workdirs,
-        page,
-        images_too=output is not None and page != output,
-        examples=options.examples,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-    )
+    with spinner("drawing"):
+        images = write_report(
+            workdirs,
+            page,
+            images_too=output is not None and page != output,
+            examples=options.examples,
+            data_dir=options.data_dir,
+            manual_dir=options.manual_dir,
+        )
     print(f"page      {page}")
     if images:
         print(f"figures   {', '.join(image.name for image in images)}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from alexnet_jax.inspection.tables import Summary
 
 _MAX_SIDE_BY_SIDE = 4
+_JSON = "with --json"  # how tables are had in full
 
 
 def make_parser() -> cli.Parser:
@@ -128,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.inspection import tables
     from alexnet_jax.models import MODELS, is_network
+    from alexnet_jax.terminal.tables import print_lines, print_table
 
     if options.report:
         _print_report(options)
@@ -137,7 +139,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         _print_collectives(options)
         return
     summaries = [_summarize(name, options) for name in names]
-    console = tables.make_console()
     if options.code:
         _print_code(summaries[0])
     elif options.picture:
@@ -149,12 +150,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         objects = [summary.to_dict() for summary in summaries]
         cli.print_json(objects)
     elif options.list:
-        console.print(tables.list_table(summaries))
+        print_table(tables.list_table(summaries), _JSON)
     elif len(summaries) == 1:
-        print(summaries[0].title)
-        console.print(tables.layer_table(summaries[0]))
+        print_lines([summaries[0].title])
+        print_table(tables.layer_table(summaries[0]), _JSON)
     else:
-        console.print(tables.side_by_side(summaries))
+        print_table(tables.side_by_side(summaries), _JSON)
     if not (options.code or options.picture or options.json or options.list):
         pairs = zip(names, summaries, strict=True)
         _print_rates([one for name, one in pairs if is_network(name)])
@@ -169,13 +170,14 @@ def _print_rates(summaries: "Sequence[Summary]") -> None:
 
     if not any(is_cfg(summary.name) for summary in summaries):
         return
-    from alexnet_jax.inspection import rates, tables
+    from alexnet_jax.inspection import rates
+    from alexnet_jax.terminal.tables import print_lines, print_table
 
     table = rates.rates_table(summaries)
     if table is not None:
         print()
-        tables.make_console().print(table)
-        print("\n".join(rates.stages(summaries)))
+        print_table(table)
+        print_lines(rates.stages(summaries))
 
 
 def _print_code(summary: "Summary") -> None:
@@ -188,18 +190,20 @@ def _print_code(summary: "Summary") -> None:
 
 
 def _print_report(options: argparse.Namespace) -> None:
-    from alexnet_jax.inspection import experiments, tables
+    from alexnet_jax.inspection import experiments
+    from alexnet_jax.terminal.bar import spinner
     from alexnet_jax.terminal.paths import expand
+    from alexnet_jax.terminal.tables import print_lines, print_table
 
-    rows = experiments.read_experiments(expand(options.report, "--report"))
+    with spinner("reading"):
+        rows = experiments.read_experiments(expand(options.report, "--report"))
     if options.json:
         cli.print_json([row.to_dict() for row in rows])
         return
-    tables.make_console().print(experiments.experiments_table(rows))
-    print(experiments.totals(rows))
-    for row in rows:
-        if row.params_refused:
-            print(f"{row.name}: {row.params_refused}")
+    print_table(experiments.experiments_table(rows), _JSON)
+    refused = [row for row in rows if row.params_refused]
+    print_lines([experiments.totals(rows)])
+    print_lines(f"{row.name}: {row.params_refused}" for row in refused)
 
 
 def _summarize(name: str, options: argparse.Namespace) -> "Summary":
@@ -235,13 +239,16 @@ def _summarize(name: str, options: argparse.Namespace) -> "Summary":
 
 
 def _print_collectives(options: argparse.Namespace) -> None:
-    from alexnet_jax.inspection import collectives, tables
+    from alexnet_jax.inspection import collectives
+    from alexnet_jax.terminal.bar import spinner
+    from alexnet_jax.terminal.tables import print_lines, print_table
 
     summary = _summarize(options.names[0], options)
     layout = options.data or 1, options.model or 1
-    step = collectives.simulate_collectives(summary, *layout, options.batch_size)
-    tables.make_console().print(collectives.collectives_table(step))
-    print("\n".join(collectives.collectives_totals(step)))
+    with spinner("compiling"):
+        step = collectives.simulate_collectives(summary, *layout, options.batch_size)
+    print_table(collectives.collectives_table(step))
+    print_lines(collectives.collectives_totals(step))
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ from ml_collections import ConfigDict
 from alexnet_jax.atomic import write_file
 from alexnet_jax.config import flatten_config, in_one_form
 from alexnet_jax.errors import InputError, NotFiniteError, RunError
+from alexnet_jax.terminal.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from alexnet_jax.terminal.tables import Table
 
 FILE_NAME = "sweep.json"
 _EXAMPLE = "--sweep='optim.learning_rate=0.01,0.03;seed=0,1'"
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _MAX_RUNS = 1000
 _MAX_NAME = 40  # letters of a value in a folder's name
-_MAX_CELL = 24  # letters of a value in the table
 # What a run's folder or its process is made of, which are there before the first run.
 _FIXED = {"name", "parallel.distributed", "parallel.coordinator"}
 _FIXED |= {"parallel.num_processes", "parallel.process_id"}
@@ -200,7 +200,7 @@ def run_all(
             print(f"failed    {error}", flush=True)
         save()
     if is_primary:
-        _print_results(runs)
+        _print_results(runs, workdir)
     if failed := [one.folder for one in runs if one.error]:
         raise RunError(
             f"{len(failed)} of {len(runs)} runs failed, the loss is not finite: "
@@ -213,19 +213,19 @@ def _record(one: Combination) -> dict[str, Any]:
     return record | ({"error": one.error} if one.error else {})
 
 
-def _print_results(runs: Sequence[Combination]) -> None:
+def _print_results(runs: Sequence[Combination], workdir: Path) -> None:
     """Prints the accuracies: of seeds alone two lines, else a table."""
     if [*runs[0].values] == ["seed"]:
         ended = [one for one in runs if one.result]
         for key, label in (("test/top1", "last"), ("best/top1", "best")):
             if ended:
                 text = _mean(ended, key) + " ± 0.0000" * (len(ended) == 1)
-                print(f"{len(ended)} seeds   {label} test top-1 {text}")
+                print(f"{counted(len(ended), 'seed')}   {label} test top-1 {text}")
         return
-    from alexnet_jax.inspection.tables import make_console
+    from alexnet_jax.terminal.tables import print_table
 
     print()
-    make_console().print(results_table(runs))
+    print_table(results_table(runs), f"in {workdir / FILE_NAME}")
 
 
 def results_table(runs: Sequence[Combination]) -> "Table":
@@ -237,9 +237,7 @@ def results_table(runs: Sequence[Combination]) -> "Table":
     Args:
       runs: That were run, in order.
     """
-    from rich.text import Text
-
-    from alexnet_jax.inspection.tables import make_table
+    from alexnet_jax.terminal.tables import Table
 
     groups = [*_by_setting(runs)]
     ended = [[one for one in group if one.result] for group in groups]
@@ -251,12 +249,18 @@ def results_table(runs: Sequence[Combination]) -> "Table":
     keys = [key for key in labels if key != "seed"]
     has_seeds = len(keys) < len(labels)
     numbers = ("seeds",) * has_seeds + ("last test top-1", "best test top-1")
-    table = make_table(*(labels[key] for key in keys), *numbers, "", numbers=numbers)
+    settings = [labels[key] for key in keys]
+    table = Table(
+        *(*settings, *numbers, ""),
+        numbers=numbers,
+        optional=("seeds", "best test top-1"),
+        names={label: 12 for label in settings},
+    )
     for place, (group, done) in enumerate(zip(groups, ended, strict=True)):
         count = f"{len(done)} of {len(group)}" if len(done) < len(group) else len(done)
         note = "best" if place == tops.index(max(tops)) else ""
         table.add_row(
-            *(Text(_cell(group[0].values[key])) for key in keys),
+            *(str(group[0].values[key]) for key in keys),
             *(str(count),) * has_seeds,
             _mean(done, "test/top1"),
             _mean(done, "best/top1"),
@@ -281,8 +285,3 @@ def _mean(runs: Sequence[Combination], key: str) -> str:
         return "-"
     spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.4f}{spread}"
-
-
-def _cell(value: Any) -> str:
-    text = str(value)  # the end of a path says more than its beginning
-    return text if len(text) <= _MAX_CELL else f"...{text[3 - _MAX_CELL :]}"

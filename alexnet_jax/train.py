@@ -32,10 +32,11 @@ from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.imported import imported_statistics
 from alexnet_jax.run.layer_files import with_texts
 from alexnet_jax.run.read import read_config
-from alexnet_jax.run.rows import Row, is_evaluation
+from alexnet_jax.run.rows import Row, epoch_of, is_evaluation, step_text
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
+from alexnet_jax.terminal.bar import spinner
 from alexnet_jax.terminal.paths import expand, local_path
 from alexnet_jax.transfer.freezing import Frozen, split
 from alexnet_jax.transfer.settings import rates_of
@@ -150,7 +151,7 @@ def _check_source(config: ConfigDict, workdir: Path) -> None:
 
 def _open_data(config: ConfigDict, model: Classifier, parallel: Parallel) -> Data:
     eval_batch_size = multihost.smallest(fitting_batch_size(config, model))
-    with multihost.primary_first():
+    with multihost.primary_first(), spinner("opening the data"):
         data = create_data(
             config.data,
             batch_size=config.batch_size,
@@ -200,7 +201,11 @@ def _start(
     if isinstance(checkpoints, RemoteCheckpoints):
         return trainer.draw()
     if not is_new:  # of step 0, if weights were brought in
-        print(f"resuming  at step {step:,} of {trainer.num_steps:,}")
+        place = step_text(
+            *(step, trainer.num_steps, trainer.steps_per_epoch),
+            folder.config.num_epochs,
+        )
+        print(f"resuming  at {place}")
         return trainer.restore(checkpoints, step)
     return state
 
@@ -326,7 +331,7 @@ def _report(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
     if not multihost.is_primary():
         return {}
     result = _result(config, workdir, rows)
-    print(f"finished  {_describe(config, result)}")
+    print(f"finished  {_describe(config, result, rows)}")
     return result
 
 
@@ -337,7 +342,7 @@ def _report_finished(
     if not multihost.is_primary():
         return {}
     result = _result(config, workdir, rows)
-    print(f"finished  earlier, at step {step:,}: {_describe(config, result)}")
+    print(f"finished  earlier, at step {step:,}: {_describe(config, result, rows)}")
     print(f"workdir   {workdir}, left as it is")
     return result
 
@@ -349,7 +354,7 @@ def _result(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
             f"workdir: {workdir} is finished, but its metrics.jsonl holds no result; "
             "to start over choose another --workdir"
         )
-    best = max(evaluated, key=lambda row: row["test/top1"])
+    best = _best(evaluated)
     hidden = set() if shows_top5(config.model.num_classes) else {"test/top5"}
     last = {
         name: value
@@ -359,9 +364,18 @@ def _result(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
     return last | {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
 
 
-def _describe(config: ConfigDict, result: Row) -> str:
+def _best(rows: list[Row]) -> Row:
+    """Returns the row of the first best test result."""
+    return max(filter(is_evaluation, rows), key=lambda row: row["test/top1"])
+
+
+def _describe(config: ConfigDict, result: Row, rows: list[Row]) -> str:
     shown = shown_metrics(result, config.model.num_classes)
     losses = {metric.title for metric in METRICS.values() if metric.unit == "nats"}
     metrics = ", ".join(f"{k} {v}" for k, v in shown.items() if k not in losses)
-    best = f"best {result['best/top1']:.4f} at epoch {result['best/epoch']:.4g}"
-    return f"test {metrics}, {best}"
+    best = _best(rows)
+    epoch, at_its_end = epoch_of(best)
+    place = f"epoch {epoch}"
+    if not at_its_end:
+        place = f"step {best['step']:,}, in epoch {epoch}"
+    return f"test {metrics}, best {best['test/top1']:.4f} at {place}"

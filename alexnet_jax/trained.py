@@ -37,6 +37,7 @@ from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.weights import check_same_arrays, find_checkpoint, load_weights
 from alexnet_jax.step import make_forward
+from alexnet_jax.terminal.bar import spinner, track
 
 # The batches of an evaluation do not change what it finds.
 _MAX_BATCH_SIZE = 4096
@@ -439,14 +440,15 @@ class TrainedModel:
         named = None if data_dir else settings.data_dir
         settings.data_dir = data_dir
         settings.manual_dir = manual_dir or settings.manual_dir
-        data = create_data(
-            settings,
-            batch_size=batch_size or self.batch_size,
-            eval_batch_size=batch_size or self.batch_size,
-            seed=self.config.seed,
-            read_from=named,
-            prepare=prepare,
-        )
+        with spinner("opening the data"):
+            data = create_data(
+                settings,
+                batch_size=batch_size or self.batch_size,
+                eval_batch_size=batch_size or self.batch_size,
+                seed=self.config.seed,
+                read_from=named,
+                prepare=prepare,
+            )
         if data.spec.class_names != self.spec.class_names:
             raise InputError(
                 f"data.name: {data.spec.name} has other classes than "
@@ -477,7 +479,8 @@ class TrainedModel:
           InputError: All images are broken; or as in `predict`.
         """
         total = left = split.num_examples if examples is None else examples
-        for step in range(len(split)):
+        batches = min(len(split), -(-total // split.batch_size))
+        for step in track(range(len(split)), batches, "batches", "compiling"):
             batch = split.batch(step)
             if batch["mask"].any():
                 # Of the whole batch, so that all are of one shape.

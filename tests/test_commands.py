@@ -11,6 +11,7 @@ import pytest
 from alexnet_jax import __main__ as program
 from alexnet_jax import __version__, cli
 from alexnet_jax.completion import completion
+from alexnet_jax.config import KEYS, default_config, flatten_config
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "alexnet_jax"
@@ -81,13 +82,53 @@ def test_unknown_commands_are_one_line(words, expected, capsys):
     assert error.startswith(f"error: alexnet: {expected}") and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "train"])
-def test_each_command_runs_and_says_how_it_was_started(name, capsys):
-    with pytest.raises(SystemExit, match="^0$"):
-        program.main([*name.split(), "--help"])
-    printed = capsys.readouterr().out
-    assert printed.startswith(f"usage: alexnet {name} ")
-    assert f"  alexnet {name} " in printed and "python -m" not in printed
+def help_of(name, capsys, *flags):
+    with pytest.raises(SystemExit, match="^0?$"):
+        program.main([*name.split(), *(flags or ("--help",))])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_has_one_form(name, columns, capsys, monkeypatch):
+    """What it does, usage, examples, the rest, arguments, options."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    printed = help_of(name, capsys)
+    assert max(map(len, printed.splitlines())) <= 80
+    first, usage, examples, *rest = printed.split("\n\n")
+    assert first == cli.COMMANDS[name].summary
+    assert usage.startswith(f"usage: alexnet {name} ")
+    head, *lines = examples.splitlines()
+    assert head == "examples:" and lines[0].startswith(f"  alexnet {name} ")
+    assert "python -m" not in printed
+    sections = [one.split("\n")[0] for one in rest if re.match(r"(\w+:)\n  \S", one)]
+    assert sections[-2:] in (["arguments:", "options:"], ["options:", "keys:"])
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_is_explained_with_its_default(name):
+    for action in cli.load(name).make_parser()._actions:
+        assert action.help, action.dest
+        if action.default not in (None, False, "==SUPPRESS=="):
+            assert "default" in action.help or "of the run" in action.help, action.dest
+
+
+def test_help_of_train_names_every_key(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    common = re.findall(r"^  --config\.([\w.]+)=", help_of("train", capsys), re.M)
+    assert "--help-config" in help_of("train", capsys) and len(common) > 10
+    for flag in ("--help-config", "--helpfull"):
+        printed = help_of("train", capsys, flag)
+        assert max(map(len, printed.splitlines())) <= 80
+        found = re.findall(r"^  --config\.([\w.]+)=", printed, re.M)
+        assert found == [key.name for key in KEYS]
+        assert {*found} == flatten_config(default_config()).keys()
+    assert {*common} < {*found}
+    words = " ".join(printed.split())
+    for key in KEYS:
+        assert key.text.split("; see")[0].split(" python -m")[0] in words, key.name
+        if key.default is not None:
+            assert f"(default: {key.default})" in words, key.name
 
 
 def test_errors_name_commands_as_they_were_started(capsys):

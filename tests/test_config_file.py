@@ -1,5 +1,6 @@
 """Config files and flags that cannot be used: the file, the line, one sentence."""
 
+import json
 import os
 import re
 import shlex
@@ -441,6 +442,26 @@ def test_a_command_to_train_longer_is_read_as_it_was_meant(parse, tmp_path):
         config = parse(*longer[longer.index("alexnet_jax.main") + 1 :])
         assert (config.num_train_steps, config.num_epochs) == (None, epochs)
         assert (config.data.image_size, config.augment.canvas) == ((96, 128), None)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_that_stopped_early_goes_on_with_more_patience(parse, tmp_path, stopped):
+    """It is to be as long as it was meant to; one that did not, twice as long."""
+    rows = [0.5, 0.4, 0.3 if stopped else 0.6]
+    for name in ("seed-0", "seed-1"):  # of several, one is enough
+        folder = tmp_path / "run" / name
+        folder.mkdir(parents=True)
+        lines = [
+            {"step": 9 * epoch, "epoch": float(epoch), "train/loss": 1.0,
+             "train/top1": 0.5, "test/top1": top1 if name == "seed-0" else epoch / 9}
+            for epoch, top1 in enumerate(rows, 1)
+        ]  # fmt: skip
+        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    config = parse(DIGITS, "--config.num_epochs=7", "--config.early_stop.patience=2")
+    longer = shlex.split(module._longer_command(config, tmp_path / "run"))
+    config = parse(*longer[longer.index("alexnet_jax.main") + 1 :])
+    found = config.num_epochs, config.early_stop.patience
+    assert found == ((7, 4) if stopped else (14, 2))
 
 
 @pytest.mark.parametrize("text", ["(1", "(" * 99_999, "[[]]", "one"])

@@ -33,7 +33,7 @@ def test_the_report_of_a_file(tmp_path, capsys, monkeypatch):
         f"{count:,} parameters"
     )
     (line,) = [line for line in lines if "fc6/kernel" in line]
-    assert "classifier.1.weight 256×576 float32" in line and "576×256" in line
+    assert "classifier.1.weight   256×576 float32 " in line and "576×256" in line
     assert "rows C,H,W to H,W,C" in line
     kernel = params["fc6"]["kernel"].astype(np.float64)
     assert f"{kernel.mean():.3g}" in line and f"{kernel.std():.3g}" in line

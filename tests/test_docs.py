@@ -116,9 +116,10 @@ def test_readme_counts_the_networks_parameters():
         assert params == f"{summarize(name).params:,}", name
 
 
-def test_running_quotes_the_help():
+def test_running_quotes_the_help(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     text = (ROOT / "docs" / "running.md").read_text()
-    assert f"```\n{main.__doc__}```" in text
+    assert f"```\n{main.make_parser().format_help()}```" in text
 
 
 @pytest.fixture

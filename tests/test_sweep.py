@@ -1,7 +1,7 @@
 """Sweeps: what is written, what is refused, where runs go, and their table."""
 
-import io
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +10,8 @@ from absl import flags
 from alexnet_jax import main, sweep
 from alexnet_jax.config import default_config, flatten_config
 from alexnet_jax.errors import InputError, NotFiniteError, RunError
-from alexnet_jax.inspection.tables import make_console
 from alexnet_jax.run.read import read_runs, settings
+from alexnet_jax.terminal.tables import table_lines
 
 
 @pytest.mark.parametrize(
@@ -234,13 +234,17 @@ def test_a_table_of_failures_and_long_values():
     runs = sweep.combine({"data.manual_dir": texts}, create)
     runs[0].error = "loss"
     runs[1].result = {"test/top1": 0.0, "best/top1": 0.0}
-    file = io.StringIO()
-    make_console(file).print(sweep.results_table(runs))
-    lines = [line.split() for line in file.getvalue().splitlines()]
-    assert lines[2:] == [
+    made = sweep.results_table(runs)
+    assert [line.split() for line in table_lines(made)][2:] == [
         ["[red]a", "-", "-", "failed"],
-        [f"...{'b' * 18}end", "0.0000", "0.0000", "best"],
+        ["b" * 30 + "end", "0.0000", "0.0000", "best"],
     ]
+    lines = [*table_lines(made, 50, "in sweep.json")]
+    assert re.fullmatch(r"b+…b+end +0.0000 +best", lines[3])
+    assert " ".join(lines[4:]).replace("   ", " ") == (
+        "not shown: best test top-1; cut: manual_dir; in full at 78 columns, or in "
+        "sweep.json"
+    )
 
 
 def test_a_report_reads_each_setting(tmp_path):

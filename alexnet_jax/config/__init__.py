@@ -12,6 +12,7 @@ from alexnet_jax.config.comparison import (
     shown_values,
 )
 from alexnet_jax.config.keys import (
+    KEYS,
     SIZES,
     Size,
     default_config,
@@ -25,6 +26,7 @@ from alexnet_jax.config.keys import (
 from alexnet_jax.config.rules import optional_keys, restore_types, validate
 
 __all__ = [
+    "KEYS",
     "SIZES",
     "Size",
     "default_config",

@@ -3,12 +3,12 @@
 import abc
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict, FieldReference, config_dict
+from ml_collections import ConfigDict, FieldReference
 
 from alexnet_jax.transfer import settings
-from alexnet_jax.transfer.settings import Names, RatesReference
+from alexnet_jax.transfer.settings import Names, Rates, RatesReference
 
 # Sizes of images, each of type `Size`.
 SIZES = {"data.image_size", "data.stored_size", "augment.canvas"}
@@ -27,129 +27,291 @@ for _type in (int, tuple, list):  # JSON has lists
     Size.register(_type)
 
 
+class Key(NamedTuple):
+    """A key of the config.
+
+    Attributes:
+      name: Dotted, such as `optim.momentum`.
+      default: What holds where nothing is set; None if nothing need be.
+      text: What it is, as help says it.
+      value_type: Of its values, where `default` does not tell: it is None, or there are
+        several.
+    """
+
+    name: str
+    default: Any
+    text: str
+    value_type: type | None = None
+
+
+# In the order in which they are printed. Sizes are a side, or height and width.
+KEYS = (
+    Key("name", "run", "name of the experiment: a run is written to runs/NAME"),
+    Key("seed", 0, "of initial weights, the order of images, augmentation, dropout"),
+    Key("batch_size", 128, "images of a training step, over all devices"),
+    Key("num_epochs", 10, "length of the run"),
+    Key("num_train_steps", None, "stop after so many steps, evaluate and save", int),
+    Key(
+        "steps_per_dispatch",
+        None,
+        "steps that a GPU does without being asked again (not set: 10 of small "
+        "networks; a CPU does one)",
+        int,
+    ),
+    Key(
+        "dtype",
+        "float32",
+        "of activations and gradients: float32 or bfloat16; parameters are float32",
+    ),
+    # The network.
+    Key(
+        "model.name",
+        "alexnet_d2l",
+        "the network; python -m alexnet_jax.summary --list prints all",
+    ),
+    Key("model.num_classes", 10, "number of logits"),
+    Key(
+        "model.dropout_rate",
+        None,
+        "share of units that dropout leaves out (not set: 0.5, or the layer file's)",
+        float,
+    ),
+    Key(
+        "model.init",
+        "author",
+        "initialization: author, lecun, he, xavier, torch, paper, 2012, ...",
+    ),
+    Key("model.width", 1.0, "multiplies an AlexNet's channels and hidden units"),
+    # Ablations of Krizhevsky's networks; see models/ablations.py.
+    Key("model.normalization", "author", "ablation: author, none, batch"),
+    Key("model.pooling", "author", "ablation: author, 2x2, average"),
+    Key("model.activation", "author", "ablation: author, tanh"),
+    Key("model.links", True, "whether the two towers read each other; an ablation"),
+    # A run then does without the files, whose paths they do not hold.
+    *(
+        Key(
+            f"model.cfg_{name}",
+            None,
+            f"text of the {file} of a network cfg:FILE; filled in as a run begins",
+            str,
+        )
+        for name, file in (("layers", "layer file"), ("params", "layer-parameter file"))
+    ),
+    # The images.
+    Key(
+        "data.name",
+        "fashion_mnist",
+        "data set: digits, fashion_mnist, image_folder, tfds/cifar10, "
+        "my_module:Builder, ...; see python -m alexnet_jax.data.prepare --help",
+    ),
+    Key(
+        "data.manual_dir",
+        None,
+        "folder of the original files (not set: FASHION_MNIST_DIR, or downloaded)",
+        str,
+    ),
+    Key(
+        "data.data_dir",
+        None,
+        "folder of the prepared data sets (not set: TFDS_DATA_DIR, or "
+        "~/tensorflow_datasets)",
+        str,
+    ),
+    Key(
+        "data.val_share",
+        None,
+        "share of the training images to validate on, such as 0.2, if the data set "
+        "has no part for it",
+        float,
+    ),
+    Key(
+        "data.image_size",
+        224,
+        "side of what the network sees, in pixels; '(96,128)' for height and width",
+        Size,
+    ),
+    Key(
+        "data.stored_size",
+        None,
+        "size that images read from disk are resized to first (not set: as many "
+        "pixels as 256×256)",
+        Size,
+    ),
+    Key("data.fit", "crop", "to that size: crop, or warp as Caffe does"),
+    Key(
+        "data.resize",
+        "bicubic",
+        "pixels of that size: bicubic, bilinear as torchvision, opencv as Caffe",
+    ),
+    Key("data.workers", 0, "processes that decode JPEGs of a split; 0: threads"),
+    Key("data.on_broken", "fail", "fail, or skip: broken images are left out"),
+    Key(
+        "data.memory",
+        "auto",
+        "what holds images: host, device, or auto: device on GPUs where they fit",
+    ),
+    Key(
+        "data.scale",
+        "author",
+        "input normalization: author, unit, pixels, standard, caffe, torchvision",
+    ),
+    # What training images go through besides.
+    Key(
+        "augment.canvas",
+        None,
+        "size that images are resized to before cropping (not set: no crop)",
+        Size,
+    ),
+    Key("augment.crop", "none", "none, random from the canvas, or random_resized"),
+    Key("augment.mirror", False, "mirror every other image, chosen at random"),
+    Key(
+        "augment.color",
+        0.0,
+        "standard deviation of the color noise of 2012, where it was 0.1",
+    ),
+    Key("augment.color_epochs", None, "epoch after which there is none", int),
+    Key(
+        "augment.shared",
+        1,
+        "images in a row that share crop and mirror; 32 in 2012's code",
+    ),
+    # The update.
+    Key(
+        "optim.name",
+        "sgd",
+        "update rule: sgd as PyTorch's and Optax's, sgd_2012, adamw",
+    ),
+    Key(
+        "optim.params",
+        None,
+        "layer-parameter file with rates, momenta and decays of a network cfg:FILE; "
+        "with optim.learning_rate all but its rates",
+        str,
+    ),
+    Key(
+        "optim.learning_rate",
+        None,
+        "of kernels, after warm-up (not set: 0.01, or the file's)",
+        float,
+    ),
+    Key("optim.momentum", 0.0, "of sgd and sgd_2012, in [0, 1)"),
+    Key("optim.b1", 0.9, "of adamw: decay of the gradients' mean"),
+    Key("optim.b2", 0.999, "of adamw: decay of the gradients' mean square"),
+    Key("optim.eps", 1e-8, "of adamw: added to the root of that"),
+    Key("optim.weight_decay", 0.0, "of all parameters; of sgd_2012 of kernels"),
+    Key("optim.label_smoothing", 0.0, "probability that is spread over all classes"),
+    Key("optim.clip_norm", 0.0, "largest norm of the whole gradient; 0: any"),
+    Key(
+        "optim.accumulate_steps",
+        1,
+        "parts of a batch that are computed in turn, in the memory of one",
+    ),
+    Key(
+        "optim.ema",
+        None,
+        "evaluate and load a moving average of the parameters, of this decay: 0.999",
+        float,
+    ),
+    Key(
+        "optim.schedule",
+        "constant",
+        "of the learning rate: constant, step, cosine, plateau, 2012, one_weird_trick",
+    ),
+    Key("optim.warmup_steps", 0, "in which the rate grows from 0"),
+    Key(
+        "optim.decay_rate", 0.1, "of step and plateau: multiplies the rate at each drop"
+    ),
+    Key("optim.decay_epochs", (), "of step: after which the rate drops: '(30, 60)'"),
+    Key("optim.decay_steps", (), "of step: likewise steps: '(100_000, 200_000)'"),
+    Key("optim.patience", 5, "of plateau: the rate drops after so many epochs ..."),
+    Key("optim.min_delta", 0.001, "... whose test error fell by no more than this"),
+    Key("optim.max_drops", 3, "of plateau: drops of the rate, at most"),
+    Key("optim.freeze", None, "layers that do not learn, such as 'conv*'", Names),
+    Key("optim.rates", None, "factors of layers' learning rates: 'fc8=10'", Rates),
+    Key(
+        "early_stop.patience",
+        None,
+        "end after so many evaluated epochs in a row without a better test top-1",
+        int,
+    ),
+    # Evaluation.
+    Key(
+        "eval.batch_size",
+        None,
+        "test images at a time (not set: 125, or on a GPU as many as fit, at most "
+        "1,000)",
+        int,
+    ),
+    Key("eval.every_epochs", 1, "how often a run is evaluated"),
+    Key("eval.metrics", ("loss", "top1", "top5"), "what is measured"),
+    Key("eval.views", 1, "of an image: its center; or 10, averaged, as in 2012"),
+    # Checkpoints.
+    Key("checkpoint.every_epochs", 1, "how often a run is saved"),
+    Key("checkpoint.every_steps", None, "how often besides", int),
+    Key(
+        "checkpoint.every_seconds",
+        None,
+        "after an epoch only so long after the last time, or if it is the best",
+        float,
+    ),
+    Key("checkpoint.keep", 2, "newest ones that are kept, besides the best"),
+    Key(
+        "checkpoint.init_from",
+        None,
+        "folder of another run, to start from its weights in the layers that fit",
+        str,
+    ),
+    Key(
+        "checkpoint.init_layers",
+        None,
+        "layers whose weights are taken from it (not set: all that fit)",
+        Names,
+    ),
+    # Devices.
+    Key("parallel.data", -1, "devices that share a batch; -1: all there are"),
+    Key("parallel.model", 1, "2: two devices hold one tower of the network each"),
+    Key(
+        "parallel.distributed",
+        False,
+        "join the processes of Slurm, Open MPI, ..., on one machine or many",
+    ),
+    Key("parallel.coordinator", None, "HOST:PORT of process 0, where none says", str),
+    Key("parallel.num_processes", None, "how many there are, likewise", int),
+    Key("parallel.process_id", None, "which of them this is, from 0, likewise", int),
+    # What is written down.
+    Key("log.every_steps", 50, "how often a row of metrics.jsonl is written"),
+    Key("log.tensorboard", True, "write event files for TensorBoard, too"),
+    Key("log.gradients", False, "log the gradient norm of each layer"),
+    Key("debug.nans", False, "name the layer where NaN or inf began; slow"),
+    Key("debug.deterministic", False, "the same bits in every run on a GPU; slower"),
+)
+
+
 def default_config() -> ConfigDict:
-    """Returns the defaults, locked: a key that is not here cannot be set.
+    """Returns the defaults, locked: a key that is not in `KEYS` cannot be set.
 
     Examples:
       >>> config = default_config()
       >>> config.optim.learning_rate, config.data.name = 0.1, "digits"
     """
     config = ConfigDict()
-    config.name = "run"  # of the experiment; a run is written to runs/NAME
-    config.seed = 0
-    config.batch_size = 128  # over all devices
-    config.num_epochs = 10
-    config.num_train_steps = config_dict.placeholder(int)  # stop there
-    config.steps_per_dispatch = config_dict.placeholder(int)  # see feeding/feeds.py
-    config.dtype = "float32"  # of activations and gradients; parameters are float32
-
-    config.model = ConfigDict()
-    config.model.name = "alexnet_d2l"
-    config.model.num_classes = 10
-    config.model.dropout_rate = config_dict.placeholder(
-        float
-    )  # 0.5, or the layer file's
-    config.model.init = "author"
-    config.model.width = 1.0  # times the channels and hidden units; of AlexNets
-    # Ablations of Krizhevsky's networks; see models/ablations.py.
-    config.model.normalization = "author"  # or 'none', 'batch'
-    config.model.pooling = "author"  # or '2x2', 'average'
-    config.model.activation = "author"  # or 'tanh'
-    config.model.links = True  # between the towers
-    # The text of the files of a 'cfg:PATH' network, and no path; filled in by the
-    # program as a run begins, which then does without the files.
-    config.model.cfg_layers = config_dict.placeholder(str)
-    config.model.cfg_params = config_dict.placeholder(str)
-
-    config.data = ConfigDict()
-    config.data.name = "fashion_mnist"
-    config.data.manual_dir = config_dict.placeholder(str)  # FASHION_MNIST_DIR
-    config.data.data_dir = config_dict.placeholder(str)  # TFDS_DATA_DIR
-    config.data.val_share = config_dict.placeholder(float)  # where no part is brought
-    config.data.image_size = _size(224)  # of squares, or (height, width)
-    config.data.stored_size = _size(None)  # of images read from disk; see stored_pair
-    config.data.fit = "crop"  # cover that size and crop, or 'warp' as Caffe
-    config.data.resize = "bicubic"  # or 'bilinear' as torchvision, 'opencv' as Caffe
-    config.data.workers = 0  # processes that decode a split; 0: threads
-    config.data.on_broken = "fail"  # images; or 'skip': named, and not counted
-    config.data.memory = "auto"  # that holds images: 'host', or 'device' as on GPUs
-    config.data.scale = "author"  # its author's, or a key of SCALES in normalize.py
-
-    config.augment = ConfigDict()
-    config.augment.canvas = _size(None)  # size that is cropped from
-    config.augment.crop = "none"  # 'random' from the canvas, or 'random_resized'
-    config.augment.mirror = False  # flip left and right, every other image
-    config.augment.color = 0.0  # standard deviation of the noise; 0.1 in 2012
-    config.augment.color_epochs = config_dict.placeholder(int)  # color noise ends here
-    config.augment.shared = 1  # images that share crop and mirror; 32 in 2012's code
-
-    config.optim = ConfigDict()
-    config.optim.name = "sgd"
-    config.optim.params = config_dict.placeholder(str)  # layer-parameter file: 'cfg:'
-    config.optim.learning_rate = config_dict.placeholder(float)  # see learning_rate
-    config.optim.momentum = 0.0
-    config.optim.b1 = 0.9  # 'adamw': decay of the gradients' mean ...
-    config.optim.b2 = 0.999  # ... and of their mean square,
-    config.optim.eps = 1e-8  # added to the root of the latter
-    config.optim.weight_decay = 0.0  # 'sgd_2012': of kernels; else of all parameters
-    config.optim.label_smoothing = 0.0  # probability spread over all classes
-    config.optim.clip_norm = 0.0  # of the whole gradient; 0: not clipped
-    config.optim.accumulate_steps = 1  # parts of a batch, computed one after the other
-    config.optim.ema = config_dict.placeholder(float)  # decay of the parameters' mean
-    config.optim.schedule = "constant"  # or as optim.create_schedule lists them
-    config.optim.warmup_steps = 0  # linear, from 0
-    config.optim.decay_rate = 0.1  # 'step', 'plateau': the rate is multiplied by this
-    config.optim.decay_epochs = ()  # 'step': after these epochs ...
-    config.optim.decay_steps = ()  # ... or after these steps
-    config.optim.patience = 5  # 'plateau': after so many epochs in a row ...
-    config.optim.min_delta = 0.001  # ... whose test error fell by no more than this,
-    config.optim.max_drops = 3  # maximum number of drops
-    config.optim.freeze = _names()  # layers that do not learn, such as 'conv*'
-    config.optim.rates = RatesReference()  # factors of layers' rates: {'fc8': 10.0}
-
-    config.early_stop = ConfigDict()
-    # After so many evaluated epochs in a row without a better test top-1.
-    config.early_stop.patience = config_dict.placeholder(int)
-
-    config.eval = ConfigDict()
-    config.eval.batch_size = config_dict.placeholder(int)  # see inspection/memory.py
-    config.eval.every_epochs = 1
-    config.eval.metrics = ("loss", "top1", "top5")  # names of metrics.METRICS
-    config.eval.views = 1  # of an image: its center; or 10, averaged, as in 2012
-
-    config.checkpoint = ConfigDict()
-    config.checkpoint.every_epochs = 1
-    config.checkpoint.every_steps = config_dict.placeholder(int)  # besides
-    config.checkpoint.every_seconds = config_dict.placeholder(float)  # not sooner
-    config.checkpoint.keep = 2  # newest ones; the best is kept besides
-    config.checkpoint.init_from = config_dict.placeholder(str)  # another run's workdir
-    config.checkpoint.init_layers = _names()  # taken from it; not set: all that fit
-
-    config.parallel = ConfigDict()
-    config.parallel.data = -1  # devices that share a batch; -1: all there are
-    config.parallel.model = 1  # 2: each holds a tower; with data, so many pairs
-    config.parallel.distributed = False  # several processes, on one machine or many
-    config.parallel.coordinator = config_dict.placeholder(str)  # HOST:PORT of process 0
-    config.parallel.num_processes = config_dict.placeholder(int)
-    config.parallel.process_id = config_dict.placeholder(int)
-
-    config.log = ConfigDict()
-    config.log.every_steps = 50  # a row of metrics.jsonl
-    config.log.tensorboard = True
-    config.log.gradients = False  # the norm of each kernel's gradient in every row
-
-    config.debug = ConfigDict()
-    config.debug.nans = False  # look at each step; name the layer that went wrong
-    config.debug.deterministic = False  # the same bits in every run on a GPU; slower
+    for key in KEYS:
+        *groups, name = key.name.split(".")
+        holder = config
+        for group in groups:
+            if group not in holder:
+                holder[group] = ConfigDict()
+            holder = holder[group]
+        holder[name] = _value(key)
     return config.lock()
 
 
-def _size(default: int | None) -> FieldReference:
-    return FieldReference(default, field_type=Size)
-
-
-def _names() -> FieldReference:
-    return FieldReference(None, field_type=Names)
+def _value(key: Key) -> Any:
+    if key.value_type is None:
+        return key.default
+    if key.value_type is Rates:
+        return RatesReference()
+    return FieldReference(key.default, field_type=key.value_type)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from alexnet_jax.data.image_files import (
 from alexnet_jax.data.preparation.sources import ImageFile
 from alexnet_jax.data.validation import check_share
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.text import counted
 
 LAYOUT = (
     "it must contain train/CLASS/*.jpg and val/CLASS/*.jpg; or CLASS/*.jpg, with "
@@ -76,7 +77,7 @@ def read_class_folders(root: Path, on_broken: str, val_share: float | None) -> F
         for split, folder in folders.items()
     }
     if left_out:
-        note(f"{left_out.total():,} files left out: {_kinds(left_out)}")
+        note(f"{counted(left_out.total(), 'file')} left out: {_kinds(left_out)}")
     return Found(files, names)
 
 

@@ -26,6 +26,7 @@ from alexnet_jax.data.table import locate, read_table
 from alexnet_jax.data.validation import check_share
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand
+from alexnet_jax.terminal.text import counted
 
 
 @dataclasses.dataclass(eq=False)
@@ -107,7 +108,7 @@ def _read_table(path: Path, on_broken: str, val_share: float | None) -> Found:
     table = read_table(path)
     check_share(as_utf8(path), {row.split for row in table.rows}, val_share)
     for split, (count, reason) in table.left_out.items():
-        note(f"{count:,} rows of the split {split} are left out: {reason}")
+        note(f"{counted(count, 'row')} of the split {split} left out: {reason}")
     files: dict[str, list[ImageFile]] = {row.split: [] for row in table.rows}
     for row in table.rows:
         place = locate(path, row)

@@ -1,6 +1,7 @@
 """Prepares a data set on all cores, ahead of runs.
 
-  python -m alexnet_jax.data.prepare NAME [--manual-dir=DIR] [--data-dir=DIR]
+  python -m alexnet_jax.data.prepare digits
+  python -m alexnet_jax.data.prepare image_folder --manual-dir=photos
 
 NAME is one of:
 
@@ -31,6 +32,7 @@ from collections.abc import Iterator, Sequence
 from alexnet_jax import cli
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.data import DATA_SETS, is_name, open_data_set
+from alexnet_jax.terminal.bar import spinner
 
 
 class _Names:
@@ -48,7 +50,6 @@ def make_parser() -> cli.Parser:
     parser = cli.Parser(
         "alexnet_jax.data.prepare",
         __doc__,
-        usage="%(prog)s NAME [--manual-dir=DIR] [--data-dir=DIR] [--on-broken=skip]",
     )
     add = parser.add_argument
     add("name", metavar="NAME", choices=_Names(), help="see above")
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = default_config()
     config.data.update(vars(options))
     validate(config)
-    builder = open_data_set(config.data)
+    with spinner("preparing"):
+        builder = open_data_set(config.data)
     splits = builder.info.splits
     counts = ", ".join(f"{splits[name].num_examples:,} {name}" for name in splits)
     print(

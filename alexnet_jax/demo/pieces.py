@@ -15,9 +15,10 @@ from alexnet_jax.explanation.explainer import Explanation
 from alexnet_jax.explanation.notes import percent
 from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.inspection.tables import shape_text
-from alexnet_jax.reporting.curves import to_png
 from alexnet_jax.reporting.explanations import draw_explanations, heading_of
+from alexnet_jax.reporting.files import to_png
 from alexnet_jax.reporting.sections import Section
+from alexnet_jax.reporting.themes import on_paper
 from alexnet_jax.terminal.text import printable
 
 INVERT = "Exchange light and dark"
@@ -211,11 +212,14 @@ def explanation(answers: Answers, found: Explanation) -> str:
 
 def filters(found: Section) -> str:
     """Returns the figure of the first convolution's filters."""
+    assert found.draw is not None
+    with on_paper():
+        png = to_png(found.draw())
     return (
-        "<details class='filters'><summary>First-layer filters</summary>"
-        f'<figure class="drawn">{_img(to_png(found.figure), found.alt)}</figure>'
-        "<p class='caption'>The patterns that the first convolution looks for; after "
-        f"long training often edges, blobs, colors. {_text(found.caption)}</p>"
+        f"<details class='filters'><summary>{_text(found.title)}</summary>"
+        f'<figure class="drawn">{_img(png, "Filters of the first convolution")}'
+        "</figure><p class='caption'>The patterns that the first convolution looks "
+        "for; after long training often edges, blobs, colors. Mid-gray is 0.</p>"
         "</details>"
     )
 

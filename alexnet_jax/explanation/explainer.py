@@ -26,7 +26,7 @@ from alexnet_jax.explanation.patches import Patch, average, cover, create_patche
 from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.models import Classifier
 from alexnet_jax.preprocessing.pipeline import Pipeline
-from alexnet_jax.terminal.bar import track
+from alexnet_jax.terminal.bar import spinner, track
 
 
 class Explanation(NamedTuple):
@@ -132,7 +132,8 @@ class Explainer:
         chosen = find_layer(self._rows, layer)  # before anything is computed
         label, probability, values = self._occlude(image, patches, label)
         inputs = {**self._variables, "image": image[None], "label": np.int32(label)}
-        made = jax.device_get(self._derivatives(chosen)(**inputs))
+        with spinner("compiling"):
+            made = jax.device_get(self._derivatives(chosen)(**inputs))
         gradient, cam, name = made.saliency, made.grad_cam, chosen and chosen.name
         for one in made:
             if one is not None and not np.isfinite(one).all():
@@ -177,7 +178,8 @@ class Explainer:
             for start in range(0, count, size)
         )
         made = (self._probabilities(cover(image, one, self._color)) for one in batches)
-        first = next(made)
+        with spinner("compiling"):
+            first = next(made)
         chosen = int(first[0].argmax()) if label is None else label
         found = track(chain([first], made), -(-count // size), "batches")
         values = np.concatenate([one[:, chosen] for one in found])

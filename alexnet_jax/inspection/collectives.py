@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-from rich.table import Table
 
 from alexnet_jax.inspection.lowering import abstract_state, lower_step
-from alexnet_jax.inspection.tables import Summary, make_table, shape_text
+from alexnet_jax.inspection.tables import Summary, shape_text
 from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.parallel.mesh import MeshParallel
+from alexnet_jax.terminal.tables import Table
+from alexnet_jax.terminal.text import counted
 
 _KINDS = (
     "all-gather",
@@ -217,7 +218,13 @@ def collectives_table(step: StepCollectives) -> Table:
     """Lays out a step's collectives, one per line."""
     numbers = ("devices", "numbers", "sent per image", "sent, MB")
     columns = ("pass", "purpose", "collective", "result on a device")
-    table = make_table(*columns, *numbers, numbers=numbers)
+    table = Table(
+        *(*columns, *numbers),
+        numbers=numbers,
+        optional=("numbers", "devices", "sent per image"),
+        last=(columns[3], "pass"),
+        texts={"purpose": 14, "collective": 12, columns[3]: 16},
+    )
     for one in step.collectives:
         results = [shape_text(shape) or "1" for shape in one.shapes]
         more = f" and {len(results) - 1} more" if len(results) > 1 else ""
@@ -239,10 +246,13 @@ def collectives_totals(step: StepCollectives) -> list[str]:
 
     def total(found: Sequence[Collective]) -> str:
         sent = sum(one.sent_bytes for one in found)
-        return f"{len(found)} collectives; each device sends {sent / 1e6:,.1f} MB"
+        count = counted(len(found), "collective")
+        return f"{count}; each device sends {sent / 1e6:,.1f} MB"
 
     batch_size = step.device_batch_size
-    lines = [f"step of {batch_size} images per device: {total(step.collectives)}"]
+    lines = [
+        f"step of {counted(batch_size, 'image')} per device: {total(step.collectives)}"
+    ]
     if step.automatic is not None:
         lines.append(f"by XLA's own partitioner: {total(step.automatic)}")
     lines.append(

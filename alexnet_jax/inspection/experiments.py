@@ -6,12 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.markup import escape
-from rich.table import Table
-
 from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.layers import LayerRow, describe
-from alexnet_jax.inspection.tables import align, make_table, summarize
+from alexnet_jax.inspection.tables import align, summarize
 from alexnet_jax.models.cuda_convnet import (
     PREFIX,
     Experiment,
@@ -23,6 +20,8 @@ from alexnet_jax.models.cuda_convnet.files import File, parse_file
 from alexnet_jax.models.cuda_convnet.notes import ErrorRate, error_rates
 from alexnet_jax.models.cuda_convnet.reading import check_params
 from alexnet_jax.models.layer_names import whole_name
+from alexnet_jax.terminal.tables import Table
+from alexnet_jax.terminal.text import counted
 
 _TWIN = "alexnet_2012"  # configuration 145
 _WIRES = ("take_towers", "random_channels", "add", "concatenate", "flatten")
@@ -224,13 +223,16 @@ def _moves(
 def experiments_table(rows: Iterable[ExperimentRow]) -> Table:
     """Lays out experiments, one per line."""
     numbers = ("params", "MACs")
-    table = make_table(
-        "name", *numbers, "error, %", "differs from 145 by", numbers=numbers
+    difference = "differs from 145 by"
+    table = Table(
+        *("name", *numbers, "error, %", difference),
+        numbers=numbers,
+        optional=("MACs", "params", "error, %"),
+        names={"name": 24},
+        texts={difference: 32, "error, %": 16},
     )
-    for column in table.columns[3:]:
-        column.no_wrap = False  # a line may be longer than any terminal
     for row in rows:
-        table.add_row(*map(escape, cells(row)))
+        table.add_row(*cells(row))
     return table
 
 
@@ -259,7 +261,7 @@ def totals(rows: Sequence[ExperimentRow]) -> str:
     refused = sum(row.refused is not None for row in layers)
     refused_params = sum(row.params_refused is not None for row in params)
     return (
-        f"{len(layers)} layer files: {len(layers) - refused} read, {refused} not "
-        f"supported; {len(params)} layer-parameter files: "
+        f"{counted(len(layers), 'layer file')}: {len(layers) - refused} read, "
+        f"{refused} not supported; {counted(len(params), 'layer-parameter file')}: "
         f"{len(params) - refused_params} read, {refused_params} not supported"
     )

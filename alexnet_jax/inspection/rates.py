@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jax.tree_util import DictKey
-from rich.table import Table
 
 from alexnet_jax.config import default_config
-from alexnet_jax.inspection.tables import Summary, make_table, short_name
+from alexnet_jax.inspection.tables import Summary, short_name
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.cuda_convnet import CfgNetwork
 from alexnet_jax.models.cuda_convnet.notes import rate_changes
@@ -20,6 +19,7 @@ from alexnet_jax.models.krizhevsky import (
     AlexNetOneWeirdTrick,
 )
 from alexnet_jax.optim import create_schedule, group_of
+from alexnet_jax.terminal.tables import Table
 
 # Networks whose author's schedule is known, with that.
 _SCHEDULES: dict[type[Classifier], str] = {
@@ -125,15 +125,18 @@ def rates_table(summaries: Sequence[Summary]) -> Table | None:
         for one, rates in zip(summaries, columns, strict=True)
     ):
         return None
-    table = make_table("", "layer")
-    for summary in summaries:
-        name = f"{short_name(summary.name)}: " if len(summaries) > 1 else ""
-        table.add_column(f"{name}rate", no_wrap=True)
-        for title in ("of biases", "momentum", "decay"):
-            table.add_column(title, no_wrap=True)
+    others = ("of biases", "momentum", "decay")
+    several = len(summaries) > 1
+    names = [f"{short_name(one.name)}: " if several else "" for one in summaries]
+    headings = [word for name in names for word in (f"{name}rate", *others)]
+    table = Table(
+        *("", "layer", *headings),
+        optional=others,
+        names={"layer": 10},
+        texts={f"{name}rate": 22 for name in names},
+    )
     nothing = LayerRates("-", "-", "-", "-")
-    names = dict.fromkeys(name for rates in columns for name in rates)
-    for name in names:
+    for name in dict.fromkeys(name for rates in columns for name in rates):
         cells = [rates.get(name, nothing) for rates in columns]
         known = {cell[2:] for cell in cells if cell is not nothing}
         words = [word for cell in cells for word in cell]

@@ -1,20 +1,15 @@
 """Summaries of networks, laid out as tables."""
 
 import difflib
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from typing import Any, NamedTuple
 
 from alexnet_jax.inspection.layers import LayerRow, describe
 from alexnet_jax.models import Classifier, network_class
+from alexnet_jax.terminal.tables import Table, table_lines
 
-# Numbers are never cut or wrapped, however narrow the terminal or the pipe.
-_MIN_WIDTH = 250
+_SETTINGS = 16  # columns of the terminal that a layer's settings keep at least
 
 
 class Summary(NamedTuple):
@@ -59,14 +54,12 @@ class Summary(NamedTuple):
         image = shape_text(self.input_shape[1:])
         width = f" of width {self.width:g}" if self.width != 1 else ""
         return (
-            f"{short_name(self.name)}{width}: input {image}, {self.num_classes} classes"
+            f"{short_name(self.name)}{width}: input {image}, {self.num_classes} "
+            f"class{'es' * (self.num_classes != 1)}"
         )
 
     def __str__(self) -> str:
-        file = io.StringIO()
-        make_console(file).print(layer_table(self))
-        lines = [self.title, *file.getvalue().splitlines()]
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join([self.title, *table_lines(layer_table(self))])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `--json` prints."""
@@ -136,29 +129,6 @@ def describe_model(
     return Summary(name, input_shape, model.num_classes, layers, width, type(model))
 
 
-class _Console(Console):
-    """A console that leaves a closed pipe to the command, where Rich would exit."""
-
-    def on_broken_pipe(self) -> None:
-        raise  # what is being handled
-
-
-def make_console(file: IO[str] | None = None) -> Console:
-    """Returns a console for tables: stdout's, or a file's, which gets plain text.
-
-    In a notebook, too, which has displays of Rich's own and asks for colors.
-    """
-    is_terminal = None if file is None else False
-    width = max(Console(file=file, force_jupyter=False).width, _MIN_WIDTH)
-    return _Console(
-        file=file,
-        width=width,
-        highlight=False,
-        force_jupyter=False,
-        force_terminal=is_terminal,
-    )
-
-
 def short_name(name: str) -> str:
     """Returns a network's name for a table: of a layer file without its folder."""
     kind, separator, path = name.partition(":")
@@ -178,19 +148,17 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}" if part else ""
 
 
-def make_table(*columns: str, numbers: Sequence[str] = ()) -> Table:
-    """Returns an empty table, whose columns of `numbers` are right-aligned."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        justify: Any = "right" if column in numbers else "left"
-        table.add_column(column, justify=justify, no_wrap=True)
-    return table
-
-
 def layer_table(summary: Summary) -> Table:
     """Lays out a network, one layer per line."""
     numbers = ("receptive field", "params", "%", "MACs", "%", "MB")
-    table = make_table("layer", "settings", "output", *numbers, numbers=numbers)
+    table = Table(
+        *("layer", "settings", "output", *numbers),
+        numbers=numbers,
+        optional=("receptive field", "%", "MB", "MACs", "output"),
+        last=("settings",),
+        names={"layer": 12},
+        texts={"settings": _SETTINGS},
+    )
     for layer in summary.layers:
         table.add_row(
             layer.name,
@@ -242,11 +210,15 @@ def align(columns: Sequence[list[LayerRow]]) -> list[Aligned]:
 
 def side_by_side(summaries: Sequence[Summary]) -> Table:
     """Lays out networks side by side; rows that differ begin with ≠."""
-    table = make_table("", "layer")
-    for summary in summaries:
-        table.add_column(short_name(summary.name), no_wrap=True)
-        table.add_column("output", no_wrap=True)
-        table.add_column("params", justify="right", no_wrap=True)
+    names = [short_name(summary.name) for summary in summaries]
+    headings = [word for name in names for word in (name, "output", "params")]
+    table = Table(
+        *("", "layer", *headings),
+        numbers=("params",),
+        optional=("output", "params"),
+        names={"layer": 10},
+        texts={name: _SETTINGS for name in names},
+    )
 
     def add(name: str, cells: Sequence[tuple[str, ...]], style: str = "") -> None:
         differs = len(set(cells)) > 1
@@ -263,8 +235,9 @@ def side_by_side(summaries: Sequence[Summary]) -> Table:
         name = next(layer.name for layer in row if layer)
         add(name, [_cell(layer) for layer in row])
     table.add_section()
-    add("params", [("", "", f"{s.params:,}") for s in summaries], "bold")
-    add("MACs", [("", "", f"{s.macs:,}") for s in summaries], "bold")
+    # In the column that is always there.
+    add("params", [(f"{s.params:,}", "", "") for s in summaries], "bold")
+    add("MACs", [(f"{s.macs:,}", "", "") for s in summaries], "bold")
     return table
 
 
@@ -278,8 +251,14 @@ def _cell(layer: LayerRow | None) -> tuple[str, ...]:
 def list_table(summaries: Iterable[Summary]) -> Table:
     """Lays out networks, one per line; accuracies are top-1, or top-1 / top-5."""
     numbers = ("params", "MACs")
-    table = make_table(
-        "name", "source", "input", *numbers, "published accuracy, %", numbers=numbers
+    published = "published accuracy, %"
+    table = Table(
+        *("name", "source", "input", *numbers, published),
+        numbers=numbers,
+        optional=("source", "MACs", "input"),
+        last=("params", published),
+        names={"name": 24},
+        texts={"source": 24, published: 38},
     )
     for summary in summaries:
         reference = summary.network.reference

@@ -11,10 +11,13 @@ import numpy as np
 from rich.cells import cell_len
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.text import line_length, printable
+from alexnet_jax.terminal.tables import shorten
+from alexnet_jax.terminal.text import counted, printable, terminal_width
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _TOP = 5
+_LONG = 250  # columns of a line in a file or a pipe
+_SHARE = len("100.0 % ")
 
 
 def predict_files(
@@ -62,7 +65,8 @@ def predictions_text(
 ) -> Iterator[str]:
     """Yields a line per readable file, or one per class if it is too long; its notes.
 
-    Names are padded to the longest that is shown.
+    Names are padded to the longest that is shown; on a terminal that is narrower than
+    one, it is cut in its middle.
     """
     classes = network.config.model.num_classes
     shown = [one for one in found if "error" not in one]
@@ -71,9 +75,10 @@ def predictions_text(
     name_width = max((cell_len(printable(one["file"])) for one in shown), default=0)
     # "  5.0 % NAME" for each, two spaces before it.
     most = max((len(one["predictions"]) for one in shown), default=0)
-    in_one_line = name_width + most * (len("  100.0 % ") + width) <= line_length()
+    line_width = terminal_width()
+    in_one_line = name_width + most * (2 + _SHARE + width) <= (line_width or _LONG)
     yield f"checkpoint  {printable(network.workdir)}, step {network.step:,}"
-    yield f"data        {printable(network.spec.name)}, {classes} classes"
+    yield f"data        {printable(network.spec.name)}, {counted(classes, 'class')}"
     for one in shown:
         file = printable(one["file"])
         predictions = [
@@ -81,12 +86,19 @@ def predictions_text(
             for prediction in one["predictions"]
         ]
         if in_one_line:
-            padded = [_pad(each, len("100.0 % ") + width) for each in predictions]
+            padded = [_pad(each, _SHARE + width) for each in predictions]
             yield "  ".join([_pad(file, name_width), *padded]).rstrip()
         else:
-            yield file
-            yield from (f"  {each}" for each in predictions)
+            yield _cut(file, line_width)
+            for each in predictions:
+                share, separator, name = each.partition("% ")
+                name = _cut(name, line_width and line_width - 2 - _SHARE)
+                yield f"  {share}{separator}{name}"
         yield from (f"  note: {note}" for note in one["notes"])
+
+
+def _cut(text: str, width: int | None) -> str:
+    return text if width is None else shorten(text, max(1, width))
 
 
 def _pad(text: str, width: int) -> str:

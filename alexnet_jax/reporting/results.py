@@ -11,8 +11,9 @@ from alexnet_jax.config import default_config, flatten_config, shown_values
 from alexnet_jax.metrics import METRICS, shown_metrics
 from alexnet_jax.reporting.html import facts, table
 from alexnet_jax.run.read import Run, percent
-from alexnet_jax.run.rows import stopped_early
+from alexnet_jax.run.rows import epoch_of, steps_per_epoch, stopped_early
 from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
+from alexnet_jax.terminal.text import counted
 
 _MAX_VALUE = 60  # letters of a config's value, where runs are compared
 
@@ -53,7 +54,10 @@ def headline(
             pairs[f"Test {METRICS[key].title}"] = f"{_final(run, key)} {unit}", ""
     if run.started:
         epochs, steps, minutes = _lengths(run)
-        pairs["Length"] = f"{epochs} epoch{'s' * (epochs != '1')}", f"{steps} steps"
+        length = epochs.replace("in", "in epoch")
+        if epochs.isdigit():
+            length = counted(int(epochs), "epoch")
+        pairs["Length"] = length, f"{steps} steps"
         if minutes is not None:
             each = "each seed, on average" if len(run.started) > 1 else ""
             pairs["Time"] = _duration(minutes), each
@@ -69,15 +73,26 @@ def _best(run: Run) -> tuple[str, str] | None:
 
 
 def _lengths(run: Run) -> tuple[str, str, float | None]:
-    """Returns epochs and steps as text, and a seed's minutes, if known."""
+    """Returns epochs and steps as text, and a seed's minutes, if known.
+
+    Of a run that stopped within an epoch, they say of how many.
+    """
     rows = [rows[-1] for rows in run.started]
     seconds = [row["time_s"] for row in rows if "time_s" in row]
-    epochs = max((row["epoch"] for row in rows), default=0)
-    steps = max((row["step"] for row in rows), default=0)
     minutes = sum(seconds) / len(seconds) / 60 if seconds else None
     if minutes is not None and not math.isfinite(minutes):
         minutes = None
-    return f"{epochs:.4g}", f"{steps:,}", minutes
+    if not rows:
+        return "0", "0", minutes
+    last = max(rows, key=lambda row: row["step"])
+    epoch, at_its_end = epoch_of(last)
+    steps = f"{last['step']:,}"
+    if at_its_end:
+        return str(epoch), steps, minutes
+    if not (total := run.record.get("config", {}).get("num_epochs")):
+        return f"in {epoch}", steps, minutes
+    steps += f" of {steps_per_epoch(last) * total:,}"
+    return f"in {epoch} of {total}", steps, minutes
 
 
 def _rounded(value: float) -> str:

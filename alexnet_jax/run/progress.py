@@ -4,7 +4,7 @@ import time
 from typing import NamedTuple
 
 from alexnet_jax.metrics import shown_metrics
-from alexnet_jax.run.records import Row
+from alexnet_jax.run.rows import Row, epoch_of, steps_per_epoch
 
 
 class Mark(NamedTuple):
@@ -49,21 +49,36 @@ class Meter:
         return (now.images - since.images) / seconds if seconds else 0.0
 
 
-def epoch_line(row: Row, num_epochs: int, num_classes: int) -> str:
-    """Formats a row of the metrics for reading.
+def speed_text(images_per_s: float) -> str:
+    """Returns a speed with two digits at least: `1,234 images/s`, `0.31 images/s`."""
+    digits = f"{images_per_s:,.0f}" if images_per_s >= 10 else f"{images_per_s:.2g}"
+    return f"{digits} images/s"
+
+
+def epoch_line(
+    row: Row, num_epochs: int, num_classes: int, width: int | None = None
+) -> str:
+    """Formats a row of the metrics for reading; the end of an epoch, or within one.
 
     Args:
       row: Of an epoch.
       num_epochs: Length of the run.
       num_classes: Classes of the network.
+      width: Columns of the terminal: where it is narrow, the speed is left out, then
+        the training top-1 and loss. None for a line that is whole.
     """
-    whole = row["epoch"] == int(row["epoch"])
-    epoch = f"{row['epoch']:.0f}" if whole else f"{row['epoch']:.2f}"
-    parts = [
-        f"epoch {epoch:>{len(str(num_epochs))}}/{num_epochs}",
-        f"train loss {row['train/loss']:.4f} top-1 {row['train/top1']:.4f}",
-    ]
-    if shown := shown_metrics(row, num_classes):
-        parts.append(f"test {' '.join(f'{k} {v}' for k, v in shown.items())}")
-    parts.append(f"{row['images_per_s']:,.0f} images/s")
-    return " | ".join(parts)
+    epoch, at_its_end = epoch_of(row)
+    place = f"epoch {epoch:>{len(str(num_epochs))}}/{num_epochs}"
+    if not at_its_end:
+        steps = steps_per_epoch(row) * num_epochs
+        place = f"step {row['step']:,}/{steps:,}, in {place}"
+    loss = f"train loss {row['train/loss']:.4f}"
+    train = f"{loss} top-1 {row['train/top1']:.4f}"
+    shown = shown_metrics(row, num_classes)
+    test = " ".join(("test", *(f"{k} {v}" for k, v in shown.items()))) if shown else ""
+    speed = speed_text(row["images_per_s"])
+    forms = (place, train, test, speed), (place, train, test), (place, loss, test)
+    lines = [" | ".join(filter(None, form)) for form in (*forms, (place, test or loss))]
+    return next(
+        (line for line in lines if len(line) <= (width or len(line))), lines[-1]
+    )

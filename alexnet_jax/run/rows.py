@@ -119,6 +119,35 @@ def read_kept_row(folder: Path) -> Row:
     return row if isinstance(top1, int | float) and -1 <= top1 <= 1 else {}
 
 
+def epoch_of(row: Row) -> tuple[int, bool]:
+    """Returns the epoch that a row lies in, and whether it is that epoch's end."""
+    whole = row["epoch"] == int(row["epoch"])
+    return math.ceil(row["epoch"]), whole
+
+
+def steps_per_epoch(row: Row) -> int:
+    """Returns the steps of an epoch of the run that a row is of."""
+    return max(1, round(row["step"] / row["epoch"]))
+
+
+def step_text(step: int, num_steps: int, per_epoch: int, num_epochs: int) -> str:
+    """Returns where in a run a step is, in words.
+
+    Args:
+      step: Steps that are done.
+      num_steps: The step that the run ends at.
+      per_epoch: Steps of an epoch.
+      num_epochs: Length of the run.
+
+    Example:
+      >>> step_text(100, 376, 94, 4), step_text(94, 376, 94, 4)
+      ('step 100 of 376, in epoch 2 of 4', 'step 94 of 376, after epoch 1 of 4')
+    """
+    epoch, rest = divmod(step, per_epoch)
+    place = f"in epoch {epoch + 1}" if rest or not epoch else f"after epoch {epoch}"
+    return f"step {step:,} of {num_steps:,}, {place} of {num_epochs:,}"
+
+
 def is_evaluation(row: Row) -> bool:
     """Whether a row holds a test result."""
     return "test/top1" in row

@@ -17,9 +17,15 @@ class Stopped(Exception):
       step: The step that was saved.
     """
 
-    def __init__(self, number: int, step: int) -> None:
-        """Keeps both."""
-        super().__init__(f"{signal.Signals(number).name} at step {step}, saved")
+    def __init__(self, number: int, step: int, place: str) -> None:
+        """Keeps both, and says where in the run the step is.
+
+        Args:
+          number: The signal's.
+          step: The step that was saved.
+          place: As `rows.step_text` says it.
+        """
+        super().__init__(f"{signal.Signals(number).name} at {place}, saved")
         self.number = number
         self.step = step
 

@@ -2,7 +2,7 @@
 
 `signals` end a command in one line; `output` guards its streams; `text` makes names
 harmless; `paths` and `user_code` take what a user names; `bar` shows how far work has
-come. The standard library alone is imported, so that it is there from a process's first
-import on; `cli`, the package itself and whatever prints or takes names import this
-room.
+come, and `tables` lays out what is as wide as the terminal. But for `tables`, the
+standard library alone is imported, so that the room is there from a process's first
+import on; `cli`, the package itself and whatever prints or takes names import it.
 """

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from alexnet_jax.terminal import signals
@@ -14,13 +14,16 @@ Item = TypeVar("Item")
 _EVERY_S = 0.5  # between two drawings; shorter work shows nothing
 _TURN_S = 0.1
 _ERASE = "\r\x1b[2K"
+_MIN_BAR = 8  # columns; where there is no room for it, the words alone are shown
+_lock = threading.RLock()  # a spinner's thread draws, too
+_drawn: list["Bar"] = []  # those that are to be seen, of which the last one is
 
 
 class Bar:
     """A bar, which is gone at its end; what is printed meanwhile stands above it.
 
     It is drawn by `update` alone, so that there is no thread, and costs nothing where
-    standard error is no terminal.
+    standard error is no terminal. Of several the one that was begun last is seen.
     """
 
     def __init__(self, total: int | None, unit: str, done: int = 0) -> None:
@@ -35,7 +38,7 @@ class Bar:
         self._drawn, self._streams = time.perf_counter(), dict[str, Any]()
         if self._progress:
             self._task = self._progress.add_task(
-                "", total=total, completed=done, unit=unit, numbers=""
+                "", total=total, completed=done, unit=unit, numbers=()
             )
 
     def __enter__(self) -> "Bar":
@@ -49,16 +52,16 @@ class Bar:
         waited = time.perf_counter() - self._drawn
         return self._progress is not None and waited >= _EVERY_S
 
-    def update(self, done: int, label: str = "", numbers: str = "") -> None:
+    def update(self, done: int, label: str = "", numbers: Sequence[str] = ()) -> None:
         """Moves the bar.
 
         Args:
           done: Units that are done.
           label: Stands before the bar.
-          numbers: Stand after it.
+          numbers: Stand after it, as many as there is room for.
         """
         if self._progress:
-            texts = {"description": label, "numbers": numbers}
+            texts: Any = {"description": label, "numbers": numbers}
             self._progress.update(self._task, completed=done, **texts)
             if self.is_due():
                 self.draw()
@@ -70,46 +73,64 @@ class Bar:
 
     def draw(self) -> None:
         """Draws the bar now."""
-        if not self._progress:
-            return
-        self._drawn = time.perf_counter()
-        if not self._streams:
-            for name in ("stdout", "stderr"):
-                if (stream := getattr(sys, name)) is not None:
-                    self._streams[name] = stream
-                    setattr(sys, name, _Above(stream, self._clear))
-        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
-            signals.erase = _ERASE
-            shown = self._progress.live.is_started
-            (self._progress.refresh if shown else self._progress.start)()
+        with _lock:
+            if not self._progress or self in _drawn[:-1]:
+                return
+            self._drawn = time.perf_counter()
+            if self not in _drawn:
+                for other in _drawn:
+                    other._clear()
+                _drawn.append(self)
+                self._stand_below()
+            with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+                signals.erase = _ERASE
+                shown = self._progress.live.is_started
+                (self._progress.refresh if shown else self._progress.start)()
+
+    def _stand_below(self) -> None:
+        """Has what is printed from now on stand above the bar."""
+        for name in ("stdout", "stderr"):
+            if (stream := getattr(sys, name)) is not None:
+                self._streams[name] = stream
+                setattr(sys, name, _Above(stream, self._clear))
 
     def close(self) -> None:
         """Removes the bar."""
-        self._clear()
-        for name, stream in self._streams.items():
-            if type(getattr(sys, name)) is _Above:
-                setattr(sys, name, stream)
-        self._streams = {}
+        with _lock:
+            self._clear()
+            if self in _drawn:
+                _drawn.remove(self)
+            for name, stream in self._streams.items():
+                if type(getattr(sys, name)) is _Above:
+                    setattr(sys, name, stream)
+            self._streams = {}
 
     def _clear(self) -> None:
         """Makes room for a line; the next drawing is below it."""
-        if self._streams and self._progress.live.is_started:
-            with contextlib.suppress(OSError, ValueError):
-                self._progress.stop()
-            signals.erase = ""
+        with _lock:
+            if self._streams and self._progress.live.is_started:
+                with contextlib.suppress(OSError, ValueError):
+                    self._progress.stop()
+                signals.erase = ""
 
 
-def track(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], total: int, unit: str, first: str = ""
+) -> Iterator[Item]:
     """Yields the items, with a bar.
 
     Args:
       items: What is worked on, one by one.
       total: How many they are.
       unit: What they are, in the plural.
+      first: What is done for the first besides, which takes long: "compiling".
     """
-    with Bar(total, unit) as bar:
+    with Bar(total, unit) as bar, contextlib.ExitStack() as stack:
+        if first:
+            stack.enter_context(spinner(first))
         for item in items:
             yield item
+            stack.close()
             bar.advance()
 
 
@@ -176,24 +197,17 @@ def _create(total: int | None) -> Any:
             return False  # a process that is killed would leave none
 
     column = Column(no_wrap=True, overflow="crop")
+    console = Plain(file=sys.stderr, force_terminal=True, force_jupyter=False)
     columns: tuple[progress.ProgressColumn, ...] = (
         progress.SpinnerColumn("line"),
         progress.TextColumn("{task.fields[unit]}", table_column=column),
         progress.TimeElapsedColumn(table_column=column),
     )
     if total is not None:
-        count = "{task.completed:,}/{task.total:,} {task.fields[unit]}"
-        columns = (
-            progress.TextColumn("{task.description}", table_column=column),
-            progress.BarColumn(bar_width=None),
-            progress.TextColumn(count, table_column=column),
-            progress.TimeRemainingColumn(table_column=column),
-            progress.TextColumn("left", table_column=column),
-            progress.TextColumn("{task.fields[numbers]}", table_column=column),
-        )
+        columns = (_row(console),)
     return progress.Progress(
         *columns,
-        console=Plain(file=sys.stderr, force_terminal=True, force_jupyter=False),
+        console=console,
         auto_refresh=False,
         speed_estimate_period=600,  # seconds: of steps that take half a minute, too
         transient=True,
@@ -201,3 +215,44 @@ def _create(total: int | None) -> Any:
         redirect_stderr=False,
         expand=total is not None,
     )
+
+
+def _row(console: Any) -> Any:
+    """Returns the column that is all of a bar's row: what the terminal has room for."""
+    from rich import progress
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    remaining = progress.TimeRemainingColumn()
+
+    class Row(progress.ProgressColumn):
+        def render(self, task: Any) -> Table:
+            count = f"{task.completed:,}/{task.total:,} {task.fields['unit']}"
+            left = Text.assemble(remaining.render(task), " left")
+            numbers = ", ".join(task.fields["numbers"])
+            # As they stand in the row; the first of these is the last to be left out.
+            parts = [Text(task.description), Text(count), left]
+            order = [part for part in (parts[0], left, parts[1]) if part.plain]
+            found: list[Text] = []
+            room = console.width
+            for part in order:
+                if part.cell_len + 1 <= room or not found:
+                    found.append(part)
+                    room -= part.cell_len + 1
+            shown = [part for part in parts if part in found]
+            for text in (numbers, *task.fields["numbers"][:1]):
+                if text and len(text) <= room:
+                    shown.append(Text(text))
+                    room -= len(text) + 1
+                    break
+            grid = Table.grid(padding=(0, 1, 0, 0))
+            cells: list[Any] = [*shown]
+            if room > _MIN_BAR:
+                bar = progress.BarColumn(bar_width=room - 1)
+                cells.insert(1 if parts[0].plain else 0, bar.render(task))
+            for _ in cells:
+                grid.add_column(no_wrap=True, overflow="crop")
+            grid.add_row(*cells)
+            return grid
+
+    return Row(table_column=Column(no_wrap=True, ratio=1))

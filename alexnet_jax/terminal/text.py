@@ -6,8 +6,6 @@ import unicodedata
 
 LOOKALIKES = "lookalikes"  # the name of the error handler, as `open(errors=...)` has it
 
-_LONG = 250  # columns, where nothing is wrapped
-
 # Control, format (among them those that turn the direction of a line), surrogates (of
 # bytes that are no UTF-8), line and paragraph separators.
 _UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
@@ -21,12 +19,23 @@ _ASCII = {
 }
 
 
-def line_length() -> int:
-    """Returns how many columns a line has: `COLUMNS`, or those of the terminal.
+def terminal_width() -> int | None:
+    """Returns how many columns standard output has: `COLUMNS`, or the terminal's.
 
-    Where there is neither, as in a file or a pipe, lines may be long.
+    None where there is neither, as in a file or a pipe: lines may be of any length.
     """
-    return shutil.get_terminal_size((_LONG, 1)).columns
+    return shutil.get_terminal_size((0, 1)).columns or None
+
+
+def counted(number: int, what: str) -> str:
+    """Returns a number with what is counted, in the plural unless it is one.
+
+    Example:
+      >>> counted(1, "row"), counted(1_000, "class")
+      ('1 row', '1,000 classes')
+    """
+    ending = "es" if what.endswith("s") else "s"
+    return f"{number:,} {what}{ending * (number != 1)}"
 
 
 def printable(text: object, keep: str = "") -> str:

@@ -80,7 +80,7 @@ def test_of_two_parts_the_one_to_validate_on(folder, capsys):
     path = write(folder, [*rows(split=split)[:9], *lines], "path,label,split")
     data = load(path)
     assert (data.train.num_examples, data.test.num_examples) == (6, 3)
-    line = "note      3 rows of the split test are left out: the validation part is m"
+    line = "note      3 rows of the split test left out: the validation part is m"
     assert line in capsys.readouterr().err
     data.close()
 
@@ -168,7 +168,7 @@ def test_a_test_part_without_labels(folder, capsys):
     data = load(write(folder, lines, "path,label,split"), val_share=0.25)
     assert data.train.num_examples + data.test.num_examples == 9
     data.close()
-    line = "note      3 rows of the split test are left out: they have no label"
+    line = "note      3 rows of the split test left out: they have no label"
     assert line in capsys.readouterr().err.splitlines()
 
 

@@ -139,7 +139,7 @@ def test_a_tour_through_layouts_and_processes(tmp_path, data_dir):
     assert statuses == [128 + signal.SIGTERM] * 2, texts
     assert "resuming  at step 10" in texts[0] and "resuming" not in texts[1]
     assert "2 towers × 1 batch shards, in 2 processes" in texts[0]
-    step = int(re.search(r"SIGTERM at step (\d+), saved", texts[0])[1])
+    step = int(re.search(r"SIGTERM at step (\d+) of .*, saved", texts[0])[1])
     shutil.copytree(pair, tmp_path / "moved")
     stop = f"--config.num_train_steps={step + 15}"
     with Pair(pair, data_dir, *endless, stop) as processes:

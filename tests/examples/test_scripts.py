@@ -29,10 +29,8 @@ def test_help_and_a_missing_run(script, tmp_path):
     name = f"python examples/{script.name}"
     done = start("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: {name} ") and f"  {name} RUN" in done.stdout
-    description = done.stdout.partition("\npositional arguments:")[0].splitlines()
-    usage = description.index("")  # as wide as COLUMNS
-    assert max(map(len, description[usage:])) < 80
+    assert f"\nusage: {name} " in done.stdout and f"  {name} RUN" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     gone = str(tmp_path / "gone")
     words = [gone] if script.stem == "rsa" else [gone, gone, gone, f"--linear={gone}"]
     done = start(*words)

@@ -76,7 +76,7 @@ def open_terminal(monkeypatch):
 def test_a_row_of_a_terminal_and_nothing_at_the_end(open_terminal):
     terminal = open_terminal()
     with Bar(4_690, "steps", 469) as shown:
-        shown.update(938, "epoch 2/10", "loss 0.4321, 12,345 images/s")
+        shown.update(938, "epoch 2/10", ("loss 0.4321", "12,345 images/s"))
         (row,) = terminal.drawn()
         assert len(row) <= 80
         shown.update(939, "epoch 3/10")
@@ -92,9 +92,48 @@ def test_no_row_is_longer_than_the_terminal(open_terminal, monkeypatch, columns)
     terminal = open_terminal()
     monkeypatch.setenv("COLUMNS", str(columns))
     with Bar(1_234_567, "pictures") as shown:
-        shown.update(1_000_000, "epoch 100/100", "loss 1.2345, 123,456 images/s")
+        numbers = "loss 1.2345", "123,456 images/s"
+        shown.update(1_000_000, "epoch 100/100", numbers)
         before = terminal.rows()
     assert len(before) == 1 and 0 < len(before[0]) <= columns
+    assert "".join(terminal.rows()) == ""
+    # What matters most is there: the epoch, then the time left, then how many.
+    assert before[0].startswith("epoch 100/100")
+    assert (" left" in before[0]) == (columns >= 40)
+    assert ("pictures" in before[0]) == (columns >= 80)
+
+
+def test_the_last_one_is_seen_and_the_one_below_it_afterwards(open_terminal):
+    terminal = open_terminal()
+    streams = sys.stdout, sys.stderr
+    with Bar(9, "steps") as below:
+        below.update(3, "epoch 1/3")
+        with Bar(4, "batches") as above:
+            above.update(1, "testing")
+            below.draw()
+            assert terminal.rows()[0].startswith("testing")
+            print("a line")
+        below.update(4, "epoch 2/3")
+        assert terminal.rows()[0] == "a line"
+        assert terminal.rows()[1].startswith("epoch 2/3")
+    assert (sys.stdout, sys.stderr) == streams and not bar._drawn
+    assert terminal.rows()[1:] == ["", ""]
+
+
+def test_the_first_item_may_take_long(open_terminal, monkeypatch):
+    terminal = open_terminal()
+    monkeypatch.setattr(bar, "_TURN_S", 0.001)
+
+    def items():
+        while not any(" compiling 0:00:" in row for row in terminal.drawn()):
+            time.sleep(0.001)
+        yield from "abc"
+
+    before = threading.active_count()
+    for _ in track(items(), 3, "letters", "compiling"):
+        pass
+    assert threading.active_count() == before
+    assert any("2/3 letters" in row for row in terminal.drawn())
     assert "".join(terminal.rows()) == ""
 
 

@@ -1,6 +1,7 @@
 """Measures a data set's training images.
 
-  python -m alexnet_jax.data.statistics NAME
+  python -m alexnet_jax.data.statistics digits
+  python -m alexnet_jax.data.statistics image_folder --manual-dir=photos
 
 They are stored beside the prepared data set, where runs read them.
 """
@@ -14,6 +15,8 @@ from alexnet_jax.data import DATA_SETS, create_data
 from alexnet_jax.data.batches import all_images
 from alexnet_jax.data.statistics import Statistics, measure
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.bar import spinner
+from alexnet_jax.terminal.text import counted
 
 _BATCH_SIZE = 256
 
@@ -56,12 +59,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.seed = options.pop("seed")
     config.data.update(options)
     validate(config)
-    data = create_data(
-        config.data,
-        batch_size=_BATCH_SIZE,
-        eval_batch_size=_BATCH_SIZE,
-        seed=config.seed,
-    )
+    with spinner("opening the data"):
+        data = create_data(
+            config.data,
+            batch_size=_BATCH_SIZE,
+            eval_batch_size=_BATCH_SIZE,
+            seed=config.seed,
+        )
     start = time.perf_counter()
     statistics = measure(all_images(data.train))
     seconds = time.perf_counter() - start
@@ -73,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--data-dir: {data.statistics_file.parent} cannot be written "
             f"({error.strerror or error}); make room, or choose another --data-dir"
         ) from error
+    images = counted(data.train.num_examples, "image")
     print(describe(statistics))
-    print(f"{'measured':12}{data.train.num_examples:,} images in {seconds:.1f} s")
+    print(f"{'measured':12}{images} in {seconds:.1f} s")
     print(f"{'written':12}{data.statistics_file}")
 
 
