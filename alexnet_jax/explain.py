@@ -106,7 +106,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Explains the pictures that the arguments name."""
     options = make_parser().parse_args(argv)
     # Imported here, so that --help and a mistyped flag are answered at once.
-    from alexnet_jax.reporting.curves import to_bytes
     from alexnet_jax.reporting.explanations import (
         MAKER,
         draw_explanations,
@@ -115,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         explanation_record,
         heading_of,
     )
+    from alexnet_jax.reporting.files import to_bytes
     from alexnet_jax.terminal.paths import check_output, expand
     from alexnet_jax.trained import TrainedModel
 

@@ -128,6 +128,38 @@ def _mean_of_classes(total: np.ndarray, count: float) -> float:
     return float((correct / examples).mean())
 
 
+CALIBRATION_BINS = 15  # of equal width
+
+
+def by_confidence(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Puts each prediction into a bin of its confidence, the top probability.
+
+    Bin m of M, from 0 on, holds confidences in (m / M, (m + 1) / M].
+
+    Args:
+      logits: `(B, K) float32`.
+      label: `(B,) int32`.
+
+    Returns:
+      `(B, 3, CALIBRATION_BINS) float32`, 0 but in an example's bin: there 1, the
+      confidence, and 1 if the prediction is correct.
+    """
+    confidence = jax.nn.softmax(logits).max(axis=-1)
+    place = jnp.ceil(confidence * CALIBRATION_BINS).astype(jnp.int32) - 1
+    place = place.clip(0, CALIBRATION_BINS - 1)
+    values = jnp.stack(
+        [jnp.ones_like(confidence), confidence, _top1(logits, label)], axis=1
+    )
+    in_bin = jax.nn.one_hot(place, CALIBRATION_BINS, dtype=jnp.float32)
+    return values[:, :, None] * in_bin[:, None, :]
+
+
+def calibration_error(total: np.ndarray, count: float) -> float:
+    """Returns the expected calibration error, a fraction, from sums of bins."""
+    _, confidence, correct = total
+    return float(np.abs(confidence - correct).sum() / count)
+
+
 # By name; records hold them as `test/NAME`. Of equal logits that of the lower label
 # comes first.
 METRICS: dict[str, Metric] = {
@@ -136,6 +168,9 @@ METRICS: dict[str, Metric] = {
     "top5": Metric("top-5", "%", _top5, _mean),
     # The mean over the classes of their top-1: all classes count the same.
     "balanced": Metric("balanced", "%", _by_class, _mean_of_classes),
+    # The expected calibration error (Guo et al. 2017, §2): over bins of the predicted
+    # class's probability, the mean distance of this confidence from the accuracy.
+    "ece": Metric("ECE", "%", by_confidence, calibration_error),
 }
 
 
@@ -246,3 +281,53 @@ def confusion(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
     classes = logits.shape[1]
     cells = label.astype(np.int64) * classes + logits.argmax(axis=1)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+class ClassScores(NamedTuple):
+    """How well each class is recognized, `(K,)` each.
+
+    Attributes:
+      examples: How many there are, int64.
+      precision: Of those that are predicted to be of the class, the fraction that is;
+        float64, NaN where none is predicted.
+      recall: Of the class's examples the fraction that is predicted; NaN without any.
+      f1: The harmonic mean of the two; NaN where there are neither examples nor
+        predictions.
+      confused_with: The class that is most often predicted in its place; -1 for none.
+      confusions: How often.
+    """
+
+    examples: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    confused_with: np.ndarray
+    confusions: np.ndarray
+
+
+def class_scores(matrix: np.ndarray) -> ClassScores:
+    """Scores each class.
+
+    Args:
+      matrix: From `confusion`.
+    """
+    count, predicted, correct = (
+        matrix.sum(axis=1),
+        matrix.sum(axis=0),
+        matrix.diagonal(),
+    )
+
+    def share(parts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return parts / np.where(whole > 0, whole, np.nan)
+
+    others = matrix - np.diag(correct)
+    worst = others.argmax(axis=1)
+    confusions = others.max(axis=1)
+    return ClassScores(
+        count,
+        share(correct, predicted),
+        share(correct, count),
+        share(2 * correct, count + predicted),
+        np.where(confusions > 0, worst, -1),
+        confusions,
+    )

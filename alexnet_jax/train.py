@@ -24,7 +24,8 @@ from alexnet_jax.loop import Trainer
 from alexnet_jax.metrics import METRICS, shown_metrics, shows_top5
 from alexnet_jax.models import Classifier, create_configured
 from alexnet_jax.parallel import Parallel, create_parallel, multihost
-from alexnet_jax.reporting.curves import draw_curves, to_png
+from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.files import to_png
 from alexnet_jax.run.checkpoints import RemoteCheckpoints
 from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder

@@ -27,6 +27,7 @@ from alexnet_jax.metrics import (
     NO_EXAMPLES,
     add_sums,
     check_metrics,
+    class_scores,
     confusion,
     finish_metrics,
     metric_sums,
@@ -504,19 +505,21 @@ class TrainedModel:
 
         Returns:
           `workdir`, `step`, `data`, `split`, `examples`, `views`; the metrics of the
-          run's `eval.metrics` (`loss` in nats, `top1`, ... as fractions); `classes`, a
-          list of `class`, `examples`, `top1`, `mistaken_for` (the class that it is most
-          often confused with) and `mistaken` (how often).
+          run's `eval.metrics` (`loss` in nats, `top1`, ... as fractions) and `ece`, the
+          expected calibration error; `classes`, a list of `class`, `examples`, `top1`,
+          `mistaken_for` (the class that it is most often confused with) and `mistaken`
+          (how often).
 
         Raises:
           InputError: The data cannot be read, or has other classes.
         """
         classes = self.config.model.num_classes
+        names = dict.fromkeys([*self.config.eval.metrics, "ece"])
         total: dict[str, Any] = {}
         matrix = np.zeros((classes, classes), np.int64)
         for one in self.predict_split(self.open_split(split, data_dir, manual_dir)):
             sums = metric_sums(
-                self.config.eval.metrics,
+                names,
                 jnp.asarray(one.logits),
                 jnp.asarray(one.label),
                 jnp.ones(len(one.label), bool),
@@ -531,20 +534,20 @@ class TrainedModel:
             "examples": int(matrix.sum()),
             "views": self.views,
             **finish_metrics(total),
-            "classes": [self._class_result(matrix, label) for label in range(classes)],
+            "classes": [*self._class_results(matrix)],
         }
 
-    def _class_result(self, matrix: np.ndarray, label: int) -> dict[str, Any]:
-        row = matrix[label]
-        others = np.where(np.arange(len(row)) == label, 0, row)
-        worst = int(np.argmax(others))
-        return {
-            "class": self.class_name(label),
-            "examples": int(row.sum()),
-            "top1": float(row[label] / row.sum()) if row.any() else None,
-            "mistaken_for": self.class_name(worst) if others[worst] else None,
-            "mistaken": int(others[worst]),
-        }
+    def _class_results(self, matrix: np.ndarray) -> Iterator[dict[str, Any]]:
+        scores = class_scores(matrix)
+        for label, count in enumerate(scores.examples.tolist()):
+            other = int(scores.confused_with[label])
+            yield {
+                "class": self.class_name(label),
+                "examples": count,
+                "top1": float(scores.recall[label]) if count else None,
+                "mistaken_for": None if other < 0 else self.class_name(other),
+                "mistaken": int(scores.confusions[label]),
+            }
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 
 import numpy as np
@@ -57,8 +58,9 @@ def test_text(trained, capsys):
     main([str(trained)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "data        digits 1.0.0, test: 297 images, 1 view of each"
-    assert lines[6] == "class  images  top-1, %  most often confused with (images)"
-    assert len(lines) == 17
+    assert re.fullmatch(r"ECE         \d+\.\d\d %, 15 bins of equal width", lines[5])
+    assert lines[7] == "class  images  top-1, %  most often confused with (images)"
+    assert len(lines) == 18
 
 
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(copy, capsys):

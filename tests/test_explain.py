@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet_jax.explain import main
-from alexnet_jax.reporting.curves import to_bytes
 from alexnet_jax.reporting.explanations import MAKER, is_explanation
+from alexnet_jax.reporting.files import to_bytes
 from alexnet_jax.trained import load
 from tests.explanation.known import FIRST, SECOND, THIRD, picture, watcher
 

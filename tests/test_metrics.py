@@ -10,7 +10,9 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.metrics import (
     METRICS,
     add_sums,
+    by_confidence,
     check_metrics,
+    class_scores,
     confusion,
     create_loss,
     cross_entropy,
@@ -139,6 +141,63 @@ class TestLabelSmoothing:
         smoothed = run(config, tmp_path / "smoothed")
         assert smoothed["test/loss"] == plain["test/loss"]
         assert smoothed["train/loss"] != plain["train/loss"]
+
+
+class TestCalibration:
+    # Confidences 0.55, 0.55, 0.85, 0.95: of bins 8, 8, 12 and 14 of 15.
+    PROBABILITY = np.array([[0.55, 0.45], [0.55, 0.45], [0.15, 0.85], [0.95, 0.05]])
+
+    def test_by_hand(self):
+        logits = jnp.asarray(np.log(self.PROBABILITY), jnp.float32)
+        label = [0, 1, 1, 1]
+        expected = (2 * abs(0.55 - 0.5) + abs(0.85 - 1) + abs(0.95 - 0)) / 4
+        assert evaluate(logits, label)["ece"] == pytest.approx(expected, abs=1e-6)
+
+    def test_bins_are_closed_above(self):
+        # Of two equal logits the confidence is 0.5, of three a third, 5 of 15.
+        for classes, place in ((2, 7), (3, 4), (15, 0)):
+            found = by_confidence(jnp.zeros((1, classes)), jnp.zeros(1, jnp.int32))[0]
+            assert found[0].tolist() == [float(i == place) for i in range(15)]
+        sure = by_confidence(jnp.array([[90.0, 0.0]]), jnp.zeros(1, jnp.int32))[0]
+        assert sure[:, 14].tolist() == [1, 1, 1]
+
+    def test_any_batches_and_padding_make_the_same(self):
+        draw = np.random.default_rng(0)
+        logits = draw.normal(size=(50, 4)).astype(np.float32) * 3
+        label = draw.integers(0, 4, 50).astype(np.int32)
+        whole = evaluate(jnp.asarray(logits), label)["ece"]
+        total = {}
+        for start in range(0, 50, 20):
+            part = slice(start, start + 20)
+            padded = np.full((20, 4), np.nan, np.float32)
+            padded[: len(logits[part])] = logits[part]
+            labels = np.zeros(20, np.int32)
+            labels[: len(label[part])] = label[part]
+            mask = np.arange(20) < len(label[part])
+            sums = metric_sums(("ece",), *map(jnp.asarray, (padded, labels, mask)))
+            total = add_sums(total, sums)
+        assert finish_metrics(total)["ece"] == pytest.approx(whole)
+        confidence = np.exp(logits - np.log(np.exp(logits).sum(1, keepdims=True))).max(
+            1
+        )
+        edges = np.arange(16) / 15
+        by_hand = 0.0
+        for low, high in zip(edges, edges[1:], strict=False):
+            within = (confidence > low) & (confidence <= high)
+            if within.any():
+                right = (logits.argmax(1) == label)[within].mean()
+                by_hand += within.mean() * abs(confidence[within].mean() - right)
+        assert whole == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_class_scores_by_hand():
+    found = class_scores(np.array([[3, 1, 0, 0], [0, 0, 0, 0], [2, 2, 1, 0], [0] * 4]))
+    assert found.examples.tolist() == [4, 0, 5, 0]
+    np.testing.assert_allclose(found.precision, [3 / 5, 0, 1, np.nan])
+    np.testing.assert_allclose(found.recall, [3 / 4, np.nan, 1 / 5, np.nan])
+    np.testing.assert_allclose(found.f1, [6 / 9, 0, 2 / 6, np.nan])
+    assert found.confused_with.tolist() == [1, -1, 0, -1]
+    assert found.confusions.tolist() == [1, 0, 2, 0]
 
 
 def run(config, workdir):

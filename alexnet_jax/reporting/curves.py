@@ -1,10 +1,8 @@
 """Learning curves of one run or several, with the spread over seeds."""
 
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,6 +15,106 @@ from alexnet_jax.run.records import Row, is_evaluation
 from alexnet_jax.terminal.text import printable
 
 _MAX_LEGEND_COLUMNS = 3
+_DASHES = ("-", "--", "-.", ":")
+_PANEL_DPI = 160  # a phone's pixels are small
+_MARKERS = ("o", "s", "^", "D")
+
+
+class Style(NamedTuple):
+    """How the curves of one of several runs are drawn.
+
+    Attributes:
+      color: The place of the color in a theme's `lines`.
+      dashes: Of the line, as Matplotlib calls them.
+      marker: At the evaluations, likewise.
+    """
+
+    color: int
+    dashes: str
+    marker: str
+
+
+def style_of(place: int) -> Style:
+    """Returns the style of a run by its place: the first 32 are all different.
+
+    The first eight differ in dashes or marker, too, so that no color is needed.
+    """
+    dashes = _DASHES[(place + place // 4 + place // 16) % len(_DASHES)]
+    return Style(place % 8, dashes, _MARKERS[place % len(_MARKERS)])
+
+
+# On a page: a panel each, by the key of the rows that it shows.
+PANELS = {
+    "test/loss": "test loss (nats)",
+    "test/top1": "test top-1 accuracy",
+    "train/loss": "training loss (nats)",
+    "learning_rate": "learning rate",
+}
+
+
+@matplotlib.rc_context({"text.parse_math": False})
+def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
+    """Draws one metric; of a single run that of training and of testing.
+
+    Colors, dashes and markers are `style_of` a run's place; a single run's first color
+    is that of training, its second that of testing.
+
+    Args:
+      runs: As in `draw_curves`.
+      key: Of `PANELS`.
+    """
+    figure = Figure(figsize=(4.8, 3.2), layout="constrained", dpi=_PANEL_DPI)
+    axes = figure.subplots()
+    unit = _unit(runs)
+    label = PANELS[key]
+    if len(runs) == 1 and key.startswith("test/"):
+        label = label.removeprefix("test ")
+        ((_, seeds),) = runs.items()
+        colors = ("C0", "C1")
+        _draw_run(axes, seeds, key.removeprefix("test/"), unit, colors, is_only=True)
+    else:
+        for place, seeds in enumerate(runs.values()):
+            style = style_of(place)
+            line: dict[str, Any] = {"color": f"C{style.color}", "lw": 1.6}
+            line["linestyle"] = style.dashes
+            rows = [_shown(one, key) for one in seeds]
+            if key.startswith("test/"):
+                line |= {"marker": style.marker, "markersize": 5.0}
+            _draw_mean(axes, rows, key, unit, **line)
+    _finish(axes, unit, label, is_fraction="top1" in key)
+    low, high = axes.dataLim.intervaly
+    if len(runs) > 1 and 0 < 0.5 * high < low:
+        axes.set_ylim(bottom=None, auto=True)  # else they would share the upper half
+    return figure
+
+
+def _shown(rows: list[Row], key: str) -> list[Row]:
+    """Returns the rows that a panel shows: of training, those of windows alone.
+
+    Those at evaluations are means over an epoch, and would be jumps between them.
+    """
+    found = [row for row in rows if key in row]
+    windows = [row for row in found if not is_evaluation(row)]
+    return windows if windows and key.startswith("train/") else found
+
+
+def _unit(runs: Mapping[str, Sequence[list[Row]]]) -> str:
+    """Returns what curves are drawn over."""
+    rows = [row for seeds in runs.values() for one in seeds for row in one]
+    # On the scale of epochs, a run of less than two would have too few ticks.
+    return "epoch" if max(row["epoch"] for row in rows) >= 2 else "step"
+
+
+def _finish(axes: Axes, unit: str, label: str, is_fraction: bool) -> None:
+    axes.set_xlabel(unit)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.15)
+    axes.set_ylabel(label)
+    if is_fraction:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    else:
+        axes.set_ylim(bottom=0)
 
 
 # A run's name may hold dollar signs, which are no formula.
@@ -35,23 +133,14 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained", dpi=120)
     panels = figure.subplots(1, 2)
-    rows = [row for seeds in runs.values() for one in seeds for row in one]
-    # On the scale of epochs, a run of less than two would have too few ticks.
-    unit = "epoch" if max(row["epoch"] for row in rows) >= 2 else "step"
+    unit = _unit(runs)
     for place, seeds in enumerate(runs.values()):
-        colors = ("C0", "C1") if len(runs) == 1 else (f"C{place % 10}",) * 2
+        colors = ("C0", "C1") if len(runs) == 1 else (f"C{place % 8}",) * 2
         for axes, name in zip(panels, ("loss", "top1"), strict=True):
             _draw_run(axes, seeds, name, unit, colors, is_only=len(runs) == 1)
-    for axes in panels:
-        axes.set_xlabel(unit)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-        axes.set_xlim(left=0)
-        axes.grid(alpha=0.25)
     loss, accuracy = panels
-    loss.set_ylabel("cross-entropy (nats)")
-    loss.set_ylim(bottom=0)
-    accuracy.set_ylabel("top-1 accuracy")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _finish(loss, unit, "cross-entropy (nats)", is_fraction=False)
+    _finish(accuracy, unit, "top-1 accuracy", is_fraction=True)
     handles = _handles(runs)
     columns = min(len(handles), 4 if len(runs) == 1 else _MAX_LEGEND_COLUMNS)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
@@ -120,9 +209,7 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
             Line2D([], [], color="C1", marker="s", markersize=4, label=test),
         ]
     return [
-        Line2D(
-            [], [], color=f"C{place % 10}", label=_label(printable(name), len(seeds))
-        )
+        Line2D([], [], color=f"C{place % 8}", label=_label(printable(name), len(seeds)))
         for place, (name, seeds) in enumerate(runs.items())
     ] + [
         Line2D([], [], color="gray", lw=1, alpha=0.7, label="train"),
@@ -132,29 +219,3 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
 
 def _label(name: str, seeds: int) -> str:
     return f"{name} ({seeds} seeds)" if seeds > 1 else name
-
-
-def to_png(figure: Figure) -> bytes:
-    """Returns a figure as the bytes of a PNG file."""
-    return to_bytes(figure, "png")
-
-
-def to_bytes(figure: Figure, kind: str, maker: str = "") -> bytes:
-    """Returns a figure as the bytes of a file.
-
-    Args:
-      figure: The figure.
-      kind: Of the file: `png`, `jpg`, `jpeg`, `pdf` or `svg`.
-      maker: What the file's metadata says that it was made by; Matplotlib if empty.
-    """
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {}
-    if maker and kind in ("jpg", "jpeg"):
-        options["pil_kwargs"] = {"comment": maker.encode()}
-    elif maker:
-        options["metadata"] = {"Software" if kind == "png" else "Creator": maker}
-    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
-        warnings.filterwarnings("ignore", "Glyph")
-        warnings.filterwarnings("ignore", "constrained_layout not")  # a long name
-        figure.savefig(buffer, format=kind, bbox_inches="tight", **options)
-    return buffer.getvalue()

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -38,7 +38,7 @@ _MAX_LETTERS = 60  # more of the narrowest do not fit
 # Names may hold dollar signs.
 @matplotlib.rc_context({"text.parse_math": False})
 def draw_explanations(
-    found: Sequence[Explanation], titles: Sequence[Sequence[str]], columns: int = 4
+    found: Sequence[Explanation], titles: Sequence[Sequence[str]]
 ) -> Figure:
     """Draws a row for each image: itself, occlusion, gradient, Grad-CAM.
 
@@ -48,19 +48,13 @@ def draw_explanations(
     Args:
       found: At least one explanation.
       titles: Lines above each image; a long one is cut off at the panel's width.
-      columns: Panels beside each other, 4 or 2; with 2 an image has two rows.
     """
-    heights = [
-        _TITLE + _WIDTH * 0.8 * image_ratio(one.image)
-        for one in found
-        for _ in range(4 // columns)
-    ]
-    # Of few columns each bar of colors takes more of a panel.
-    width = columns * (_WIDTH if columns == 4 else 1.12 * _WIDTH)
-    figure = Figure(figsize=(width, sum(heights) + 0.2), layout="constrained", dpi=_DPI)
-    grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
-    rows = grid.reshape(len(found), 4)
-    for row, one, title in zip(rows, found, titles, strict=True):
+    heights = [_TITLE + _WIDTH * 0.8 * image_ratio(one.image) for one in found]
+    figure = Figure(
+        figsize=(4 * _WIDTH, sum(heights) + 0.2), layout="constrained", dpi=_DPI
+    )
+    grid = figure.subplots(len(found), 4, squeeze=False, height_ratios=heights)
+    for row, one, title in zip(grid, found, titles, strict=True):
         for axes in row:
             axes.set_axis_off()
             axes.set_anchor("W")  # titles begin where the panel does
@@ -84,17 +78,37 @@ def draw_explanations(
     return figure
 
 
-def _draw_occlusion(axes: Axes, one: Explanation) -> None:
-    """Draws what lies below the uncovered image's probability red, above it blue."""
+class Shades(NamedTuple):
+    """The colors of an occlusion map.
+
+    Attributes:
+      colors: From the lowest value to the highest.
+      low: The lowest value, in percent.
+      high: The highest, likewise.
+    """
+
+    colors: Colormap
+    low: float
+    high: float
+
+
+def occlusion_shades(one: Explanation) -> Shades:
+    """Returns colors that are red below the uncovered image's probability, above blue.
+
+    White is in the middle, and a difference is as strong to one side as to the other.
+    """
     middle = 100 * one.probability
     low = min(100 * float(one.occlusion.min()), middle)
     high = max(100 * float(one.occlusion.max()), middle)
     if one.flat:  # all colors would be rounding
         low, high = 0.0, 100.0
-    # White at the middle, and a difference as strong to one side as to the other.
     reach = 2 * max(high - middle, middle - low)
     shades = 0.5 + (np.linspace(low, high, 256) - middle) / reach
-    colors = ListedColormap(matplotlib.colormaps["RdBu"](shades))
+    return Shades(ListedColormap(matplotlib.colormaps["RdBu"](shades)), low, high)
+
+
+def _draw_occlusion(axes: Axes, one: Explanation) -> None:
+    colors, low, high = occlusion_shades(one)
     title = "occlusion: red is evidence\nprobability, %; uncovered: white"
     _draw_map(axes, 100 * one.occlusion, colors, low, high, title)
 

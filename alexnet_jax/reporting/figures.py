@@ -18,19 +18,21 @@ _WITHOUT_FORMULAS = matplotlib.rc_context({"text.parse_math": False})
 _CORRECT, _WRONG = "#1a6b2f", "#b3261e"
 
 
-def tile(filters: np.ndarray, columns: int) -> np.ndarray:
-    """Tiles images in rows, separated by white lines one pixel wide.
+def tile(filters: np.ndarray, columns: int, gap: float = 1.0) -> np.ndarray:
+    """Tiles images in rows, separated by lines one pixel wide.
 
     Args:
       filters: `(N, h, w, C) float32` in [0, 1].
       columns: Images per row.
+      gap: Of all channels of the lines, and after the last image: 1 is white.
 
     Returns:
-      `(H, W, C) float32`; white after the last image.
+      `(H, W, C) float32`.
     """
     count, height, width, channels = filters.shape
     rows = -(-count // columns)
-    sheet = np.ones((rows * columns, height + 1, width + 1, channels), np.float32)
+    shape = (rows * columns, height + 1, width + 1, channels)
+    sheet = np.full(shape, gap, np.float32)
     sheet[:count, 1:, 1:] = filters
     sheet = sheet.reshape(rows, columns, height + 1, width + 1, channels)
     sheet = sheet.transpose(0, 2, 1, 3, 4)
@@ -38,22 +40,48 @@ def tile(filters: np.ndarray, columns: int) -> np.ndarray:
     return sheet[1:, 1:]
 
 
-def draw_filters(kernel: np.ndarray, towers: int = 1) -> Figure:
-    """Draws the filters of a first convolution, one panel per tower.
+def filter_shades(kernel: np.ndarray, towers: int = 1) -> list[np.ndarray]:
+    """Returns the filters of a first convolution as images, for each tower.
 
     All share one scale: mid-gray is 0, and the weight of largest magnitude is black or
     white (in color, per channel). So weak filters look weak.
 
     Args:
-      kernel: `(h, w, C, N) float32`; the mean over channels is drawn unless C is 3.
+      kernel: `(h, w, C, N) float32`; the mean over channels is shown unless C is 3.
       towers: Number of towers, whose filters are consecutive.
+
+    Returns:
+      `(N / towers, h, w, 1 or 3) float32` in [0, 1] for each.
     """
     weights = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)
     if weights.shape[-1] != 3:
         weights = weights.mean(axis=-1, keepdims=True)
     largest = float(np.abs(weights).max()) or 1.0
-    shades = 0.5 + 0.5 * weights / largest
-    parts = np.split(shades, towers)
+    return np.split(0.5 + 0.5 * weights / largest, towers)
+
+
+def as_pixels(images: np.ndarray) -> np.ndarray:
+    """Tiles images for a page: the lines between them let its ground through.
+
+    Args:
+      images: `(N, h, w, 1 or 3) float32` in [0, 1].
+
+    Returns:
+      `(H, W, 4) uint8`.
+    """
+    color = np.broadcast_to(images, (*images.shape[:-1], 3))
+    opaque = np.concatenate([color, np.ones_like(color[..., :1])], axis=-1)
+    return (255 * tile(opaque, _columns(len(images)), gap=0.0)).round().astype(np.uint8)
+
+
+def draw_filters(kernel: np.ndarray, towers: int = 1) -> Figure:
+    """Draws the filters of a first convolution, one panel per tower.
+
+    Args:
+      kernel: As in `filter_shades`.
+      towers: Likewise.
+    """
+    parts = filter_shades(kernel, towers)
     count = len(parts[0])
     columns = _columns(count)
     rows = -(-count // columns)
@@ -165,6 +193,32 @@ def _short(name: str) -> str:
     return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
 
 
+def strongest_maps(layer: np.ndarray, number: int = 10) -> tuple[np.ndarray, float]:
+    """Returns which maps of an image vary most over it, and their largest magnitude.
+
+    Args:
+      layer: `(h, w, N) float32`.
+      number: How many maps, at most.
+    """
+    strongest = np.argsort(-layer.std(axis=(0, 1)), kind="stable")[:number]
+    return strongest, float(np.abs(layer[..., strongest]).max()) or 1.0
+
+
+def map_colors(layer: np.ndarray, number: int = 10) -> np.ndarray:
+    """Returns the strongest maps of a layer as images: white is 0, red above, blue.
+
+    Args:
+      layer: `(h, w, N) float32`.
+      number: How many maps, at most.
+
+    Returns:
+      `(number or fewer, h, w, 3) float32` in [0, 1].
+    """
+    strongest, largest = strongest_maps(layer, number)
+    shares = 0.5 + 0.5 * layer[..., strongest].transpose(2, 0, 1) / largest
+    return matplotlib.colormaps["RdBu_r"](shares)[..., :3].astype(np.float32)
+
+
 # A layer's name may hold dollar signs.
 @matplotlib.rc_context({"text.parse_math": False})
 def draw_features(
@@ -190,8 +244,7 @@ def draw_features(
     show_image(grid[0, 0], image / np.float32(255))
     grid[0, 0].set_title("image", fontsize=9)
     for row, (name, layer) in zip(grid, maps.items(), strict=True):
-        strongest = np.argsort(-layer.std(axis=(0, 1)), kind="stable")[:columns]
-        largest = float(np.abs(layer[..., strongest]).max()) or 1.0
+        strongest, largest = strongest_maps(layer, columns)
         for axes, place in zip(row[1:], strongest, strict=False):
             axes.imshow(layer[..., place], cmap="RdBu_r", vmin=-largest, vmax=largest)
             axes.set_title(f"{name}, {place}", fontsize=8)

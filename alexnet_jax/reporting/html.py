@@ -1,78 +1,174 @@
-"""A self-contained page of HTML."""
+"""A self-contained page of HTML: light and dark, for a desk, a phone and paper.
+
+Every function returns HTML, and takes plain text; what is not text is named so. Text is
+escaped, and so are its control characters, which no page may hold.
+"""
 
 import base64
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.table import Table
 
+from alexnet_jax.reporting.themes import DARK, LIGHT, css_colors
+from alexnet_jax.terminal.text import printable
+
+# A file of its own, so that editors know it.
+_STYLE = Path(__file__).with_name("page.css").read_text()
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="color-scheme" content="light dark"/>
 <title>{title}</title>
 <link rel="icon" href="data:,"/>
-<style>
-body {{ color: #1d1d1f; background: #fff; margin: 0 auto; max-width: 70rem;
-  padding: 1rem; font: 1rem/1.5 system-ui, "Segoe UI", Roboto, sans-serif; }}
-h1, h2, h3 {{ line-height: 1.2; margin: 2rem 0 .5rem; }}
-h1 {{ margin-top: 1rem; }}
-h2 {{ border-bottom: 1px solid #d0d0d5; padding-bottom: .3rem; }}
-figure {{ margin: 1rem 0; }}
-figure img {{ max-width: 100%; height: auto; display: block; }}
-figcaption, caption {{ color: #55555c; font-size: .9rem; text-align: left; }}
-.wide {{ overflow-x: auto; margin: 1rem 0; }}
-table {{ border-collapse: collapse; font-size: .9rem; }}
-caption {{ padding-bottom: .3rem; }}
-th, td {{ padding: .2rem .9rem .2rem 0; text-align: left; white-space: nowrap; }}
-th {{ border-bottom: 1px solid #8e8e93; }}
-td {{ border-bottom: 1px solid #ececf0; }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-.note {{ background: #fff6db; border-left: 4px solid #c98a00; padding: .4rem .8rem; }}
-</style>
+<style>{style}</style>
 </head>
 <body>
+<main>
 {body}
+</main>
 </body>
 </html>
 """
 
 
-class Image(NamedTuple):
-    """An image of a page.
+def text(content: object) -> str:
+    """Returns text as HTML."""
+    return escape(printable(content))
+
+
+def name(content: object) -> str:
+    """Returns a name of the user's, which may run from right to left, as HTML."""
+    plain = text(content)
+    return plain if plain.isascii() else f"<bdi>{plain}</bdi>"
+
+
+class Heading(NamedTuple):
+    """A heading, which the contents may link to.
 
     Attributes:
-      name: The name of its PNG file, without the ending.
-      png: The file's bytes.
-      alt: The alternative text.
-      caption: The text below it.
+      level: From 1.
+      text: As plain text.
+      anchor: Its `id`, different for each; none for "".
     """
 
-    name: str
-    png: bytes
-    alt: str
-    caption: str
+    level: int
+    text: str
+    anchor: str = ""
 
     def to_html(self) -> str:
-        """Returns a figure that embeds the image."""
-        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
-        return (
-            f'<figure><img src="{source}" alt="{escape(self.alt)}"/>'
-            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
-        )
+        """Returns the heading."""
+        anchor = f' id="{escape(self.anchor)}"' if self.anchor else ""
+        return f"<h{self.level}{anchor}>{name(self.text)}</h{self.level}>"
 
 
-def heading(level: int, text: str) -> str:
-    """Returns a heading."""
-    return f"<h{level}>{escape(text)}</h{level}>"
+def anchor_of(words: str) -> str:
+    """Returns a heading's `id`: `most-confident-errors`."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
-def paragraph(text: str, is_note: bool = False) -> str:
+def contents(headings: Sequence[Heading]) -> str:
+    """Returns links to the headings of levels 2 and 3, those of 3 under their 2.
+
+    Headings without an anchor are left out.
+    """
+    entries: list[tuple[Heading, list[Heading]]] = []
+    for one in headings:
+        if not one.anchor:
+            continue
+        if one.level == 2:
+            entries.append((one, []))
+        elif one.level == 3 and entries:
+            entries[-1][1].append(one)
+
+    def link(one: Heading) -> str:
+        return f'<a href="#{escape(one.anchor)}">{name(one.text)}</a>'
+
+    items = []
+    for one, nested in entries:
+        below = "".join(f"<li>{link(each)}</li>" for each in nested)
+        if below:
+            items.append(f'<li class="nested">{link(one)}<ul>{below}</ul></li>')
+        else:
+            items.append(f"<li>{link(one)}</li>")
+    return f'<nav aria-label="Contents"><ul>{"".join(items)}</ul></nav>'
+
+
+def paragraph(content: str, is_note: bool = False) -> str:
     """Returns a paragraph; a note is highlighted."""
     kind = ' class="note"' if is_note else ""
-    return f"<p{kind}>{escape(text)}</p>"
+    return f"<p{kind}>{text(content)}</p>"
+
+
+def command(line: str) -> str:
+    """Returns a line for the shell, which one click selects."""
+    # It breaks between words, not at the hyphens of a flag.
+    words = " ".join(f"<span>{text(word)}</span>" for word in line.split(" "))
+    return f"<pre><code>{words}</code></pre>"
+
+
+def facts(pairs: Mapping[str, tuple[str, str]], main: str) -> str:
+    """Returns names with their values: each a text, and a smaller one behind it.
+
+    Args:
+      pairs: By name.
+      main: The name of the one that is large.
+    """
+    items = []
+    for key, (value, more) in pairs.items():
+        kind = ' class="main"' if key == main else ""
+        small = f" <small>{text(more)}</small>" if more else ""
+        items.append(
+            f"<div{kind}><dt>{text(key)}</dt><dd>{name(value)}{small}</dd></div>"
+        )
+    return f'<dl class="facts">{"".join(items)}</dl>'
+
+
+def image(png: bytes, alt: str, dark: bytes | None = None, kind: str = "") -> str:
+    """Returns an embedded image.
+
+    Args:
+      png: The bytes of the file.
+      alt: What it shows, in words.
+      dark: Those of the file that is shown on a dark page; the same if not given.
+      kind: A class of the style, such as `pixels`.
+    """
+    marked = f' class="{kind}"' if kind else ""
+    found = f'<img{marked} src="{_data(png)}" alt="{text(alt)}"/>'
+    if dark is None:
+        return found
+    # Not on paper, which is white.
+    media = "screen and (prefers-color-scheme: dark)"
+    source = f'<source srcset="{_data(dark)}" media="{media}"/>'
+    return f"<picture>{source}{found}</picture>"
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def figure(html: str, caption: str = "", kind: str = "") -> str:
+    """Returns a figure of HTML with a caption."""
+    marked = f' class="{kind}"' if kind else ""
+    below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
+    return f"<figure{marked}>{html}{below}</figure>"
+
+
+def block(kind: str, parts: Iterable[str]) -> str:
+    """Returns parts of HTML in a box of a class of the style."""
+    return f'<div class="{kind}">{"".join(parts)}</div>'
+
+
+def details(summary: str | Heading, html: str, is_open: bool = False) -> str:
+    """Returns HTML that a click shows and hides."""
+    shown = ' open="open"' if is_open else ""
+    said = summary.to_html() if isinstance(summary, Heading) else text(summary)
+    return f"<details{shown}><summary>{said}</summary>{html}</details>"
 
 
 def table(
@@ -81,7 +177,10 @@ def table(
     rows: Iterable[Sequence[str]],
     numbers: Iterable[int] = (),
 ) -> str:
-    """Returns a table, which scrolls sideways by itself on a narrow screen.
+    """Returns a table; of more than two columns, its rows are stacked on a phone.
+
+    The first column's cells are their rows' headings. The roles are those that the
+    elements have by themselves, and lose where they are stacked.
 
     Args:
       caption: The text above it.
@@ -90,21 +189,33 @@ def table(
       numbers: Indices of the columns that are right-aligned.
     """
     right = set(numbers)
+    kind = "stacked" if len(columns) > 2 else "pairs"
 
-    def line(kind: str, cells: Sequence[str]) -> str:
-        scope = ' scope="col"' if kind == "th" else ""
-        marked = (' class="number"' if i in right else "" for i in range(len(cells)))
-        made = (
-            f"<{kind}{scope}{mark}>{escape(cell)}</{kind}>"
-            for mark, cell in zip(marked, cells, strict=True)
-        )
-        return f"<tr>{''.join(made)}</tr>"
+    def mark(i: int) -> str:
+        return ' class="number"' if i in right else ""
 
-    body = "\n".join(line("td", row) for row in rows)
-    return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>\n'
-        f"<thead>{line('th', columns)}</thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    heads = "".join(
+        f'<th scope="col" role="columnheader"{mark(i)}>{text(column)}</th>'
+        for i, column in enumerate(columns)
     )
+    lines = []
+    for row in rows:
+        first, *others = row
+        cells = [f'<th scope="row" role="rowheader"{mark(0)}>{name(first)}</th>']
+        for i, cell in enumerate(others, 1):
+            label = f' data-column="{text(columns[i])}"' if columns[i] else ""
+            cells.append(f'<td role="cell"{mark(i)}{label}>{_cell(cell)}</td>')
+        lines.append(f'<tr role="row">{"".join(cells)}</tr>')
+    body = "\n".join(lines)
+    return (
+        f'<table class="{kind}" role="table"><caption>{text(caption)}</caption>\n'
+        f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>\n'
+        f'<tbody role="rowgroup">\n{body}\n</tbody></table>'
+    )
+
+
+def _cell(content: str) -> str:
+    return name(content) if content else ""
 
 
 def terminal_table(caption: str, made: Table) -> str:
@@ -116,6 +227,7 @@ def terminal_table(caption: str, made: Table) -> str:
 
 
 def document(title: str, blocks: Iterable[str]) -> str:
-    """Returns the page; bytes of file names that are no UTF-8 are shown escaped."""
-    page = _PAGE.format(title=escape(title), body="\n".join(blocks))
-    return page.encode(errors="backslashreplace").decode()
+    """Returns the page."""
+    style = _STYLE.replace("/* light */", css_colors(LIGHT))
+    style = style.replace("/* dark */", css_colors(DARK))
+    return _PAGE.format(title=text(title), style=style, body="\n".join(blocks))

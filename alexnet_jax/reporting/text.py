@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.metrics import METRICS
+from alexnet_jax.metrics import CALIBRATION_BINS, METRICS
 from alexnet_jax.run.checksums import files_of, find_fault, read_seconds, step_folders
 from alexnet_jax.run.rows import Row, is_evaluation, read_kept_row
 from alexnet_jax.terminal.text import printable
@@ -30,6 +30,8 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
             text = f"{found[name]:.4f} {metric.unit}"
             if metric.unit == "%":
                 text = f"{100 * found[name]:.2f} %"
+            if name == "ece":
+                text += f", {CALIBRATION_BINS} bins of equal width"
             yield f"{metric.title:<11} {text}"
     yield ""
     yield f"{'class':<{width}}  images  top-1, %  most often confused with (images)"

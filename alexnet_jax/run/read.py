@@ -66,7 +66,7 @@ class Run:
             if not rows:
                 continue
             last, end = rows[-1], self.end(rows[-1])
-            if stopped := stopped_early(rows, self._patience):
+            if stopped := stopped_early(rows, self.patience):
                 notes.append(f"{folder.name} stopped {stopped}.")
             elif end is not None and last["step"] < end:
                 notes.append(
@@ -83,7 +83,8 @@ class Run:
         return notes
 
     @property
-    def _patience(self) -> int | None:
+    def patience(self) -> int | None:
+        """The evaluated epochs that early stopping waits for; None without it."""
         patience = self.record.get("config", {}).get("early_stop", {}).get("patience")
         return patience if isinstance(patience, int) else None
 

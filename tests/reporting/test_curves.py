@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from alexnet_jax.reporting.curves import draw_curves
-from alexnet_jax.reporting.html import document, heading
+from alexnet_jax.reporting.html import document, paragraph
 from tests.helpers import rows_of
 
 
@@ -48,5 +48,5 @@ def test_a_name_of_bytes_that_are_no_text():
     figure = draw_curves({name: [rows_of()], "b": [rows_of()]}, name)
     figure.savefig(io.BytesIO())
     assert figure.get_suptitle() == r"\udcff\u001b"
-    page = document(name, [heading(1, name)])
+    page = document(name, [paragraph(name)])
     assert page.encode() and r"\udcff" in page

@@ -54,14 +54,14 @@ def test_filters_lie_by_their_tower():
         weights={"params": params}, model=model, step=3, layer_rows=rows
     )
     (section,) = filter_sections(network)
-    first, second = section.figure.axes
+    first, second = section.draw().axes
     assert first.get_title() == "tower 1: filters 0 to 5"
     assert second.get_title() == "tower 2: filters 6 to 11"
     shade = 0.5 + 0.5 * kernel[..., 6] / np.abs(kernel).max()
     np.testing.assert_allclose(second.images[0].get_array()[:11, :11], shade, rtol=1e-6)
-    assert (
-        "12 filters of 11×11×3 weights (6 in each of the 2 towers)" in section.caption
-    )
+    assert "12 filters of 11×11×3 weights (6 in each of the 2 towers)" in section.html
+    for alone in ("tower 1: filters 0 to 5</p>", "tower 2: filters 6 to 11</p>"):
+        assert alone in section.html
 
 
 def test_a_confusion_matrix_has_its_names_and_counts():
