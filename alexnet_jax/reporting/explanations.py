@@ -38,7 +38,7 @@ _MAX_LETTERS = 60  # more of the narrowest do not fit
 # Names may hold dollar signs.
 @matplotlib.rc_context({"text.parse_math": False})
 def draw_explanations(
-    found: Sequence[Explanation], titles: Sequence[Sequence[str]], columns: int = 4
+    found: Sequence[Explanation], titles: Sequence[Sequence[str]]
 ) -> Figure:
     """Draws a row for each image: itself, occlusion, gradient, Grad-CAM.
 
@@ -48,19 +48,13 @@ def draw_explanations(
     Args:
       found: At least one explanation.
       titles: Lines above each image; a long one is cut off at the panel's width.
-      columns: Panels beside each other, 4 or 2; with 2 an image has two rows.
     """
-    heights = [
-        _TITLE + _WIDTH * 0.8 * image_ratio(one.image)
-        for one in found
-        for _ in range(4 // columns)
-    ]
-    # Of few columns each bar of colors takes more of a panel.
-    width = columns * (_WIDTH if columns == 4 else 1.12 * _WIDTH)
-    figure = Figure(figsize=(width, sum(heights) + 0.2), layout="constrained", dpi=_DPI)
-    grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
-    rows = grid.reshape(len(found), 4)
-    for row, one, title in zip(rows, found, titles, strict=True):
+    heights = [_TITLE + _WIDTH * 0.8 * image_ratio(one.image) for one in found]
+    figure = Figure(
+        figsize=(4 * _WIDTH, sum(heights) + 0.2), layout="constrained", dpi=_DPI
+    )
+    grid = figure.subplots(len(found), 4, squeeze=False, height_ratios=heights)
+    for row, one, title in zip(grid, found, titles, strict=True):
         for axes in row:
             axes.set_axis_off()
             axes.set_anchor("W")  # titles begin where the panel does

@@ -204,16 +204,17 @@ def strongest_maps(layer: np.ndarray, number: int = 10) -> tuple[np.ndarray, flo
     return strongest, float(np.abs(layer[..., strongest]).max()) or 1.0
 
 
-def map_colors(layer: np.ndarray) -> np.ndarray:
+def map_colors(layer: np.ndarray, number: int = 10) -> np.ndarray:
     """Returns the strongest maps of a layer as images: white is 0, red above, blue.
 
     Args:
       layer: `(h, w, N) float32`.
+      number: How many maps, at most.
 
     Returns:
-      `(10 or fewer, h, w, 3) float32` in [0, 1].
+      `(number or fewer, h, w, 3) float32` in [0, 1].
     """
-    strongest, largest = strongest_maps(layer)
+    strongest, largest = strongest_maps(layer, number)
     shares = 0.5 + 0.5 * layer[..., strongest].transpose(2, 0, 1) / largest
     return matplotlib.colormaps["RdBu_r"](shares)[..., :3].astype(np.float32)
 

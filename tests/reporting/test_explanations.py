@@ -54,27 +54,6 @@ def test_no_title_runs_into_the_next_panel(shape, name):
         assert true.startswith(f"T: {name[:3]}") and true.endswith("…")
 
 
-def test_two_panels_beside_each_other():
-    """In the order of four, above each other two by two; no title meets a bar."""
-    wide = draw_explanations([explanation()], [("a", "b")])
-    figure = draw_explanations([explanation()], [("a", "b")], columns=2)
-    figure.draw_without_rendering()
-    titled = [
-        [one for one in drawn.axes if one.get_title(loc="left")]
-        for drawn in (wide, figure)
-    ]
-    wide_titles, titles = ([one.get_title(loc="left") for one in of] for of in titled)
-    assert titles == wide_titles and len(titles) == 4
-    boxes = [axes.get_window_extent() for axes in titled[1]]
-    for left, right in (boxes[:2], boxes[2:]):
-        assert left.x1 < right.x0 and abs(left.y0 - right.y0) < 2
-    assert boxes[2].y1 < boxes[0].y0
-    bars = [one.get_window_extent() for one in figure.axes if one not in titled[1]]
-    for axes in titled[1]:
-        title = axes._left_title.get_window_extent()
-        assert not any(title.overlaps(bar) for bar in bars)
-
-
 @pytest.mark.parametrize("occlusion", [(0.1, 0.9), (0.5, 0.9), (0.1, 0.3), (0.39, 0.8)])
 def test_white_is_the_uncovered_images_probability(occlusion):
     found = explanation(occlusion=occlusion)
