@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.layers.cpu.switch import plain_forms
 from alexnet_jax.layers.graph import IMAGES, Block, Graph, blocks_of, named_block, read
 from alexnet_jax.layers.initializers import SCHEMES
 from alexnet_jax.layers.sequential import apply_layer, join_layers
@@ -225,8 +224,7 @@ class Classifier(nn.Module):
             images = jnp.zeros(input_shape, jnp.float32)
             return self.init({"params": key, "dropout": key}, images, method=trace)
 
-        with plain_forms():  # one form of each layer to trace, of the same shapes
-            variables = jax.eval_shape(init)
+        variables = jax.eval_shape(init)
         return layers, dict(variables)
 
     @nn.nowrap
