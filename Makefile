@@ -53,8 +53,9 @@ results: install ## Write the tables of README and docs/results.md from results/
 test: install ## Run the quick tests, two at a time, in 5 minutes
 	$(PYTEST) $(QUICK)
 
-test-x64: install ## Run the quick tests with JAX's 64-bit types allowed
-	JAX_ENABLE_X64=1 $(PYTEST) $(QUICK)
+test-x64: install ## Run the quick tests that compute, with JAX's 64-bit types allowed
+	JAX_ENABLE_X64=1 $(PYTEST) $(QUICK) --ignore=tests/benchmarks --ignore=tests/data \
+		--ignore=tests/terminal
 
 test-lowest: ## Run the quick tests with the lowest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-lowest RESOLUTION=lowest-direct
