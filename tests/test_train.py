@@ -196,7 +196,7 @@ def test_a_run_is_finished_when_its_last_checkpoint_is_written(
     config.num_train_steps = 1
     with pytest.raises(RunError, match="checkpoint: .*No space left"):
         train_and_evaluate(config, tmp_path)
-    assert "epoch 0.25/2" in (out := capsys.readouterr().out)
+    assert "step 1/8, in epoch 1/2 | " in (out := capsys.readouterr().out)
     assert "finished  " not in out
 
 

@@ -17,7 +17,7 @@ from alexnet_jax.terminal.text import terminal_width
 
 _GAP = 2  # columns of the terminal between two of a table that fits narrowly
 _LEAST = 4  # columns that a cell is never cut below
-_IN_A_PIPE = "with | less -S"
+_IN_A_PIPE = "piped to less -S"
 
 
 class Table(table.Table):

@@ -371,6 +371,7 @@ class TestListing:
         header, first, second = list(checkpoints_text(run))
         assert header.split() == [
             "step",
+            "epoch",
             "test",
             "top-1",
             "MB",
@@ -379,7 +380,8 @@ class TestListing:
             "state",
         ]
         top1 = metrics_of(run, "test/top1")[0][0]
-        assert first.split()[:2] == ["4", f"{top1:.4f}"] and first.endswith("intact")
+        assert first.split()[:3] == ["4", "1/2", f"{top1:.4f}"]
+        assert first.endswith("intact")
         assert second.endswith("metrics/metrics is missing")
 
     @pytest.mark.e2e

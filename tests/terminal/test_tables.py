@@ -51,7 +51,7 @@ def test_columns_go_in_their_order(width, taken, kept, note):
     assert found == note
     assert where == (" at 34 columns, or with --json" if note else "")
     lines = [*table_lines(make(*ROWS), width)]
-    said = wrap(fitted.note("with | less -S"), width)
+    said = wrap(fitted.note("piped to less -S"), width)
     assert lines[4:] == said.splitlines() and max(map(len, lines[:4])) <= taken
 
 
