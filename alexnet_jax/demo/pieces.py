@@ -130,7 +130,7 @@ def layer(
         shown = _units(units, row.name)
         told += f"{units.size:,} units, a square each. "
         if units.size == len(class_names):
-            top = name(class_names[int(units.argmax())])
+            top = name(class_names[int(np.argmax(units))])
             told += f"One for each class; the highest is that of {top}. "
             if units.size <= _MAPS:
                 shown = _grid(_cells(units), class_names)
