@@ -45,6 +45,7 @@ def test_a_process_that_is_gone_is_named():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no PyTorch")
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0")
 @pytest.mark.heavy
 def test_torch_runs_as_asked():
     for how in ("", "compile"):
