@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("[!i]*.md"))
 
 
-# So that nothing is downloaded, and that it takes minutes; what is printed keeps its form.
+# Nothing is downloaded and it takes minutes; what is printed keeps its form.
 SHORTER = {
     "d2l.FashionMNIST": "d2l.Digits",
     "max_steps=10": "max_steps=2",
