@@ -41,8 +41,10 @@ def pytest_collection_modifyitems(items):
 def pytest_sessionstart():
     """Ends before the first test if there is no such device; JAX would take the CPU.
 
-    Under `nohup`, hangups are made to end processes again, as the tests expect.
+    Under `nohup`, hangups are made to end processes again, as the tests expect; and
+    lines may be of any length, for which xdist's workers have COLUMNS=80.
     """
+    os.environ.pop("COLUMNS", None)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if PLATFORM != "cpu" and jax.default_backend() == "cpu":
         pytest.exit(f"ALEXNET_JAX_TEST_PLATFORM: JAX finds no {PLATFORM} device", 2)

@@ -94,7 +94,7 @@ class TestLoad:
         """Whatever is masked, and with one compilation for all batches."""
 
         class Masked:
-            num_examples = 10
+            batch_size, num_examples = 4, 10
 
             def __len__(self):
                 return len(batches)

@@ -58,7 +58,7 @@ def test_text(trained, capsys):
     main([str(trained)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "data        digits 1.0.0, test: 297 images, 1 view of each"
-    assert re.fullmatch(r"ECE         \d+\.\d\d %, 15 bins of equal width", lines[5])
+    assert re.fullmatch(r"ECE         \d+\.\d\d %, 15 equal bins", lines[5])
     assert lines[7] == "class  images  top-1, %  most often confused with (images)"
     assert len(lines) == 18
 

@@ -40,7 +40,7 @@ def evaluation_text(found: dict[str, Any]) -> Iterator[str]:
             if metric.unit == "%":
                 text = f"{100 * found[name]:.2f} %"
             if name == "ece":
-                text += f", {CALIBRATION_BINS} bins of equal width"
+                text += f", {CALIBRATION_BINS} equal bins"
             yield f"{metric.title:<11} {text}"
     yield ""
     yield from table_lines(_class_table(found["classes"]), terminal_width(), _JSON)

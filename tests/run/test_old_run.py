@@ -64,7 +64,11 @@ def test_it_is_reported(workdir, capsys):
     report.main([str(workdir), "--examples=20"])
     assert "report.html" in capsys.readouterr().out
     text = (workdir / "report.html").read_text()
-    assert "alexnet_2012" in text and text.count("<img") == 7
+    assert "alexnet_2012" in text
+    figures = ("Learning curves", "First-layer filters", "Confusion matrix")
+    figures += ("Most confident errors", "Predictions", "Explanations", "Feature maps")
+    for title in figures:
+        assert f">{title}</h2>" in text, title
 
 
 def test_it_predicts(workdir, capsys):
