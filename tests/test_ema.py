@@ -69,7 +69,7 @@ def user_net(config, monkeypatch):
     return config
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_average_is_the_uninterrupted_one(user_net, devices, tmp_path):
     user_net.parallel.data, user_net.log.every_steps = devices, 3
     user_net.optim.freeze, user_net.optim.schedule = "layers_0", "plateau"

@@ -39,7 +39,7 @@ def user_net(config, monkeypatch):
     return config
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     """Interrupted inside an epoch and again in the next."""
     user_net.parallel.data = devices

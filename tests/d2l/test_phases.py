@@ -88,7 +88,7 @@ def network(layer, jitted):
     [
         pytest.param("norm", d2l.Trainer, marks=pytest.mark.slow),
         ("dropout", BookEpoch),
-        pytest.param("norm", BookEpoch, marks=pytest.mark.heavy),
+        pytest.param("norm", BookEpoch, marks=pytest.mark.slow),
         pytest.param("dropout", d2l.Trainer, marks=pytest.mark.heavy),
     ],
 )

@@ -78,6 +78,7 @@ class TestWithoutFiles:
 
 @pytest.mark.heavy
 class TestWithFiles:
+    @pytest.mark.slow
     def test_every_image_is_there(self, fashion_files, fashion_dir):
         data = load(fashion_dir)
         train, test = data.train, data.test

@@ -193,14 +193,12 @@ def test_a_signal_while_modules_are_imported(command, module, number):
     assert last.startswith(f"error: {words}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
         {"PYTHONIOENCODING": "ascii"},
-        pytest.param(
-            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-            marks=pytest.mark.slow,
-        ),
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
 )
 def test_a_terminal_of_few_letters(data_dir, tmp_path, environment):

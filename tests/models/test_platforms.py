@@ -10,7 +10,7 @@ from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from alexnet_jax.models import MODELS, create_model
 from tests.models.table import KINDS
 
-QUICK = "alexnet_2012"  # has pools, groups and normalization
+QUICK = "lenet5"
 # Through all layers of a narrow network; in bfloat16, where XLA's forms are no nearer.
 BOUNDS = {"float32": 1e-4, "bfloat16": 5e-2}
 

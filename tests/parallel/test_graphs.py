@@ -141,6 +141,7 @@ def tiny(config):
     return config
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed(fork, tiny, tmp_path):
     whole = train_and_evaluate(tiny, tmp_path / "whole")
     tiny.num_train_steps = 2
