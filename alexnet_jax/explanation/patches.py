@@ -82,7 +82,7 @@ def whole(value: Any, name: str) -> int | None:
     if value is None:
         return None
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool | np.bool_):
             raise TypeError
         return operator.index(value)
     except TypeError as error:

@@ -91,7 +91,8 @@ def test_heic():
         stored = turned(COLOR, 6) if "exif" in options else COLOR
         content = save(stored, "HEIF", **options)
         found = np.asarray(read_pixels(io.BytesIO(content)).image)
-        assert np.abs(found.astype(int) - COLOR).mean() < 9
+        # It loses less with newer encoders; turned, it would be 60 off.
+        assert np.abs(found.astype(int) - COLOR).mean() < 15
         again = decode(as_stored(content), SIZE, "crop")
         np.testing.assert_array_equal(decode(content, SIZE, "crop"), again)
     assert ".heic" in SUFFIXES and ".heic" not in OTHER_SUFFIXES
