@@ -72,6 +72,7 @@ def step_of(
     return train
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("parts", "devices"),
     [(4, 1), (2, 2), *(pytest.param(*pair, marks=HEAVY) for pair in ((16, 1), (2, 8)))],

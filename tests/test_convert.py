@@ -41,6 +41,7 @@ def test_the_report_of_a_file(tmp_path, capsys, monkeypatch):
     assert sorted(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.heavy
 def test_the_report_as_json(tmp_path, capsys):
     writers.save_npy(tmp_path / "w", npy_layers(params_of("caffenet")))
     main(["--check", "--json", "--network=caffenet", str(tmp_path / "w")])
@@ -57,6 +58,7 @@ def report_of(capsys, *flags):
     return capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_the_totals_and_what_they_are_set_against(tmp_path, capsys):
     params = write_torch(tmp_path / "w.pth", extra=np.zeros(3, np.float32))
     count = sum(leaf.size for one in params.values() for leaf in one.values())
@@ -122,6 +124,7 @@ def test_a_file_that_is_missing_or_a_folder(tmp_path, error_line):
     assert "is a folder, but no run" in error_line(main, "--check", tmp_path)
 
 
+@pytest.mark.heavy
 def test_a_digest_in_a_name(tmp_path, capsys):
     path = tmp_path / "w"
     write_torch(path)
@@ -156,6 +159,7 @@ def broken_graph(path):
     onnx.save(model, path)
 
 
+@pytest.mark.heavy
 def test_nothing_is_left_of_a_run_that_is_an_error(tmp_path, capsys):
     broken_graph(tmp_path / "w.onnx")
     kept = tmp_path / "kept"
@@ -174,6 +178,7 @@ def test_nothing_is_left_of_a_run_that_is_an_error(tmp_path, capsys):
     assert len([*tmp_path.iterdir()]) == 2
 
 
+@pytest.mark.heavy
 def test_a_run_is_not_made_in_another(tmp_path, error_line, capsys):
     write_torch(tmp_path / "w")
     run = tmp_path / "run"

@@ -108,6 +108,7 @@ def test_readme_shows_a_network_to_the_letter():
     assert textwrap.dedent(setup[0]) in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.heavy
 def test_readme_counts_the_networks_parameters():
     text = (ROOT / "README.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| [\d-]+ \| [^|]+ \| ([\d,]+) \|", text, re.M)

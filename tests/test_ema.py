@@ -69,6 +69,7 @@ def user_net(config, monkeypatch):
     return config
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_average_is_the_uninterrupted_one(user_net, devices, tmp_path):
     user_net.parallel.data, user_net.log.every_steps = devices, 3
@@ -107,6 +108,7 @@ def test_what_was_evaluated_is_what_is_loaded(user_net, tmp_path):
         train_and_evaluate(user_net, tmp_path / "next")
 
 
+@pytest.mark.heavy
 def test_imported_weights_are_what_they_are_until_the_first_step(user_net, tmp_path):
     user_net.num_train_steps = 1
     train_and_evaluate(user_net, tmp_path / "run")

@@ -215,6 +215,7 @@ def test_a_metric_of_another_version(copy, refused):
     refused([copy], "eval.metrics must name metrics of ")
 
 
+@pytest.mark.heavy
 def test_ten_views(trained, capsys):
     """As the loop's own evaluation, which has a canvas to crop from."""
     found = measured(capsys, trained, "--views=10", "--json")

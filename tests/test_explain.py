@@ -34,6 +34,7 @@ def size_of(path):
         return made.size
 
 
+@pytest.mark.heavy
 def test_text_and_one_picture_of_all(run, place, capsys):
     main([str(run), "one.png", "two.png", "--window=4", "--stride=4"])
     first, evidence, second, other, output = capsys.readouterr().out.splitlines()
@@ -75,6 +76,7 @@ def test_json_of_a_named_class_and_layer(run, place, capsys):
     assert (place / "a.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.heavy
 def test_a_broken_picture_leaves_the_others(run, place, capsys):
     (place / "broken.png").write_bytes(b"none")
     with pytest.raises(SystemExit, match="^1$"):
@@ -139,6 +141,7 @@ def test_an_output_that_cannot_be_written_is_known_at_once(place, error_line):
     assert line.startswith("error: --output: ")  # before the run is looked for
 
 
+@pytest.mark.heavy
 def test_the_picture_of_an_earlier_call_is_none_of_the_pictures(run, place, capsys):
     main([str(run), "."])
     main([str(run), "."])
@@ -215,6 +218,7 @@ def test_earlier_explanations_of_any_name_are_passed_over(run, place, capsys):
     assert capsys.readouterr().out.startswith("earlier.jpeg  ")
 
 
+@pytest.mark.heavy
 def test_one_row_and_one_column_are_singular_and_json_says_whence(run, place, capsys):
     main([str(run), "one.png", "--window=1"])
     assert "  evidence: row 0, column 8 of 12×12; " in capsys.readouterr().out

@@ -271,6 +271,7 @@ def test_what_the_system_says_of_a_disk(words, run, tmp_path, error_line, monkey
     assert f"cannot be written ({wanted})" in line
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", ["safetensors", "onnx"])
 def test_the_same_bytes_each_time(form, run, tmp_path):
     """And of the run that `convert` makes of them."""

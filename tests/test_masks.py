@@ -130,6 +130,7 @@ def test_every_array_is_taken():
     assert not len(true_examples(batch, 0)["mask"])
 
 
+@pytest.mark.heavy
 def test_all_are_broken(network, digits, looped, monkeypatch):
     split = Masked(*digits, 8, broken=np.ones(EXAMPLES, bool))
     split.statistics = lambda: network.spec.statistics
@@ -158,6 +159,7 @@ class TestTraining:
         state = trainer.fit(state, rows.append, stop=StopSignal(), say=lambda _: None)
         return state, rows
 
+    @pytest.mark.heavy
     def test_a_batch_without_an_example(self, network, digits):
         """It has no gradient, no row and no part in the epoch's."""
         state, rows = self.fit(network, digits, BROKEN["the first batch"], 8)

@@ -43,6 +43,7 @@ def test_training_sums_by_hand():
     assert means(sums)["top1"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.heavy
 def test_padding_counts_nowhere_even_if_it_is_nan():
     logits = jnp.array([[2.0, 0.0], [jnp.nan, jnp.nan]])
     label, mask = jnp.array([0, 0], jnp.int32), jnp.array([True, False])
@@ -54,6 +55,7 @@ def test_padding_counts_nowhere_even_if_it_is_nan():
     assert found == pytest.approx(alone)
 
 
+@pytest.mark.heavy
 def test_top5_by_hand():
     logits = jnp.array([[6.0, 5, 4, 3, 2, 1]] * 3 + [[jnp.nan] * 6])
     mask = [True, True, True, False]
@@ -74,6 +76,7 @@ def test_metrics_by_hand():
     assert matrix.tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
 
 
+@pytest.mark.heavy
 def test_of_equal_logits_the_lower_label_comes_first():
     logits = jnp.array([[3.0, 1, 1, 1, 1, 1, 1]])
     assert [evaluate(logits, [label])["top5"] for label in (4, 5)] == [1, 0]
@@ -161,6 +164,7 @@ class TestCalibration:
         sure = by_confidence(jnp.array([[90.0, 0.0]]), jnp.zeros(1, jnp.int32))[0]
         assert sure[:, 14].tolist() == [1, 1, 1]
 
+    @pytest.mark.heavy
     def test_any_batches_and_padding_make_the_same(self):
         draw = np.random.default_rng(0)
         logits = draw.normal(size=(50, 4)).astype(np.float32) * 3
@@ -206,6 +210,7 @@ def run(config, workdir):
 
 
 class TestBalanced:
+    @pytest.mark.heavy
     def test_by_hand(self):
         logits = jnp.eye(4)[jnp.array([0, 0, 0, 1, 1, 3])]
         # Class 0: 3 of 4; class 1: 1 of 2; classes 2 and 3 have no examples.
@@ -213,6 +218,7 @@ class TestBalanced:
         assert found["balanced"] == pytest.approx((3 / 4 + 1 / 2) / 2)
         assert found["top1"] == pytest.approx(4 / 6)
 
+    @pytest.mark.heavy
     def test_classes_of_one_size_make_it_top1(self):
         logits = jnp.asarray(np.random.default_rng(0).normal(size=(30, 3)), jnp.float32)
         found = evaluate(logits, list(range(3)) * 10)

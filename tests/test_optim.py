@@ -202,6 +202,7 @@ class TestSgd2012:
 
 
 class TestAdamW:
+    @pytest.mark.heavy
     def test_updates_are_optaxs(self):
         optim = default_config().optim
         optim.update(name="adamw", weight_decay=0.1, b1=0.8, b2=0.95, eps=1e-6)

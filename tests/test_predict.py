@@ -117,6 +117,7 @@ def test_dark_on_light_is_noticed_and_can_be_turned(
     assert "try without --invert" in found["notes"][0]
 
 
+@pytest.mark.heavy
 def test_a_folder_of_a_thousand_with_three_broken_ones(
     trained, digits, tmp_path, capsys
 ):

@@ -154,6 +154,7 @@ def ten_views(network, images, size, canvas):
     return np.mean(found, axis=0)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("canvas", [None, 28, [28, 28], [28, 32], [30, 28]])
 def test_ten_views_of_a_run_with_and_without_a_canvas(trained, tmp_path, canvas):
     """Of a square in both forms; a canvas that is no larger is none."""

@@ -162,6 +162,7 @@ def test_groups_and_normalization_on_several_devices(dtype, padded):
     compare(train_one(one, padded), train_many(many, padded), rtol=rtol)
 
 
+@pytest.mark.heavy
 def test_padding_has_no_part_in_the_gradient(padded):
     model = create_model("lenet5", num_classes=10, training=True)
     state, train, evaluate = setup(model, 4)
@@ -173,6 +174,7 @@ def test_padding_has_no_part_in_the_gradient(padded):
     compare(sums, evaluate(state, other), rtol=1e-7)
 
 
+@pytest.mark.heavy
 def test_gradient_is_of_the_mean_loss_over_true_images(padded):
     model = create_model("lenet5", num_classes=10, training=True)
     state, train, _ = setup(model, 4)
@@ -193,6 +195,7 @@ def test_gradient_is_of_the_mean_loss_over_true_images(padded):
     compare(expected, train(state, padded).params)
 
 
+@pytest.mark.heavy
 def test_sums_start_anew(batches):
     state, train, _ = setup(
         create_model("lenet5", num_classes=10, training=True), 2, log_every_steps=2
@@ -208,6 +211,7 @@ def test_sums_start_anew(batches):
     assert int(state.step) == 7
 
 
+@pytest.mark.heavy
 def test_evaluation_counts_every_example_once(batches):
     state, _, evaluate = setup(create_model("lenet5", num_classes=10, training=True), 2)
     ordered = Batches(batches.image, batches.label, 4)
@@ -239,6 +243,7 @@ def test_batch_norm_trains(devices, padded):
     assert np.isfinite(float(evaluate(state, padded)["loss"]))
 
 
+@pytest.mark.heavy
 def test_dropout_differs_between_devices_and_steps():
     """Equal images in one batch; with a common mask all devices would agree."""
 

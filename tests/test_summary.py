@@ -48,6 +48,7 @@ def test_other_images_and_classes(printed):
     assert network["input_shape"] == [1, 224, 224, 1]
 
 
+@pytest.mark.heavy
 def test_json_of_all(printed):
     networks = json.loads(printed("--list", "--json"))
     assert [network["name"] for network in networks] == list(MODELS)
@@ -65,6 +66,7 @@ def test_json_of_all(printed):
         assert len(set(names)) == len(names)
 
 
+@pytest.mark.heavy
 def test_the_list(printed):
     lines = printed("--list").splitlines()[2:]
     assert [line.split()[0] for line in lines] == list(MODELS)
@@ -85,6 +87,7 @@ def test_two_side_by_side(printed):
     assert plain[-2:] == ["params", "MACs"]
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("eight_devices")
 def test_the_collectives_of_a_step(printed):
     flags = "--parallel.data=2", "--input-shape=28,28,1", "--batch-size=4"
@@ -95,6 +98,7 @@ def test_the_collectives_of_a_step(printed):
     assert state == "state: 0.5 MB per device, 0.5 MB in total"
 
 
+@pytest.mark.heavy
 def test_a_runs_network(printed, tmp_path, monkeypatch, error_line):
     make_run(
         tmp_path / "run",
@@ -184,6 +188,7 @@ def test_the_docs_comparison_is_the_commands(printed):
     assert shown_in_docs(*networks) == lines
 
 
+@pytest.mark.heavy
 def test_the_docs_list_is_the_commands(printed):
     """Of the networks that it names: a new one need not be among them."""
 

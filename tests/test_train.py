@@ -39,6 +39,7 @@ def user_net(config, monkeypatch):
     return config
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_uninterrupted_one(user_net, devices, tmp_path):
     """Interrupted inside an epoch and again in the next."""
@@ -122,6 +123,7 @@ def test_the_newest_and_the_best_are_kept(config, tmp_path, monkeypatch):
     assert result["test/top1"] == 0.1
 
 
+@pytest.mark.heavy
 def test_what_a_run_leaves(config, tmp_path, capsys):
     config.log.tensorboard = True
     config.log.every_steps = 2
@@ -164,6 +166,7 @@ def test_what_a_run_leaves(config, tmp_path, capsys):
     assert out.err == ""  # no bar where there is no terminal
 
 
+@pytest.mark.heavy
 def test_a_finished_run_is_left_as_it_is(config, tmp_path, capsys):
     result = train_and_evaluate(config, tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
@@ -175,6 +178,7 @@ def test_a_finished_run_is_left_as_it_is(config, tmp_path, capsys):
     assert f"finished  earlier, at step 8: test top-1 {result['test/top1']:.4f}" in out
 
 
+@pytest.mark.heavy
 def test_a_finished_run_whose_metrics_are_gone(config, tmp_path, capsys):
     config.num_epochs = 1
     result = train_and_evaluate(config, tmp_path)
@@ -186,6 +190,7 @@ def test_a_finished_run_whose_metrics_are_gone(config, tmp_path, capsys):
         train._result(config, tmp_path, [])
 
 
+@pytest.mark.heavy
 def test_a_run_is_finished_when_its_last_checkpoint_is_written(
     config, tmp_path, monkeypatch, capsys
 ):
@@ -231,6 +236,7 @@ def test_rows_past_the_restored_step_are_dropped(config, tmp_path):
     assert [row[0] for row in rows] == [4, 8, 12]
 
 
+@pytest.mark.heavy
 def test_another_configs_run_is_not_gone_on_with(config, tmp_path):
     config.num_epochs = 1
     train_and_evaluate(config, tmp_path)
@@ -262,6 +268,7 @@ def test_what_only_lengthens_places_or_reports_may_change(config, tmp_path):
     assert train_and_evaluate(config, tmp_path)["step"] == 6
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
 )
@@ -288,6 +295,7 @@ def test_a_signal_saves_and_stops(number, config, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
 )
@@ -443,6 +451,7 @@ def read_folders(data_dir, config):
     return shapes.load(data_dir, config.on_broken)
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_with_the_statistics_that_it_began_with(config, tmp_path):
     config.num_train_steps = 1
     train_and_evaluate(config, tmp_path)

@@ -65,6 +65,7 @@ SUMMARIES = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("files", "eight_devices")
 @pytest.mark.parametrize("what", SUMMARIES)
 def test_summary(what, printed):

@@ -60,12 +60,14 @@ def test_a_network_sees_float32(scale):
             assert jax.eval_shape(made, jnp.asarray(IMAGE)).dtype == jnp.float32
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", range(2 + len(CROPS)))
 def test_a_network_sees_the_same(number):
     narrow, wide = in_both(lambda: jax.jit(pipelines("pixels")[number])(IMAGE))
     np.testing.assert_allclose(wide, narrow, atol=1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "fields", "schedule"),
     [
@@ -125,6 +127,7 @@ def test_a_state_has_the_same_dtypes(name, fields, schedule):
     assert narrow[0] == narrow[1]
 
 
+@pytest.mark.heavy
 def test_dropout_drops_the_same():
     def drop():
         layer = MaskDropout(0.3, deterministic=False)

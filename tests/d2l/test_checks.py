@@ -80,10 +80,12 @@ class TestWhatALossOfOnesOwnMayTake:
         trainer.fit(Own(num_classes=classes), data_of(batches, batches))
         assert trainer.board.data["val_acc"] == [(1.0, 0.5)]
 
+    @pytest.mark.heavy
     def test_real_numbers_though_some_are_whole(self):
         labels = [Y * 30.0, Y * 2.5]
         self.fit(lambda logits, y: (logits.mean(-1) - y) ** 2 / 1e4, labels)
 
+    @pytest.mark.heavy
     def test_zero_and_one_for_a_single_logit(self):
         def loss(logits, y):
             return optax.sigmoid_binary_cross_entropy(logits[:, 0], y)
@@ -134,6 +136,7 @@ class TestImagesOfANetworkOfOnesOwn:
 
 @pytest.mark.parametrize("model", [Plain, ByTheBook])
 class TestBothLoops:
+    @pytest.mark.heavy
     def test_images_to_validate_on_are_resized(self, model):
         other = np.concatenate([X, X[:, :2]], axis=1)
         trainer = d2l.Trainer(max_epochs=1)
@@ -152,6 +155,7 @@ class TestBothLoops:
         line = refusal(model(), data_of([(images, Y)]))
         assert "channels first; give X.transpose(0, 2, 3, 1)" in line
 
+    @pytest.mark.heavy
     def test_channels_last_are_taken(self, model):
         images = np.zeros((6, 5, 12, 12), np.float32).transpose(0, 2, 3, 1)
         d2l.Trainer(max_epochs=1).fit(model(), data_of([(images, Y)], [(images, Y)]))

@@ -161,6 +161,7 @@ class FlatNet(d2l.Classifier):
 
 
 class TestTrainer:
+    @pytest.mark.heavy
     def test_a_users_network_trains(self, digits, capsys):
         trainer = d2l.Trainer(max_epochs=4, num_gpus=1)
         model = UserNet(lr=0.1)

@@ -46,6 +46,7 @@ class Undecided(Classifier):
 
 
 class TestOptimizers:
+    @pytest.mark.heavy
     @pytest.mark.parametrize("base", [Plain, ByTheBook, Undecided])
     def test_may_ask_the_trainer_for_the_steps(self, base):
         asked = []
@@ -155,6 +156,7 @@ def test_prepare_model_as_the_book_writes_it():
 
 
 class TestConstructors:
+    @pytest.mark.heavy
     def test_the_books(self, monkeypatch):
         """Of §6.7, as `add_to_class` puts it in."""
         monkeypatch.setattr(d2l.Trainer, "__init__", d2l.Trainer.__init__)
@@ -233,6 +235,7 @@ class TestWhatALossGivesToTheNetwork:
 
         return Own()
 
+    @pytest.mark.heavy
     def test_no_batch_statistics(self):
         for mutable in ((), ("batch_stats",)):
             line = refused(self.network("norm", *mutable))
@@ -268,6 +271,7 @@ class TestALossThatIsNotFinite:
         with pytest.raises(RunError, match="^loss: it is inf in step 1 of epoch 1"):
             fit(Own())
 
+    @pytest.mark.heavy
     def test_of_labels_that_the_trainer_puts_out_of_range(self):
         class Own(d2l.Trainer):
             def prepare_batch(self, batch):

@@ -161,6 +161,7 @@ def spy(name, calls, cls=Plain):
 
 
 class TestHooksAreCalled:
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         ("name", "count"),
         [
@@ -219,6 +220,7 @@ class TestHooksAreCalled:
         fit(Plain(), epochs=2)
         assert calls
 
+    @pytest.mark.heavy
     def test_of_the_trainers_clipping(self):
         class Own(d2l.Trainer):
             def clip_gradients(self, grad_clip_val, grads):
@@ -250,11 +252,13 @@ class TestHooksAreCalled:
         with pytest.raises(InputError, match="max_steps is not honored by a fit_epoch"):
             Own(max_epochs=1, max_steps=2).fit(Plain(), Data())
 
+    @pytest.mark.heavy
     def test_of_a_data_modules_loader(self, data_dir):
         digits = d2l.Digits(500, (8, 8), data_dir=str(data_dir))
         digits.get_dataloader = lambda train: pairs((8, 8), shape=(8, 8, 1))
         assert fit(Plain(), digits).train_batch_idx == 4
 
+    @pytest.mark.heavy
     def test_adam_is_another_optimizer_than_sgd(self):
         class Adam(Net):
             def configure_optimizers(self):
@@ -265,6 +269,7 @@ class TestHooksAreCalled:
         )
         assert abs(sgd[-1][1] - adam[-1][1]) > 0.01
 
+    @pytest.mark.heavy
     def test_a_loss_of_ones_own_is_trained(self):
         class Pull(Plain):
             """Draws all parameters to 1, whatever the images."""

@@ -191,6 +191,7 @@ class TestRegression:
         trainer.fit(d2l.LinearRegression(lr=0.03), self.data(num_val=np.int64(0)))
         assert list(trainer.board.data) == ["train_loss"]
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize("part", ["X", "y"])
     def test_values_that_are_not_finite(self, part):
         for model in (d2l.LinearRegression(0.03), d2l.LinearRegressionScratch(2, 0.03)):

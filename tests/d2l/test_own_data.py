@@ -139,6 +139,7 @@ GOOD = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", GOOD)
 def test_what_is_taken(name):
     """And the same is made of it by both loops."""

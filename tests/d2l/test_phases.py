@@ -83,6 +83,7 @@ def network(layer, jitted):
     return Net
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("layer", "trainer"),
     [

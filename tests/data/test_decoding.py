@@ -196,6 +196,7 @@ def test_a_network_sees_what_it_was_trained_on(folder, settings, config, tmp_pat
         np.testing.assert_allclose(given, wanted, rtol=1e-5, err_msg=path.name)
 
 
+@pytest.mark.heavy
 def test_a_file_is_one_array_everywhere(folder, settings, data):
     names = data.spec.class_names
     train, test = (by_name(s.batch(0), names) for s in (data.train, data.test))

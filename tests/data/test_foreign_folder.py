@@ -88,6 +88,7 @@ def run(trained, tmp_path):
     return workdir
 
 
+@pytest.mark.heavy
 def test_evaluate(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "mine"))
     evaluate.main([str(run)])

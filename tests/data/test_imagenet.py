@@ -84,6 +84,7 @@ def examples(builder, split):
 
 
 class TestAsTfdsHasIt:
+    @pytest.mark.heavy
     def test_tfds_reads_it_as_its_own(self, prepared, six_validation_labels):
         builder = tfds.builder("imagenet2012", data_dir=prepared)
         assert builder.info.full_name == "imagenet2012/5.1.0"
@@ -138,6 +139,7 @@ def small(prepared):
 
 
 class TestAt256Pixels:
+    @pytest.mark.heavy
     def test_every_image_is_there_with_a_short_side_of_256(self, prepared, small):
         large = tfds.builder("imagenet2012", data_dir=prepared)
         for split in ("train", "validation"):

@@ -258,6 +258,7 @@ def equal(one, other):
     )
 
 
+@pytest.mark.heavy
 def test_statistics_are_measured_once_for_each_size_and_fit(load, tmp_path, capsys):
     """A data set's own, never another's; of its training images alone."""
     folder = write_folder(tmp_path / "zoo", 4, 1)

@@ -96,6 +96,7 @@ def test_of_a_flat_folder(flat, tmp_path, capsys):
         one.close()
 
 
+@pytest.mark.heavy
 def test_the_command_measures_the_part_that_is_trained_on(flat, tmp_path, capsys):
     words = ["image_folder", f"--manual-dir={flat}", f"--data-dir={tmp_path / 'data'}"]
     prepare.main([*words, "--val-share=0.2"])

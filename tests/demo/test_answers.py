@@ -195,6 +195,7 @@ def _arrays(tree):
     return [array for one in tree.values() for array in _arrays(one)]
 
 
+@pytest.mark.heavy
 def test_a_network_that_is_no_chain(tmp_path, monkeypatch, picture):
     """Imported or made by hand, so without a result, too."""
     monkeypatch.setitem(MODELS, "fork", Fork)

@@ -82,6 +82,7 @@ def numpy_lpips(params, linear, one, other):
     return total
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [(64, 64), (31, 47)])
 def test_the_distance_is_numpys(network, size):
     model, params, linear = network
@@ -108,6 +109,7 @@ def test_a_map_shows_where_images_differ(network):
     assert left.mean() > 3 * right.mean()
 
 
+@pytest.mark.heavy
 def test_the_gradient_is_that_of_numpys_differences(network):
     model, params, linear = network
     one, other = pair(40, 40, count=1)
@@ -208,6 +210,7 @@ def run(tmp_path):
     return tmp_path
 
 
+@pytest.mark.heavy
 def test_the_command_prints_what_the_function_returns(run, capsys):
     names = [str(run / name) for name in ("run", "a.png", "b.png")]
     example.main([*names, f"--linear={run / 'alex.pth'}"])

@@ -120,6 +120,7 @@ def test_few_at_once_or_all_is_the_same(net, monkeypatch):
     np.testing.assert_allclose(few.occlusion, all_at_once.occlusion, rtol=1e-6)
 
 
+@pytest.mark.heavy
 def test_no_convolution_or_a_single_unit_leaves_grad_cam_out(tmp_path, monkeypatch):
     line = "there is no Grad-CAM: the network has no convolution whose maps are larger "
     for kind in (Linear, Whole, Smooth):
@@ -253,6 +254,7 @@ def test_runs_of_many_kinds(changes, tmp_path, compiled_in_a_hurry):
     assert (found.patch is None) == (changes.get("model.num_classes") == 1)
 
 
+@pytest.mark.heavy
 def test_maps_are_float32_under_x64_too(net):
     layer = find_layer(describe(net.model, net.input_shape))
     derivatives = make_derivatives(net.model, net._preprocess, "float32", layer)

@@ -36,6 +36,7 @@ def image():
     return np.random.default_rng(2).integers(0, 256, SHAPE[1:], np.uint8)
 
 
+@pytest.mark.heavy
 def test_features_are_the_layers_outputs(fork, image):
     net, params = fork
     images = np.stack([image, 255 - image])

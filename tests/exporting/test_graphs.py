@@ -48,6 +48,7 @@ def workdir(request, tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", ["stablehlo", "safetensors"])
 def test_formats_that_hold_any_network(form, workdir, tmp_path):
     net = TrainedModel(workdir)

@@ -52,6 +52,7 @@ def test_a_runs_own_results(trained, tmp_path):
     assert "data_dir" not in body  # a folder of this machine
 
 
+@pytest.mark.heavy
 def test_no_rows_no_numbers(tmp_path):
     make_run(tmp_path / "run", "lenet5", **{"eval.views": 10, "augment.canvas": 32})
     Imported("a.pth", "PyTorch state dict", 9, "ab" * 32).save(tmp_path / "run")
@@ -186,6 +187,7 @@ def test_one_view_in_float32_needs_no_note(trained):
         assert "not the file's" not in model_card(net, form)
 
 
+@pytest.mark.heavy
 def test_notes_on_results_are_printed(tmp_path, capsys):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

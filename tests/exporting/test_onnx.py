@@ -50,6 +50,7 @@ def run(folder, image):
     return dict(zip(names, session.run(None, {"image": image}), strict=True))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name",
     [
@@ -140,6 +141,7 @@ def _shallow():
     return [nn.Conv(4, (5, 5), strides=4), nn.relu, flatten, nn.Dense(10)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scale", _PIPELINES)
 def test_preprocessing_inside_does_what_the_pipeline_does(
     scale, tmp_path, compiled_in_a_hurry

@@ -97,6 +97,7 @@ def names_below(folder):
     return sorted(str(path) for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.heavy
 def test_command_code_and_network_agree(trained, network, digits, folder, tmp_path):
     out = tmp_path / "made" / "f.npz"
     argv = ("--layers=conv2, sigmoid*,fc5", f"--output={out}", "--batch-size=4")
@@ -175,6 +176,7 @@ def test_a_file_says_where_it_comes_from(trained, folder, tmp_path):
     assert found["dtype"] == "float32"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_broken_pictures_have_no_row(ending, trained, folder, broken, tmp_path, capsys):
     out = tmp_path / f"f{ending}"
@@ -258,6 +260,7 @@ def test_a_folder_of_an_output_alone(tmp_path, error_line):
     assert line.startswith("error: IMAGE: there is no file but that of --output, ")
 
 
+@pytest.mark.heavy
 def test_dark_on_light_is_noted_and_turned(trained, digits, tmp_path, capsys):
     for i in range(3):
         Image.fromarray(255 - digits[0, ..., 0]).save(tmp_path / f"{i}.png")
@@ -270,6 +273,7 @@ def test_dark_on_light_is_noted_and_turned(trained, digits, tmp_path, capsys):
     np.testing.assert_allclose(read(out)[1]["fc5"][:1], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_paths_of_any_bytes_are_the_same_in_all(trained, digits, tmp_path):
     for name in (
         'a "b", c.png',
@@ -472,6 +476,7 @@ def test_other_arguments_of_a_wrong_kind(argument, line, network, folder):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_last_layer_is_what_predictions_come_from(dtype, tmp_path):
     make_run(tmp_path, "lenet5", (28, 28, 1), dtype=dtype)

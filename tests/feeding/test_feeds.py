@@ -121,6 +121,7 @@ def test_events_fall_between_dispatches(config, sent, as_gpu):
     assert sent[2:] == [(0, 3), (3, 3), (6, 1), (7, 1), (8, 1), (9, 1), (10, 1)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("devices", "towers"),
     [

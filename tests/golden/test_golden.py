@@ -36,6 +36,7 @@ QUICK = ["alexnet_2012", "lenet5"]
 MARKS = dict.fromkeys(QUICK, []) | {"alexnet_d2l": [pytest.mark.heavy]}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=MARKS.get(name, [pytest.mark.slow])) for name in TABLE],

@@ -59,6 +59,7 @@ def test_what_differs_from_145(folder):
     assert "norm1 elsewhere" in rows["sub/2"].differences
 
 
+@pytest.mark.heavy
 def test_what_is_not_supported_says_why_with_file_and_line(folder):
     rows = {row.name: row for row in read_experiments(folder)}
     assert rows["4"].refused.startswith("layers-4.cfg:25: [fc10] type treefc is not")
@@ -122,6 +123,7 @@ class TestRates:
             "a change: 'epoch 3: set epsw to 0.00001 from 0.001 on conv1'"
         )
 
+    @pytest.mark.heavy
     def test_of_the_networks_here(self):
         rates = layer_rates(summarize("alexnet_2012"))
         assert rates["conv1"] == ("0", "0", "0.9", "0.0005")

@@ -34,6 +34,7 @@ def test_values_out_of_all_proportion(key, config, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.heavy
 def test_what_fits_is_not_refused(config, tmp_path, monkeypatch):
     """The bound is a lower one: the tiny run takes more than this."""
     monkeypatch.setattr(memory, "device_memory", lambda: 20_000_000)

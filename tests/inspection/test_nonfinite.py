@@ -22,6 +22,7 @@ def network():
     return model, create_state(model, optax.sgd(0.1), shape, jax.random.key(0))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("layer", "value"),
     [

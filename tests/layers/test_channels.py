@@ -8,6 +8,7 @@ from alexnet_jax.layers.channels import RandomChannels
 from tests.helpers import noise
 
 
+@pytest.mark.heavy
 def test_groups_read_permutations_one_after_the_other():
     layer = RandomChannels(3, seed=3)
     chosen = layer.connections(8)

@@ -54,6 +54,7 @@ def test_values(layer):
     np.testing.assert_allclose(made, by_hand(layer, x), rtol=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("layer", LAYERS[:2], ids=str)
 def test_gradient_takes_the_means_for_constants(layer):
     """As the kernels of cuda-convnet do: their gradient gets the differences as is."""

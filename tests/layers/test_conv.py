@@ -48,6 +48,7 @@ def test_paddings_with_a_rounded_up_count():
 
 
 class TestConv:
+    @pytest.mark.heavy
     @pytest.mark.parametrize("groups", [1, 2])
     def test_ceil_pad_is_zeros_on_each_side_and_then_ceil(self, groups):
         x = noise(2, 10, 9, 4)
@@ -102,6 +103,7 @@ class TestConv:
             expected_grads,
         )
 
+    @pytest.mark.heavy
     def test_groups_are_two_towers_side_by_side(self):
         x = noise(1, 8, 8, 6)
         conv = Conv(4, (3, 3), feature_group_count=2)

@@ -8,6 +8,7 @@ from alexnet_jax.layers.dense import Dense, TowerDense
 from tests.helpers import noise
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("dtype", "near"), [("float32", 0), ("bfloat16", 0.01)])
 @pytest.mark.parametrize("shape", [(3, 8), (2, 3, 8)])
 def test_dense_is_linens(shape, dtype, near):
@@ -28,6 +29,7 @@ def test_dense_is_linens(shape, dtype, near):
         np.testing.assert_allclose(*pair, rtol=near, atol=near)
 
 
+@pytest.mark.heavy
 def test_a_dense_layer_of_towers_is_two_dense_layers():
     x = noise(2, 3, 3, 8)
     layer = TowerDense(10, groups=2)

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from alexnet_jax.layers.dropout import MaskDropout
 from tests.helpers import noise
@@ -21,6 +22,7 @@ class TestMaskDropout:
         np.testing.assert_allclose(at_test, 0.7 * x, rtol=1e-6)
         assert not np.array_equal(dropped, self.apply(x, rate=0.3, seed=1))
 
+    @pytest.mark.heavy
     def test_it_keeps_the_dtype(self):
         x = noise(4, 4).astype(jnp.bfloat16)
         for deterministic in (False, True):

@@ -102,6 +102,7 @@ def arrays(*shapes):
 
 
 class TestAdd:
+    @pytest.mark.heavy
     def test_it_is_the_sum(self):
         read = arrays(*[(2, 3, 4, 5)] * 3)
         wanted = np.zeros((2, 3, 4, 5), np.float32)
@@ -132,6 +133,7 @@ class TestAdd:
         np.testing.assert_allclose(got[0], 0.5 * np.asarray(weight), rtol=1e-6)
         np.testing.assert_allclose(got[1], -2 * np.asarray(weight), rtol=1e-6)
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize("layer", [add, Add((1.0, 1.0))])
     def test_other_shapes(self, layer):
         line = r"^add: inputs must have the same size; got 4×4×3 and 5×4×3; other"
@@ -153,6 +155,7 @@ class TestConcatenate:
             place = (one, channel) if channel < 5 else (other, channel - 5)
             np.testing.assert_array_equal(got[..., channel], place[0][..., place[1]])
 
+    @pytest.mark.heavy
     def test_gradients(self):
         one, other = arrays((2, 5), (2, 2))
         check_grads(

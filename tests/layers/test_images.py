@@ -21,6 +21,7 @@ def blur_by_hand(x, size, deviation):
     return made / sum(line) ** 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("size", "deviation"), [(3, 0.5), (9, 9)])
 def test_blur(size, deviation):
     x, weight = np.asarray(noise(2, 10, 9, 3)), np.asarray(noise(2, 10, 9, 3, seed=1))
@@ -35,6 +36,7 @@ def test_blur(size, deviation):
     assert layer.weights.sum() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.heavy
 def test_blur_of_bfloat16_is_summed_in_float32():
     x = noise(1, 6, 6, 2).astype(jnp.bfloat16)
     layer = GaussianBlur(5, 1.0)
@@ -44,6 +46,7 @@ def test_blur_of_bfloat16_is_summed_in_float32():
     np.testing.assert_array_equal(made, exact)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("size", "stride", "kept"),
     [(6, 2, (1, 3, 5)), (7, 3, (0, 3, 6)), (6, 3, (1, 4)), (5, 4, (0, 4)),

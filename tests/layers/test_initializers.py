@@ -178,6 +178,7 @@ def test_an_unknown_scheme(layer):
         layer.init(jax.random.key(0), jnp.zeros((1, 3, 3, 2), jnp.float32))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_kernels_and_biases_of_all_layers(scheme):
     """What a scheme draws for names and shapes, apart from any network."""
@@ -201,6 +202,7 @@ def test_kernels_and_biases_of_all_layers(scheme):
             assert not layer["bias"].any()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "fields"),
     [*((name, {}) for name in MODELS), ("alexnet_paper", {"links": False})],
@@ -279,6 +281,7 @@ def check_paper(params):
     check_normal(params["fc6"]["kernel"], 0.01, "fc6")
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("compiled_in_a_hurry")
 def test_every_door_draws_the_same():
     model, image = (
@@ -300,6 +303,7 @@ def test_every_door_draws_the_same():
     assert jax.tree.map(np.shape, shapes) == jax.tree.map(np.shape, drawn["init"])
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("compiled_in_a_hurry")
 @pytest.mark.parametrize(
     "module", [Nested(), Body(nn.remat), Body(nn.jit)], ids=["nested", "remat", "jit"]
@@ -310,6 +314,7 @@ def test_a_network_in_a_users_module_is_drawn_as_by_its_author(module):
     check_paper(jax.device_get(params.get("body", params)["alexnet"]))
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("compiled_in_a_hurry")
 def test_networks_side_by_side_are_drawn_apart():
     both = nn.vmap(

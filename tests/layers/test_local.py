@@ -77,6 +77,7 @@ def test_it_is_a_loop_over_places(case):
     np.testing.assert_allclose(by_params["bias"], weight.sum(0), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_with_one_kernel_everywhere_it_is_a_convolution():
     x = noise(2, 9, 9, 4)
     settings = {"strides": 2, "padding": ceil_pad(2)}
@@ -159,6 +160,7 @@ def test_images_that_are_too_small():
         Net().layer_shapes((1, 4, 4, 1))
 
 
+@pytest.mark.heavy
 def test_a_bias_for_each_unit():
     x = noise(2, 3, 4, 5)
     layer = PlaceBias(bias_init=nn.initializers.normal(1.0))

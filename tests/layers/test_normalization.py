@@ -68,6 +68,7 @@ class TestFormulas:
         made = layer(jnp.asarray(x, jnp.float32))
         np.testing.assert_allclose(made, by_hand(layer, x), rtol=1e-5)
 
+    @pytest.mark.heavy
     def test_gradient_against_finite_differences(self, layer):
         x, weight = noise(1, 2, 2, 12), noise(1, 2, 2, 12, seed=1)
 
@@ -139,6 +140,7 @@ def test_bfloat16_is_summed_in_float32(layer):
     np.testing.assert_array_equal(gradient, wide.astype(jnp.bfloat16))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("layer", [LocalResponseNorm("2012"), MapNorm()], ids=str)
 @pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-6), ("bfloat16", 1e-2)])
 def test_the_gradient_on_nvidia_gpus(layer, dtype, near):

@@ -61,6 +61,7 @@ def test_pools_of_the_ablations(size):
     assert narrow.dtype == jnp.bfloat16 and (narrow == 1).all()
 
 
+@pytest.mark.heavy
 def test_average_pools():
     x = noise(2, 6, 6, 3)
     expected = x.reshape(2, 3, 2, 3, 2, 3).mean((2, 4))
@@ -96,6 +97,7 @@ def pool_by_hand(pool, x, gradient=None):
     return made, back
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("kind", "forms"),
     [("max", "cpu"), ("max", "cuda"), ("max", "tpu"), ("avg", "cpu")],

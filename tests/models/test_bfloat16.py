@@ -120,6 +120,7 @@ def test_every_network_is_near_float32(name, fields):
     np.testing.assert_allclose(half, full, rtol=0, atol=0.02 * np.abs(full).max())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [5, 7, 13, 32])
 @pytest.mark.parametrize("pool", [avg_pool, avg_pool_3x3, adaptive_avg_pool])
 def test_an_average_is_rounded_once(pool, size):

@@ -117,6 +117,7 @@ def test_other_fields_that_cannot_be(fields):
         Net(**fields).init(KEY, jnp.zeros((1, 28, 28, 1), jnp.float32))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["alexnet_2012", "lenet5"])
 def test_an_empty_batch_is_none(name):
     fields = {} if name == "lenet5" else {"width": 1 / 16}

@@ -40,6 +40,7 @@ def last_layers(model):
     return found
 
 
+@pytest.mark.heavy
 def test_logits_and_layers_are_those_written_out(fork):
     params, image = fork
     wanted = fork_by_hand(params, image)
@@ -69,6 +70,7 @@ def test_gradients_are_those_of_what_is_written_out(fork):
             )
 
 
+@pytest.mark.heavy
 def test_towers_taken_and_put_beside_each_other():
     model = Joined(num_classes=7, initializer="he")
     image = noise(*SHAPE)
@@ -106,6 +108,7 @@ def test_a_shift_reaches_every_block_that_reads_the_layer(fork):
     np.testing.assert_allclose(found, conv3 + conv2, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_bfloat16(fork):
     params, image = jax.tree.map(lambda x: x.astype(jnp.bfloat16), fork)
     found = FORK.apply({"params": params}, image)

@@ -37,6 +37,7 @@ def test_tower_a_sees_tower_b_from_conv3_on():
     assert not np.allclose(before["conv3"][..., :half], after["conv3"][..., :half])
 
 
+@pytest.mark.heavy
 def test_merged_normalisation_changes_the_border_alone():
     model = create_model("alexnet_2012", num_classes=10, training=False)
     image = 100 * jax.random.normal(jax.random.key(3), (1, 40, 40, 3))

@@ -149,6 +149,7 @@ def test_the_docstring_says_what_the_table_does(name):
     assert re.search(rf"\(B, {height}, {width}, (C|{channels})\)", docstring)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["alexnet_2012", "alexnet_torchvision", "lenet5"])
 def test_it_trains_two_steps(name):
     """On the smallest images, with few channels, and as its author fed it.

@@ -53,6 +53,7 @@ def test_somebody_listens():
         reach_coordinator(f"localhost:{server.getsockname()[1]}", 1)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [None, signal.SIGINT, signal.SIGTERM])
 def test_the_other_process_does_not_come(number):
     """In a process of its own, which JAX would abort; process 0 waits."""

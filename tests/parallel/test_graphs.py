@@ -33,6 +33,7 @@ def padded():
     return padded_batch((8, 16, 16, 3), 3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "layout", [(1, 2), pytest.param((2, 2), marks=pytest.mark.slow)]
 )

@@ -306,6 +306,7 @@ def test_all_devices_are_taken_in_pairs():
     assert len({*parallel.mesh.devices.flat}) == 8
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("layout", [(2, 1), (1, 2)])
 def test_a_step_is_lowered_for_rectangles(layout):
     name = "lenet5" if layout[1] == 1 else "alexnet_2012"

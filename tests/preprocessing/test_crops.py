@@ -25,6 +25,7 @@ def test_offsets_cover_33_by_33_places_evenly():
     assert abs(chi_square - freedom) < 5 * np.sqrt(2 * freedom)
 
 
+@pytest.mark.heavy
 def test_boxes_are_torchvisions():
     draw = jax.jit(jax.vmap(lambda key: crops.draw_box(key, 256, 200)))
     top, left, height, width = np.asarray(draw(keys(20_000))).T
@@ -68,6 +69,7 @@ def test_the_ten_views():
     assert mirrored.tolist() == [False] * 5 + [True] * 5
 
 
+@pytest.mark.heavy
 def test_offsets_of_a_rectangle_cover_each_direction():
     draw = jax.jit(jax.vmap(crops.draw_offset, (0, None)), static_argnums=1)
     offsets = np.asarray(draw(keys(70_000), (6, 9)))

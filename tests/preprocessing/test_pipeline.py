@@ -136,6 +136,7 @@ def places_of(seen):
 
 
 class TestCrops:
+    @pytest.mark.heavy
     def test_a_crop_is_a_piece_of_the_image_perhaps_mirrored(self):
         image = coordinates(2000)
         made = pipeline(canvas=12, crop="random", mirror=True)
@@ -151,6 +152,7 @@ class TestCrops:
         # All three are drawn apart from each other.
         assert np.abs(np.corrcoef(found.T) - np.eye(3)).max() < 0.1
 
+    @pytest.mark.heavy
     def test_a_draw_is_the_keys_and_the_places(self):
         image = coordinates(64)
         made = pipeline(canvas=12, crop="random", mirror=True, color=0.1)
@@ -176,6 +178,7 @@ class TestCrops:
         colors = draw(pipeline(color=0.1, **leaves), black)[:, 0, 0]
         assert len(np.unique(colors, axis=0)) == 320
 
+    @pytest.mark.heavy
     def test_small_images_are_enlarged_before_they_are_cropped(self):
         image = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 1), np.uint8)
         large = np.asarray(scale_and_resize(image, 12))
@@ -186,6 +189,7 @@ class TestCrops:
         centre = pipeline(canvas=12)(jnp.asarray(image))
         np.testing.assert_allclose(centre, large[:, 2:10, 2:10], atol=1e-6)
 
+    @pytest.mark.heavy
     def test_without_chance_training_sees_what_evaluation_sees(self):
         image = coordinates(3)
         for leaves in ({}, {"canvas": 12}):
@@ -194,6 +198,7 @@ class TestCrops:
                 draw(made, image), jax.jit(made)(jnp.asarray(image))
             )
 
+    @pytest.mark.heavy
     def test_resized_boxes_come_from_the_stored_image(self):
         image = np.full((40, 12, 12, 3), 200, np.uint8)
         image[:, :, 6:] = 0
@@ -224,6 +229,7 @@ class TestColors:
         np.testing.assert_allclose(shift, shift[:, :1, :1] + 0 * shift, atol=1e-6)
         assert len(np.unique(shift[:, 0, 0].round(5), axis=0)) == 5
 
+    @pytest.mark.heavy
     def test_it_ends_after_so_many_epochs(self):
         """As if there had never been any: without the division by 1.1, too."""
         image = np.full((2, 8, 8, 3), 100, np.uint8)
@@ -283,6 +289,7 @@ class TestMeans:
         expected = (image - found.mean_image)[:, 2:10, 2:10]
         np.testing.assert_allclose(centre, expected, atol=1e-3)
 
+    @pytest.mark.heavy
     def test_caffe_moves_the_mean_with_the_crop_and_turns_the_channels(self):
         image, found = coordinates(20), self.statistics()
         leaves = {"canvas": 12, "crop": "random", "mirror": True}
@@ -350,6 +357,7 @@ class TestRectangles:
 
         assert lowered(squares[0]) == lowered(squares[1])
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         ("size", "canvas"), [((8, 5), (10, 12)), ((10, 8), (10, 12)), ((6, 9), (8, 9))]
     )
@@ -397,6 +405,7 @@ class TestRectangles:
             assert (steps > 0).all() and np.ptp(steps, axis=(1, 2)).max() < 0.35
             assert -0.5 <= inner[..., channel].min() < inner[..., channel].max() < limit
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize("scale", ["pixels", "caffe"])
     def test_the_mean_image_is_that_of_the_canvas(self, scale):
         """A stored rectangle's mean is subtracted where the crop lies, or centrally."""

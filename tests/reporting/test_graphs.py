@@ -62,12 +62,14 @@ def test_a_network_that_is_no_chain(tmp_path, monkeypatch):
     assert shown == ["conv1", "conv2a", "conv2b", "conv3"]
 
 
+@pytest.mark.heavy
 def test_local_weights_are_no_filters(tmp_path, monkeypatch):
     found = sections_of(Local, tmp_path, monkeypatch)
     assert "filters" not in found
     assert "maps of local1 that vary most" in found["features"].html
 
 
+@pytest.mark.heavy
 def test_without_maps_there_are_no_figures_of_them(tmp_path, monkeypatch):
     found = sections_of(Dense, tmp_path, monkeypatch)
     assert not {"filters", "features"} & {*found} and "confusion" in found

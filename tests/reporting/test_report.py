@@ -75,6 +75,7 @@ def page(trained, tmp_path_factory):
     return folder / "report.html"
 
 
+@pytest.mark.heavy
 def test_the_page_holds_its_pictures_itself(page):
     assert {path.stem for path in page.parent.glob("*.png")} == FIGURES
     for name in FIGURES:
@@ -127,6 +128,7 @@ def test_what_the_page_says(page, trained):
     assert "Occlusion map: predicted " in alts and "maps of conv2 that vary" in alts
 
 
+@pytest.mark.heavy
 def test_calibration_and_classes_are_those_of_evaluate(trained, tmp_path):
     file = tmp_path / "page.html"
     main([str(trained), f"--output={file}"])
@@ -177,6 +179,7 @@ def test_a_run_killed_half_way(trained, tmp_path):
     assert cells(run / "report.html", "lenet5: input 28×28×1, 10 classes")
 
 
+@pytest.mark.heavy
 def test_a_page_alone_without_a_folder_for_the_figures(tmp_path, capsys):
     run = write(tmp_path / "run", rows_of())
     main([str(run)])

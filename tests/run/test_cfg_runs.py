@@ -104,6 +104,7 @@ def test_the_same_command_after_the_files_are_gone(cfg, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.heavy
 def test_changed_files_are_another_run(cfg, tmp_path, capsys, monkeypatch):
     cfg.num_train_steps, workdir = 1, tmp_path / "run"
     train_and_evaluate(cfg, workdir)
@@ -141,6 +142,7 @@ def test_a_learning_rate_instead_of_the_files(cfg, tmp_path, capsys):
     jax.tree.map(np.testing.assert_array_equal, *results)
 
 
+@pytest.mark.heavy
 def test_rates_that_are_too_high(cfg, tmp_path):
     (tmp_path / "params.cfg").write_text("1e30\n")
     with pytest.raises(RunError, match=r"kept. Set .*, below the rates of optim.param"):

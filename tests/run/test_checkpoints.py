@@ -56,6 +56,7 @@ def files_of_newest(workdir):
 
 
 class TestChecksums:
+    @pytest.mark.heavy
     def test_a_checkpoint_is_intact_as_written(self, run):
         for folder in step_folders(run / "checkpoints").values():
             assert find_fault(folder) is None
@@ -148,6 +149,7 @@ class TestInitFrom:
             np.testing.assert_array_equal, first, checkpoint_of(run, 4)["params"]
         )
 
+    @pytest.mark.heavy
     def test_a_damaged_one_is_skipped(self, run, config, tmp_path, capsys):
         (run / "checkpoints" / "8" / CHECKSUMS).write_text("{")
         config.checkpoint.init_from = str(run)
@@ -218,6 +220,7 @@ class TestInitFrom:
         assert "workdir" not in str(error.value)
         assert not (tmp_path / "new" / "data.json").exists()
 
+    @pytest.mark.heavy
     def test_without_its_config_the_remedy_is_general(self, run, config, tmp_path):
         copy = shutil.copytree(
             run / "checkpoints" / "8", tmp_path / "checkpoints" / "8"
@@ -238,6 +241,7 @@ class TestInitFrom:
 
 
 class TestFailingWrites:
+    @pytest.mark.heavy
     def test_a_full_disk(self, run, config, tmp_path, monkeypatch):
         whole = go_on(config, tmp_path / "whole")
 
@@ -252,6 +256,7 @@ class TestFailingWrites:
         parts = go_on(config, run)
         jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize("name", ["rename", "replace"])
     def test_no_right_to_rename(self, run, config, monkeypatch, name):
         def refuse(*args, **kwargs):
@@ -284,6 +289,7 @@ class TestFailingWrites:
         assert list(step_folders(run / "others")) == [1, 2, 3, 4]
 
 
+@pytest.mark.heavy
 def test_a_second_run_in_one_folder_leaves(run, config):
     config.num_epochs = 3
     with (
@@ -333,6 +339,7 @@ class TestNotFinite:
         config.num_epochs = 4
         return run
 
+    @pytest.mark.heavy
     def test_the_run_stops_and_keeps_what_was_good(self, run, config):
         config.checkpoint.every_steps = 1  # not even the spoilt state is saved
         with pytest.raises(RunError, match="optim.learning_rate .3e.38.") as error:

@@ -60,6 +60,7 @@ def scripted(config, monkeypatch):
     return config
 
 
+@pytest.mark.heavy
 def test_a_run_stops_early_and_is_finished(scripted, tmp_path, capsys):
     scripted.early_stop.patience = 2
     scripted.checkpoint.every_epochs = 3  # and the last all the same

@@ -80,6 +80,7 @@ def page_of(*flags):
     report([str(flag) for flag in flags])
 
 
+@pytest.mark.heavy
 def test_where_the_weights_come_from_is_kept(run):
     found = read_imported(run)
     assert (found.source, found.form) == ("alexnet.bin", "safetensors")
@@ -106,6 +107,7 @@ def test_the_report_says_what_there_is(run, tmp_path):
         assert absent not in page
 
 
+@pytest.mark.heavy
 def test_the_report_of_several_of_which_one_is_imported(run, tmp_path):
     rows = [{"step": 1, "epoch": 1.0, "train/loss": 1.0, "train/top1": 0.5,
              "test/loss": 1.0, "test/top1": 0.25}]  # fmt: skip

@@ -71,6 +71,7 @@ def test_it_is_reported(workdir, capsys):
         assert f">{title}</h2>" in text, title
 
 
+@pytest.mark.heavy
 def test_it_predicts(workdir, capsys):
     image = load(workdir).open_split("test").image[0]
     Image.fromarray(image[..., 0]).save(workdir / "digit.png")

@@ -92,6 +92,7 @@ def goes_on(config, run, runs, capsys):
     return check
 
 
+@pytest.mark.heavy
 def test_nothing_is_said_where_nothing_is_wrong(goes_on):
     assert goes_on() == []
 
@@ -117,6 +118,7 @@ class TestUnfinishedCheckpoints:
         made.close()
         assert list(step_folders(tmp_path / "checkpoints")) == [2] and len(seen) == 1
 
+    @pytest.mark.heavy
     def test_one_without_checksums_was_never_written(self, run, goes_on):
         (run / "checkpoints" / "8" / CHECKSUMS).unlink()
         (line,) = goes_on(start=4)
@@ -135,6 +137,7 @@ class TestUnfinishedCheckpoints:
         assert line == "warning   no checkpoint is left: the run starts at step 0"
         assert {path.name for path in (run / "damaged").iterdir()} == {"4", "8"}
 
+    @pytest.mark.heavy
     def test_arrays_that_are_elsewhere(self, run, goes_on):
         folder = run / "checkpoints" / "8"
         for path in folder.rglob("*"):
@@ -241,6 +244,7 @@ class TestSmallFiles:
         (line,) = goes_on()
         assert line.endswith("cannot be read; written anew, as the data is now")
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(("steps", "content"), [*spoilt_checksums()])
     def test_the_checksums(self, run, goes_on, content, steps):
         for step in steps:
@@ -249,6 +253,7 @@ class TestSmallFiles:
         assert all("seal.json is damaged" in line for line in lines)
         assert len(lines) == len(steps)
 
+    @pytest.mark.heavy
     def test_foreign_entries_are_left_alone(self, run, goes_on):
         folder = run / "checkpoints"
         (folder / "200").write_text("mine")
@@ -276,6 +281,7 @@ class TestSmallFiles:
         assert len(lines) == len(names) + len(KEPT_FILES)
         assert stat.S_ISREG((run / "curves.png").stat().st_mode)
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         "name",
         [
@@ -455,6 +461,7 @@ def test_a_workdir_that_goes_away(run, config, tmp_path, monkeypatch, what, caps
 
 
 class TestErrorsOfTheDisk:
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         "code", [errno.EIO, *map(slow, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))]
     )

@@ -66,6 +66,7 @@ class TestRun:
         config.data.scale = "standard"
         return config
 
+    @pytest.mark.heavy
     def test_it_says_what_it_does(self, tuned, trained, tmp_path, capsys):
         tuned.num_train_steps = 1
         train_and_evaluate(tuned, tmp_path)
@@ -77,6 +78,7 @@ class TestRun:
         memory = jax.tree.leaves_with_path(new["opt_state"])
         assert not [path for path, _ in memory if "conv" in jax.tree_util.keystr(path)]
 
+    @pytest.mark.heavy
     def test_a_copy_of_its_weights_goes_on(self, tuned, tmp_path):
         run, copy = tmp_path / "run", tmp_path / "copy"
         tuned.num_train_steps = 1
@@ -107,6 +109,7 @@ class TestRun:
         with pytest.raises(InputError, match="optim.freeze was .*conv.*, is .*conv1"):
             train_and_evaluate(tuned, tmp_path / "whole")
 
+    @pytest.mark.heavy
     def test_a_fresh_layer_that_is_frozen_is_named(self, tuned, tmp_path, capsys):
         tuned.checkpoint.init_layers, tuned.num_train_steps = "conv1", 1
         train_and_evaluate(tuned, tmp_path)

@@ -66,6 +66,7 @@ def bytes_of(tree):
 CONV, NORM, DENSE = "net/layers_0", "net/layers_1", "net/layers_5"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", RULES)
 def test_frozen_arrays_stay_and_have_no_memory(name):
     tx, frozen = optimizer(name), {CONV, NORM}
@@ -84,6 +85,7 @@ def test_frozen_arrays_stay_and_have_no_memory(name):
     assert jax.tree.structure(before.params) == jax.tree.structure(whole.params)
 
 
+@pytest.mark.heavy
 def test_zero_of_either_sign_stays():
     tx = optimizer("sgd")
     state = create_state(UserNet(), tx, SHAPE, jax.random.key(0), frozenset({CONV}))
@@ -96,6 +98,7 @@ def test_zero_of_either_sign_stays():
     )
 
 
+@pytest.mark.heavy
 def test_what_learns_learns_as_if_the_frozen_were_constants():
     """By hand: the gradient of the last layer alone, and its norm for clipping."""
     model, tx = UserNet(training=False), optimizer("sgd", clip_norm=0.01)
@@ -132,6 +135,7 @@ class CallNet(UserNet):
         )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", [UserNet, CallNet])
 def test_batch_norm_is_that_of_an_evaluation_and_dropout_is_not(kind):
     model, tx = kind(), optimizer("sgd")
@@ -190,6 +194,7 @@ def test_gradients_below_the_first_that_learns_are_not_computed():
     assert last < first < flops(())
 
 
+@pytest.mark.heavy
 def test_norms_of_gradients_are_of_what_learns():
     tx = optimizer("sgd")
     state = create_state(UserNet(), tx, SHAPE, jax.random.key(0), frozenset({CONV}))

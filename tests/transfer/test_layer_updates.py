@@ -171,6 +171,7 @@ class TestAsWritten:
         made = train(optimizer(updates), params, 10)[-1][0]
         check(made, by_hand(updates.arrays, params, 10, rate_of))
 
+    @pytest.mark.heavy
     def test_rates_are_over_the_whole_run(self):
         params = params_of(fc8=(5, 3))
         fall = ArrayUpdate(Rate(0.03, "dexp", 1e4, 2), 0.0, 0.0)
@@ -184,6 +185,7 @@ class TestAsWritten:
         # The step at one half is the last of the old rate.
         assert min(moved[:16]) > 1e-3 > 1e-4 > max(moved[16:])
 
+    @pytest.mark.heavy
     def test_a_rate_of_0_freezes_an_array_and_its_velocity(self):
         params = params_of(conv1=(3, 2), conv2=(3, 2))
         still = KERNEL._replace(rate=Rate(0.0), max_norm=1e-3)
@@ -234,6 +236,7 @@ class TestAsWritten:
 
 
 class TestLearningRate:
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         "optim",
         [
@@ -317,6 +320,7 @@ class TestBounds:
                 unit *= most / norm
         return held
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         ("shape", "bounds"),
         [
@@ -364,6 +368,7 @@ class TestBounds:
             made["conv1"]["kernel"], np.full((3, 3, 1, 2), 0.5)
         )
 
+    @pytest.mark.heavy
     def test_two_towers_are_held_as_one_device_is(self):
         params = params_of(conv1=(3, 3, 2, 8), fc6=(5, 6))
         held = KERNEL._replace(contrast=(0.22, 0.24), max_norm=0.222)

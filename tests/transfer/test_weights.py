@@ -101,6 +101,7 @@ def test_a_layer_is_taken_whole_or_not_at_all(old):
     assert found.fresh == ["norm1", "norm2"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("there", "here", "words"),
     [(3, 1, "summed over 3"), (1, 3, "divided among 3")],

@@ -65,6 +65,7 @@ def test_a_file_that_is_cut_short_anywhere(form, tmp_path):
     assert "cut short" in error_of(path)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", FORMS)
 def test_bytes_that_were_changed_are_one_line_or_are_read(form, tmp_path):
     path = tmp_path / "w"

@@ -141,6 +141,7 @@ def test_pixels_and_logits_are_those_of_the_source(network, imported, capsys):
             assert one["probability"] == pytest.approx(probability, abs=1e-4)
 
 
+@pytest.mark.heavy
 def test_other_filters_give_other_logits(network, imported):
     """So the agreement above is the filter's."""
     folder, net, _ = imported

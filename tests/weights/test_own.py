@@ -68,6 +68,7 @@ def exported(tmp_path_factory):
     return folder
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "source", ["out/model.safetensors", "run", "run/checkpoints/1"]
 )
@@ -178,6 +179,7 @@ def test_what_is_left_over_may_be_left_out(exported, tmp_path, capsys):
     assert "left out  z" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_cut_short_or_changed(exported, tmp_path):
     whole = (exported / "out/model.safetensors").read_bytes()
     path = tmp_path / "w"
@@ -196,6 +198,7 @@ def test_a_file_that_is_cut_short_or_changed(exported, tmp_path):
             assert isinstance(error, InputError) and "\n" not in str(error)
 
 
+@pytest.mark.heavy
 def test_a_run_of_an_earlier_version_and_of_two_towers(tmp_path, capsys):
     source = Path(__file__).parents[1] / "data" / "run-0.1.0"
     shutil.copytree(source, tmp_path / "old")

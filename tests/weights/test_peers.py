@@ -60,6 +60,7 @@ def test_onnx_runtime_runs_the_file_itself(network, tmp_path, capsys):
     assert tool == f"ONNX Runtime {ort.__version__}"
 
 
+@pytest.mark.heavy
 def test_onnx_of_one_image_of_another_size_with_probabilities(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     how = {"sides": (224, 224), "count": 2, "softmax": True}  # the model zoo's
@@ -67,6 +68,7 @@ def test_onnx_of_one_image_of_another_size_with_probabilities(tmp_path, capsys):
     assert compared(capsys, "--check", tmp_path / "w")[0] < 1e-4
 
 
+@pytest.mark.heavy
 def test_onnx_that_takes_something_else(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     path = tmp_path / "w"

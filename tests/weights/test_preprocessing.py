@@ -53,6 +53,7 @@ def test_torchvisions_run(tmp_path, capsys):
     np.testing.assert_allclose(net.predict(image).probabilities, wanted, rtol=1e-4)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", [None, "binaryproto", "npy"])
 def test_caffes_run(form, tmp_path):
     params = params_of("caffenet", np.float16)  # small enough for 0 to 255
@@ -91,6 +92,7 @@ def test_the_run_of_caffe_is_its_recipe_but_for_the_order_of_colors(tmp_path):
     assert {*changed} == {*_OF_WEIGHTS}
 
 
+@pytest.mark.heavy
 def test_names_of_a_thousand_classes(tmp_path, capsys):
     params = params_of("alexnet_torchvision", num_classes=1000)
     writers.save_safetensors(tmp_path / "w", torch_arrays(params))
@@ -106,6 +108,7 @@ def test_names_of_a_thousand_classes(tmp_path, capsys):
         assert re.search(r"[a-z ]+ \(n\d{8}\)", capsys.readouterr().out)
 
 
+@pytest.mark.heavy
 def test_a_folder_with_a_run_in_it_is_left_alone(tmp_path, error_line, capsys):
     write_torch(tmp_path / "w")
     converted(tmp_path)

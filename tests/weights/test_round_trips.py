@@ -76,6 +76,7 @@ def write_state_dict(run, folder):
     return folder / "model.pth"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("case", CASES)
 def test_a_state_dict(case, tmp_path):
     network, shape, changes = CASES[case]
@@ -85,6 +86,7 @@ def test_a_state_dict(case, tmp_path):
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("network", "wanted"),
     [("alexnet_caffe", TWIN), ("alexnet_torchvision", TORCHVISION)],

@@ -97,6 +97,7 @@ def test_a_state_dict_of_no_network(tmp_path, error_line):
     assert "is of no network" in error_line(main, "--check", tmp_path / "w")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("network", ["alexnet_2012", "alexnet_d2l", "lenet5"])
 def test_a_run_of_a_state_dict_alone(network, tmp_path, capsys):
     _, variables, operations = create(network)
@@ -114,6 +115,7 @@ def test_a_run_of_a_state_dict_alone(network, tmp_path, capsys):
     assert net.predict(images).probabilities.shape == (1, 7)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("inside", [False, True])
 def test_an_exported_graph_makes_the_same_run_again(inside, tmp_path, capsys):
     pytest.importorskip("onnx")
@@ -132,6 +134,7 @@ def test_an_exported_graph_makes_the_same_run_again(inside, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.heavy
 def test_a_graph_of_towers_without_links_is_refused(tmp_path, error_line):
     pytest.importorskip("onnx")
     make_run(tmp_path / "a", "alexnet_paper", **{"model.links": False})

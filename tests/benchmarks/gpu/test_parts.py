@@ -149,6 +149,7 @@ def test_distances_of_logits_and_gradients():
     assert forms.distances(wanted, wanted) == (0.0, 0.0)
 
 
+@pytest.mark.heavy
 def test_a_run_is_summed_up(trained, tmp_path):
     row = runs.summarize(trained)
     assert (row["step"], row["epoch"], row["dtype"]) == (8, 2.0, "float32")

@@ -107,6 +107,7 @@ class TestDamage:
         load(copy.parents[1])
         assert "damaged" not in capsys.readouterr().err
 
+    @pytest.mark.heavy
     def test_nothing_that_was_kept_is_lost(self, copy, tmp_path):
         for content in ("mine", "{"):
             (copy.parent / "1.0.0.damaged").mkdir(exist_ok=True)
@@ -348,6 +349,7 @@ def prepare_digits(data_dir, started):
 
 
 class TestTwoAtOnce:
+    @pytest.mark.heavy
     def test_the_second_waits_and_uses_it(self, tmp_path, capfd):
         folder = tmp_path / "digits" / "1.0.0"
         context = multiprocessing.get_context("spawn")

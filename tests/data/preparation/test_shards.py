@@ -159,6 +159,7 @@ class TestSeveralProcesses:
         monkeypatch.setattr(shards, "_IMAGES_PER_PROCESS", 1)
         monkeypatch.setattr(shards, "count_cores", lambda: 2)
 
+    @pytest.mark.heavy
     def test_they_write_the_same(self, zoo, prepared, tmp_path):
         builder = load(zoo, tmp_path)
         for split in ("train", "validation"):
@@ -170,6 +171,7 @@ class TestSeveralProcesses:
             for name, image in ours.items():
                 np.testing.assert_array_equal(image, expected[name])
 
+    @pytest.mark.heavy
     def test_one_that_is_killed(self, zoo, prepared, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             killed = Conversion(image_folder.TO_STORED.description, die)

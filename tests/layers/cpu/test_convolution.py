@@ -12,6 +12,7 @@ from alexnet_jax.layers.cpu.switch import forms_of, plain_forms
 from tests.helpers import assert_close, count_convolutions, noise
 
 
+@pytest.mark.heavy
 def test_one_convolution_a_group_on_the_cpu_and_one_in_all_elsewhere():
     conv = Conv(4, (3, 3), feature_group_count=2)
     x = jnp.zeros((1, 8, 8, 6), jnp.float32)
@@ -92,6 +93,7 @@ def test_other_numbers_of_axes(axes, groups):
     assert y.shape == (2, *[2] * axes, 6)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "settings",
     [
@@ -112,6 +114,7 @@ def test_no_image(settings):
     assert not np.any(to_kernel["params"]["kernel"]) and to_x.shape == x.shape
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("shape", "padding", "constraints"),
     [("b, 13, 13, 32", CEIL, ()), ("b, h, w, 32", 2, ("h >= 5", "w >= 5"))],
@@ -153,6 +156,7 @@ def test_what_goes_over_blocks_on_nvidia_gpus(settings, channels, kernel):
     assert f"tensor<{'x'.join(map(str, kernel))}x2x" in line
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("settings", "channels"),
     [({"padding": CEIL}, 1), ({"strides": 2, "dtype": "bfloat16"}, 3)],

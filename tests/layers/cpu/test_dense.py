@@ -9,6 +9,7 @@ from alexnet_jax.layers.dense import Dense
 from tests.helpers import noise
 
 
+@pytest.mark.heavy
 def test_precision():
     layer = Dense(5, precision="highest")
     x = noise(3, 8)
@@ -18,6 +19,7 @@ def test_precision():
     assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("dot_general")
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("on_cpu")
 def test_no_copy_of_the_kernels_in_a_step():
     """On a CPU, where the new kernel is written into the old one's place."""

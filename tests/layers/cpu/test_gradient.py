@@ -69,6 +69,7 @@ def test_every_derivative(name, compiled):
     compare(got, wanted)
 
 
+@pytest.mark.heavy
 def test_reverse_mode_is_the_backward_pass():
     calls = []
     function = partial(quick, calls=calls)
@@ -102,6 +103,7 @@ def test_on_several_devices():
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "layer",
     [

@@ -51,6 +51,7 @@ def test_the_gradient_survives_what_xla_fuses(forms, pool):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("forms", "pool", "size", "dtype"),
     [
@@ -111,6 +112,7 @@ def test_windows_with_nan_and_infinities(forms, pool, with_relu):
     np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("with_relu", [False, True])
 @pytest.mark.usefixtures("on_cpu")
 def test_two_opaque_calls_and_none_inside(with_relu):
@@ -125,6 +127,7 @@ def test_two_opaque_calls_and_none_inside(with_relu):
     assert sum(" call(" in line for line in text.splitlines()) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("with_relu", [False, True])
 @pytest.mark.parametrize("pool", MAX_POOLS)
 def test_no_scatter_on_nvidia_gpus(pool, with_relu):
@@ -139,6 +142,7 @@ def test_no_scatter_on_nvidia_gpus(pool, with_relu):
     assert "select_and_scatter" in lowered("tpu")
 
 
+@pytest.mark.heavy
 def test_the_smallest_units_of_float16_are_positive(forms):
     (layer,) = join_layers([nn.relu, max_pool])
     x = (noise(2, 9, 9, 3) * 1e-5).astype(jnp.float16)  # subnormal

@@ -17,6 +17,7 @@ from alexnet_jax.layers.sequential import join_layers
 from tests.helpers import noise
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pool", MAX_POOLS)
 @pytest.mark.parametrize(
     ("platform", "dtype"),
@@ -47,6 +48,7 @@ def test_it_is_one_after_the_other(pool, dtype, platform):
     jax.tree.map(np.testing.assert_array_equal, got, wanted)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("on_cpu")
 def test_what_was_pooled_need_not_stay():
     """On a CPU; with ReLU first its gradient wants every unit."""

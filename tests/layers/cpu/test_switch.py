@@ -56,6 +56,7 @@ def test_plain_forms_are_xlas_to_the_bit():
     jax.tree.map(np.testing.assert_array_equal, got, program(Linens()))
 
 
+@pytest.mark.heavy
 def test_what_was_compiled_before_is_compiled_again():
     conv, x = Conv(16, (3, 3)), noise(1, 9, 9, 16)
     variables = conv.init(jax.random.key(1), x)
@@ -69,6 +70,7 @@ def test_what_was_compiled_before_is_compiled_again():
     assert count_convolutions(conv, variables, x) == 0
 
 
+@pytest.mark.heavy
 def test_the_environment_variable():
     def starts_with(value):
         program = "from alexnet_jax.layers.cpu.switch import *; "

@@ -32,6 +32,7 @@ MARKS = dict.fromkeys(CASES, [pytest.mark.slow]) | dict.fromkeys(QUICK, [])
 MARKS |= dict.fromkeys(HEAVY, [pytest.mark.heavy])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=MARKS[case]) for case in CASES]
 )

@@ -56,6 +56,7 @@ def several_cfg():
     return network(*layers, both, logits="both"), None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("cfg", [towers_cfg, graph_cfg, several_cfg])
 def test_the_printed_class_is_the_network(cfg, compiled_in_a_hurry):
     model = create(*cfg())

@@ -58,6 +58,7 @@ def rows(released):
     return read_experiments(released)
 
 
+@pytest.mark.heavy
 def test_each_file_is_read_or_refused_in_one_line(released, rows):
     files = [*released.rglob("*.cfg")]
     layers = [row for row in rows if row.has_layers]
@@ -90,6 +91,7 @@ def test_layers_shapes_parameters_and_multiply_adds(released, file):
     assert type(read).reference.input_shape == IMAGES[1:]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "file",
     [
@@ -201,6 +203,7 @@ def three_steps(name, of_params=None, **settings):
     return model.variable_shapes((1, 67, 67, 3))["params"], state.params
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "file",
     [
