@@ -210,7 +210,7 @@ def test_an_early_stop_of_two_processes(tmp_path, data_dir):
             assert processes.wait() == [0, 0], processes.texts()
             text = processes.texts()[0]
             assert line in text and said in text
-            assert "--config.early_stop.patience=None" in text
+            assert "--config.early_stop.patience=2" in text
 
 
 @pytest.mark.slow
