@@ -71,7 +71,7 @@ def epoch_line(
     place = f"epoch {epoch:>{len(str(num_epochs))}}/{num_epochs}"
     if not at_its_end:
         steps = steps_per_epoch(row) * num_epochs
-        place = f"step {row['step']:,}/{steps:,}, in {place}"
+        place = f"step {row['step']:,}/{steps:,}, in epoch {epoch}/{num_epochs}"
     loss = f"train loss {row['train/loss']:.4f}"
     train = f"{loss} top-1 {row['train/top1']:.4f}"
     shown = shown_metrics(row, num_classes)

@@ -32,7 +32,7 @@ def test_epoch_line():
     line = epoch_line(row, 10, 10)
     assert line == "epoch  3/10 | train loss 0.5000 top-1 0.8100 | 1,234 images/s"
     row |= {"step": 13, "epoch": 3.25, "test/loss": 0.4, "test/top1": 0.9}
-    assert epoch_line(row, 10, 10).startswith("step 13/40, in epoch  4/10 | ")
+    assert epoch_line(row, 10, 10).startswith("step 13/40, in epoch 4/10 | ")
     assert "test loss 0.4000 top-1 0.9000" in epoch_line(row, 10, 10)
     row |= {"test/top5": 0.95}
     assert "top-5" not in epoch_line(row, 10, 10)
