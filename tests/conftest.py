@@ -42,7 +42,8 @@ def pytest_sessionstart():
     """Ends before the first test if there is no such device; JAX would take the CPU.
 
     Under `nohup`, hangups are made to end processes again, as the tests expect; and
-    lines may be of any length, for which xdist's workers have COLUMNS=80.
+    lines may be of any length, but for the COLUMNS=80 that readline puts into the
+    environment of xdist's workers.
     """
     os.environ.pop("COLUMNS", None)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

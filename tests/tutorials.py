@@ -10,6 +10,7 @@ Numbers, of which no two machines have the same, are compared by their places al
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -45,6 +46,7 @@ def _shell(block: str) -> str:
         assert command == "alexnet", line
         done = subprocess.run(
             [sys.executable, "-m", "alexnet_jax", *words],
+            env={**os.environ},  # without COLUMNS, which readline puts into C's
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
