@@ -149,14 +149,17 @@ class Parser(argparse.ArgumentParser):
         if count:
             parts.append("\n".join(["examples:", *blocks[:count]]))
         parts += blocks[count:]
-        for group in self._action_groups:
-            formatter = self._get_formatter()
-            formatter.start_section(group.title)
-            formatter.add_text(group.description)
-            formatter.add_arguments(group._group_actions)
-            formatter.end_section()
-            parts.append(formatter.format_help().strip("\n"))
+        parts += map(self.format_group, self._action_groups)
         return "\n\n".join(filter(None, parts)) + "\n"
+
+    def format_group(self, group: argparse._ArgumentGroup) -> str:
+        """Returns what `--help` prints of a group of arguments; "" of an empty one."""
+        formatter = self._get_formatter()
+        formatter.start_section(group.title)
+        formatter.add_text(group.description)
+        formatter.add_arguments(group._group_actions)
+        formatter.end_section()
+        return formatter.format_help().strip("\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses arguments, `--input_shape=...` as `--input-shape=...`."""

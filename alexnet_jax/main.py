@@ -110,7 +110,7 @@ def make_parser(every_key: bool = False) -> cli.Parser:
     )
     keys = {key.name: key for key in KEYS}
     if every_key:
-        group = parser.add_argument_group("keys", "Of the config; each is a flag.")
+        group = parser.add_argument_group("keys of the config, of which each is a flag")
         metavars = dict.fromkeys(keys, "VALUE")
     else:
         group = parser.add_argument_group(
@@ -130,12 +130,7 @@ def make_parser(every_key: bool = False) -> cli.Parser:
 def _print_keys() -> None:
     """Prints every key of the config, with its default and what it is."""
     parser = make_parser(every_key=True)
-    formatter = parser._get_formatter()
-    (group,) = (one for one in parser._action_groups if one.title == "keys")
-    formatter.start_section("keys of the config, of which each is a flag")
-    formatter.add_arguments(group._group_actions)
-    formatter.end_section()
-    print(formatter.format_help(), end="")
+    print(parser.format_group(parser._action_groups[-1]))
 
 
 class _Loaded(flags.ArgumentParser):
@@ -521,8 +516,9 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
             words.append(f"--config.{key}={value}")
     if flag.parser.num_train_steps is not None:  # else the file's would hold again
         words.append("--config.num_train_steps=None")
-    patience, stopped = config.early_stop.patience, _has_stopped_early(config, workdir)
+    patience, stopped = config.early_stop.patience, False
     if patience is not None:
+        stopped = _has_stopped_early(config, workdir)
         words.append(f"--config.early_stop.patience={patience * (1 + stopped)}")
     factor = 1 if stopped or config.num_train_steps is not None else 2
     words.append(f"--config.num_epochs={config.num_epochs * factor}")

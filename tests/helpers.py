@@ -25,6 +25,15 @@ AUGMENTED = {"canvas": 32, "crop": "random", "mirror": True, "color": 0.1, "shar
 TOWERS_SIZE = 67  # of the images of `setup_towers`, in pixels
 
 
+def config_with(changes):
+    """The default config with other values, by dotted keys."""
+    config = default_config()
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        (config[group] if group else config)[name] = value
+    return config
+
+
 def padded_batch(shape, true):
     """Images of a shape `(B, H, W, C)` and labels; only the first ones are true."""
     generator = np.random.default_rng(1)

@@ -8,10 +8,11 @@ import pytest
 from absl import flags
 
 from alexnet_jax import main, sweep
-from alexnet_jax.config import default_config, flatten_config
+from alexnet_jax.config import flatten_config
 from alexnet_jax.errors import InputError, NotFiniteError, RunError
 from alexnet_jax.run.read import read_runs, settings
 from alexnet_jax.terminal.tables import table_lines
+from tests.helpers import config_with
 
 
 @pytest.mark.parametrize(
@@ -138,17 +139,9 @@ def test_seeds_are_given_once(combinations):
     assert [one.folder for one in runs] == ["seed-0", "seed-12"]
 
 
-def create(changes):
-    config = default_config()
-    for key, text in changes.items():
-        group, _, name = key.rpartition(".")
-        (config[group] if group else config)[name] = text
-    return config
-
-
 def test_folders_are_safe_and_distinct():
     texts = ["a/b", "a_b", "../a", "a b", "x" * 99, "x" * 98, "ä", "-1.5e+3"]
-    runs = sweep.combine({"data.manual_dir": texts}, create)
+    runs = sweep.combine({"data.manual_dir": texts}, config_with)
     names = [one.folder for one in runs]
     assert len(set(names)) == len(texts) and max(map(len, names)) < 70
     assert all(name.isascii() and "/" not in name and " " not in name for name in names)
@@ -179,7 +172,7 @@ def train(config, workdir):
 
 
 def test_a_run_that_fails_leaves_the_others(tmp_path, capsys):
-    runs = sweep.combine(RATES | {"optim.momentum": [0.9]}, create)
+    runs = sweep.combine(RATES | {"optim.momentum": [0.9]}, config_with)
     runs.sort(key=lambda one: -one.values["seed"])  # it fails in the midst
     with pytest.raises(RunError, match="^1 of 4 runs failed, the loss is not finite: "):
         sweep.run_all(runs, tmp_path, train, is_primary=True)
@@ -206,14 +199,14 @@ def test_other_errors_end_it(tmp_path):
     def full(config, workdir):
         raise RunError("disk full")
 
-    runs = sweep.combine(RATES, create)
+    runs = sweep.combine(RATES, config_with)
     with pytest.raises(RunError, match="^disk full$"):
         sweep.run_all(runs, tmp_path, full, is_primary=True)
     assert len(json.loads((tmp_path / "sweep.json").read_text())) == 4
 
 
 def test_seeds_alone_are_two_lines(tmp_path, capsys):
-    runs = sweep.combine({"seed": [1, 2], "optim.learning_rate": [0.1]}, create)
+    runs = sweep.combine({"seed": [1, 2], "optim.learning_rate": [0.1]}, config_with)
     for one in runs:
         del one.values["optim.learning_rate"]
     sweep.run_all(runs, tmp_path, train, is_primary=True)
@@ -224,14 +217,14 @@ def test_seeds_alone_are_two_lines(tmp_path, capsys):
 
 
 def test_other_processes_write_and_print_nothing(tmp_path, capsys):
-    runs = sweep.combine(RATES, create)[:2]
+    runs = sweep.combine(RATES, config_with)[:2]
     sweep.run_all(runs, tmp_path, lambda *_: {}, is_primary=False)
     assert not [*tmp_path.iterdir()] and "top-1" not in capsys.readouterr().out
 
 
 def test_a_table_of_failures_and_long_values():
     texts = ["[red]a", "b" * 30 + "end"]
-    runs = sweep.combine({"data.manual_dir": texts}, create)
+    runs = sweep.combine({"data.manual_dir": texts}, config_with)
     runs[0].error = "loss"
     runs[1].result = {"test/top1": 0.0, "best/top1": 0.0}
     made = sweep.results_table(runs)
@@ -248,7 +241,7 @@ def test_a_table_of_failures_and_long_values():
 
 
 def test_a_report_reads_each_setting(tmp_path):
-    runs = sweep.combine(RATES, create)
+    runs = sweep.combine(RATES, config_with)
     with pytest.raises(RunError):
         sweep.run_all(runs, tmp_path / "lab", train, is_primary=True)
     found = read_runs([tmp_path / "lab"])

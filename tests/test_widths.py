@@ -8,11 +8,11 @@ import pytest
 from rich.cells import cell_len
 
 from alexnet_jax import checkpoint, convert, evaluate, predict, summary, sweep
-from alexnet_jax.config import default_config
 from alexnet_jax.data.spec import DATA_FILE
 from alexnet_jax.reporting.text import evaluation_text
 from tests.experiment_files import CONV, RATES
 from tests.exporting.runs import make_run
+from tests.helpers import config_with
 from tests.pictures import picture
 
 WIDTHS = [40, 60, 80, 200]
@@ -175,14 +175,7 @@ def test_a_sweep(width, printed):
     values = {"optim.learning_rate": [0.1, 0.5], "seed": [1, 2]}
     values |= {"data.manual_dir": ["long/" * 20 + "a", "long/" * 20 + "b"]}
 
-    def create(changes):
-        config = default_config()
-        for key, value in changes.items():
-            group, _, name = key.rpartition(".")
-            (config[group] if group else config)[name] = value
-        return config
-
-    runs = sweep.combine(values, create)
+    runs = sweep.combine(values, config_with)
     for one in runs:
         one.result = {"test/top1": 0.5, "best/top1": 0.5 + one.values["seed"] / 10}
 

@@ -17,6 +17,7 @@ from alexnet_jax.reporting.files import image_png
 from alexnet_jax.reporting.html import block, details, figure, image, name, text
 from alexnet_jax.reporting.maps import explanation_html
 from alexnet_jax.reporting.sections import Section
+from alexnet_jax.terminal.text import counted
 
 INVERT = "Exchange light and dark"
 _MAPS = 24  # of a layer, those that vary most
@@ -83,10 +84,10 @@ def seen(found: Answer, size: Sequence[int]) -> str:
       found: The answer.
       size: Height and width that the network enlarges it to.
     """
-    sides = _sides(found.image.shape[:2])
+    sides = shape_text(found.image.shape[:2])
     enlarged = ""
     if tuple(size) != found.image.shape[:2]:
-        enlarged = f", brought to {_sides(size)} for its first layer"
+        enlarged = f", brought to {shape_text(size)} for its first layer"
     return (
         f"<figure>{picture(found.image, 'The picture as the network sees it')}"
         f"<figcaption>This is what the network sees: {sides} pixels"
@@ -124,7 +125,9 @@ def layer(
     told = f"{said} " if said else ""
     if row.receptive_field and row.receptive_field > 1 and output.ndim == 3:
         field = row.receptive_field
-        told += f"Each point of a map sees {field}×{field} of {_sides(size)} pixels. "
+        told += (
+            f"Each point of a map sees {field}×{field} of {shape_text(size)} pixels. "
+        )
     if output.ndim == 1 or output.shape[:2] == (1, 1):
         units = output.reshape(-1)
         shown = _units(units, row.name)
@@ -136,9 +139,9 @@ def layer(
                 shown = _grid(_cells(units), class_names)
     else:
         shown, count = _maps(output), output.shape[-1]
-        told += f"{count:,} map{'s' * (count > 1)}"
+        told += counted(count, "map")
         told += f", of which the {_MAPS} that vary most" * (count > _MAPS)
-        told += f" of {_sides(output.shape[:2])} points. "
+        told += f" of {shape_text(output.shape[:2])} points. "
     told += "White is 0, red positive, blue negative."
     return f"{shown}<p class='caption'>{told}</p>"
 
@@ -176,7 +179,7 @@ def _colors(output: np.ndarray, number: int) -> np.ndarray:
 def explanation(answers: Answers, found: Explanation) -> str:
     """Returns the maps of an explanation, and what they show."""
     said, chance = heading_of(answers.network, found)
-    patch = _sides(create_patches(found.image.shape[:2])[0][2:])
+    patch = shape_text(create_patches(found.image.shape[:2])[0][2:])
     maps = {
         "Occlusion": f"a patch of {patch} pixels covers one place after the other. "
         "Red: without it the class is less probable, so the answer rests on it.",
@@ -208,7 +211,3 @@ def _notes(notes: Iterable[str]) -> str:
     here = (note.replace("--invert", f"“{INVERT}”") for note in notes)
     lines = (f"{note[:1].upper()}{note[1:]}." for note in here)
     return "".join(f'<p class="remark">{text(line)}</p>' for line in lines)
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))

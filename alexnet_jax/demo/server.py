@@ -60,23 +60,21 @@ def listen(host: str, port: int | None) -> socket.socket:
     Raises:
       InputError: The host is unknown, or the port is taken.
     """
+    unknown = InputError(
+        f"--host: {host!r} is no address of this machine; give one, such as "
+        f"{LOOPBACK}, or 0.0.0.0 for all"
+    )
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise InputError(
-            f"--host: {host!r} is no address of this machine; give one, such as "
-            f"{LOOPBACK}, or 0.0.0.0 for all"
-        ) from error
+        raise unknown from error
     family, *_, address = found[0]
     for one in [port] if port else range(FIRST_PORT, FIRST_PORT + _PORTS):
         try:
             return socket.create_server((address[0], one), family=family)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                raise InputError(
-                    f"--host: {host!r} is no address of this machine; give one, such "
-                    f"as {LOOPBACK}, or 0.0.0.0 for all"
-                ) from error
+                raise unknown from error
             if port:
                 reason = error.strerror or str(error)
                 if error.errno == errno.EADDRINUSE:

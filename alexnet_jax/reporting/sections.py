@@ -1,5 +1,7 @@
 """A report's sections about a network: a heading, HTML, and a figure for a file."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -97,7 +99,8 @@ def filter_sections(network: TrainedModel) -> Iterator[Section]:
     )
 
 
-class _Predicted(NamedTuple):
+@dataclasses.dataclass(eq=False)
+class _Predicted:
     """Test images with what a network predicts for them.
 
     Attributes:
@@ -114,17 +117,17 @@ class _Predicted(NamedTuple):
     names: list[str]
     of: str
 
-    @property
+    @functools.cached_property
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class, `(N,) float64`."""
         return probabilities(self.logits).max(axis=1)
 
-    @property
+    @functools.cached_property
     def predicted(self) -> np.ndarray:
         """The predicted class, `(N,) int64`."""
         return self.logits.argmax(axis=1)
 
-    @property
+    @functools.cached_property
     def is_correct(self) -> np.ndarray:
         """Whether that is the true one, `(N,) bool`."""
         return self.predicted == self.label
@@ -313,21 +316,16 @@ def _explanation_section(
       which: A sentence that says which images they are.
     """
     found = [network.explain(pixels) for pixels, _ in images]
-    titles = [
-        (f"P: {predicted}", chance, f"T: {label}")
-        for (predicted, chance), (_, label) in zip(
-            (heading_of(network, one) for one in found), images, strict=True
-        )
-    ]
-    parts = []
+    titles, parts = [], []
     for one, (_, label) in zip(found, images, strict=True):
         predicted, chance = heading_of(network, one)
+        titles.append((f"P: {predicted}", chance, f"T: {label}"))
         alt = f"predicted {predicted}, {chance}; true class {label}."
         parts.append(
             f"<div><p>predicted <b>{name(predicted)}</b>, {chance}; true: "
             f"{name(label)}</p>{explanation_html(one, alt)}</div>"
         )
-    window = "×".join(map(str, create_patches(images[0][0].shape[:2])[0][2:]))
+    window = shape_text(create_patches(images[0][0].shape[:2])[0][2:])
     caption = (
         "What speaks for the predicted class: its probability while a "
         f"{window} patch of the training images' mean color covers a place, in "
