@@ -32,7 +32,7 @@ from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.imported import imported_statistics
 from alexnet_jax.run.layer_files import with_texts
 from alexnet_jax.run.read import read_config
-from alexnet_jax.run.rows import Row, epoch_of, is_evaluation, step_text
+from alexnet_jax.run.rows import Row, is_evaluation, place_of, step_text
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
@@ -374,8 +374,4 @@ def _describe(config: ConfigDict, result: Row, rows: list[Row]) -> str:
     losses = {metric.title for metric in METRICS.values() if metric.unit == "nats"}
     metrics = ", ".join(f"{k} {v}" for k, v in shown.items() if k not in losses)
     best = _best(rows)
-    epoch, at_its_end = epoch_of(best)
-    place = f"epoch {epoch}"
-    if not at_its_end:
-        place = f"step {best['step']:,}, in epoch {epoch}"
-    return f"test {metrics}, best {best['test/top1']:.4f} at {place}"
+    return f"test {metrics}, best {best['test/top1']:.4f} at {place_of(best)}"

@@ -15,8 +15,12 @@ from alexnet_jax.config import (
 )
 from alexnet_jax.data import DataSpec
 from alexnet_jax.errors import InputError
-from alexnet_jax.inspection.layers import describe
-from alexnet_jax.inspection.tables import Summary, layer_table, short_name
+from alexnet_jax.inspection.tables import (
+    Summary,
+    describe_model,
+    layer_table,
+    short_name,
+)
 from alexnet_jax.models import create_configured
 from alexnet_jax.reporting.command import command_of
 from alexnet_jax.reporting.curves import draw_curves
@@ -324,10 +328,8 @@ def _seeds(run: Run) -> list[int]:
 
 def _summarize(workdir: Path) -> Summary:
     config, spec = read_config(workdir), DataSpec.load(workdir)
-    model, size = create_configured(config), side_pair(config.data.image_size)
-    shape = (1, *size, spec.image_shape[-1])
-    classes = config.model.num_classes
-    return Summary(config.model.name, shape, classes, describe(model, shape))
+    shape = (1, *side_pair(config.data.image_size), spec.image_shape[-1])
+    return describe_model(config.model.name, create_configured(config), shape)
 
 
 def _origin(imported: Imported, *, is_trained: bool) -> Iterator[str]:

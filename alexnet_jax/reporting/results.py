@@ -11,7 +11,7 @@ from alexnet_jax.config import default_config, flatten_config, shown_values
 from alexnet_jax.metrics import METRICS, shown_metrics
 from alexnet_jax.reporting.html import facts, table
 from alexnet_jax.run.read import Run, percent
-from alexnet_jax.run.rows import epoch_of, steps_per_epoch, stopped_early
+from alexnet_jax.run.rows import epoch_of, place_of, steps_per_epoch, stopped_early
 from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
 from alexnet_jax.terminal.text import counted
 
@@ -69,7 +69,7 @@ def _best(run: Run) -> tuple[str, str] | None:
         return f"{percent(run.bests)} %", ""
     (rows,) = run.evaluated
     best = max(rows, key=lambda row: row["test/top1"])
-    return f"{percent(run.bests)} %", f"at epoch {best['epoch']:.4g}"
+    return f"{percent(run.bests)} %", f"at {place_of(best)}"
 
 
 def _lengths(run: Run) -> tuple[str, str, float | None]:

@@ -125,6 +125,18 @@ def epoch_of(row: Row) -> tuple[int, bool]:
     return math.ceil(row["epoch"]), whole
 
 
+def place_of(row: Row) -> str:
+    """Returns where in its run a row lies, in words.
+
+    Example:
+      >>> [place_of({"step": step, "epoch": step / 94}) for step in (94, 100)]
+      ['epoch 1', 'step 100, in epoch 2']
+    """
+    epoch, at_its_end = epoch_of(row)
+    place = f"epoch {epoch}"
+    return place if at_its_end else f"step {row['step']:,.0f}, in {place}"
+
+
 def steps_per_epoch(row: Row) -> int:
     """Returns the steps of an epoch of the run that a row is of."""
     return max(1, round(row["step"] / row["epoch"]))

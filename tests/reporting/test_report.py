@@ -246,6 +246,16 @@ def test_a_run_with_nan(tmp_path):
     assert "The run has no readable config.json." in text
 
 
+def test_the_best_result_within_an_epoch_is_at_a_step(tmp_path):
+    rows = rows_of()[:3]
+    for row, top1 in zip(rows, (0.3, 0.4, 0.5), strict=True):
+        row["test/top1"] = top1
+    run = write(tmp_path / "run", rows)
+    main([str(run)])
+    said = facts_of(run / "report.html")
+    assert said["Best test top-1"] == "50.00 % at step 3, in epoch 2"
+
+
 def test_a_page_without_the_data(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     path = run / "data.json"
