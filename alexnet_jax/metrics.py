@@ -144,7 +144,7 @@ def by_confidence(logits: jax.Array, label: jax.Array) -> jax.Array:
       `(B, 3, CALIBRATION_BINS) float32`, 0 but in an example's bin: there 1, the
       confidence, and 1 if the prediction is correct.
     """
-    confidence = jax.nn.softmax(logits).max(axis=-1)
+    confidence = jax.nn.softmax(logits).max(axis=-1).astype(jnp.float32)
     place = jnp.ceil(confidence * CALIBRATION_BINS).astype(jnp.int32) - 1
     place = place.clip(0, CALIBRATION_BINS - 1)
     values = jnp.stack(

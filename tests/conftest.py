@@ -72,10 +72,13 @@ def shared_folder(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
     """Lets tests, the processes they start and all workers share what they compile."""
-    folder = shared_folder(tmp_path_factory) / "compiled"
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    folder = str(shared_folder(tmp_path_factory) / "compiled")
+    for name, value in (
+        ("jax_compilation_cache_dir", folder),
+        ("jax_persistent_cache_min_compile_time_secs", 0.1),
+    ):
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 @pytest.fixture

@@ -101,14 +101,6 @@ def test_fine_tuning_begins_with_the_digits(data_dir, tmp_path, monkeypatch, cap
     assert out.count("frozen    conv1, conv2, conv3, conv4, conv5: ") == 1
 
 
-@pytest.mark.slow
-def test_digits_pass_ninety_percent(data_dir, tmp_path):
-    """The quickstart as it stands, at 224×224."""
-    config = EXPERIMENTS["digits"].get_config()
-    config.data.data_dir, config.parallel.data = str(data_dir), 1
-    assert train_and_evaluate(config, tmp_path)["test/top1"] > 0.9
-
-
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_unknown_variant_is_named(name):
     with pytest.raises(InputError, match=f"{name}.py: .*got 'nope'"):

@@ -19,6 +19,9 @@ SHORTER = {
     "--config.num_epochs=6 --config.optim.decay_epochs='(4, 5)'": (
         "--config.num_epochs=1"
     ),
+    "seed=0,1,2": "seed=0,1",
+    "seeds=10,11,12": "seeds=10,11",
+    '("seed-10", "seed-11", "seed-12")': '("seed-10", "seed-11")',
 }
 
 

@@ -48,7 +48,7 @@ def _calls(*calls: str) -> Part:
 
 def _signals(number: signal.Signals) -> Part:
     return DIGITS, lambda campaign: break_runs(
-        campaign, number.name, [number] * 10, in_save=lambda count: False
+        campaign, number.name, [number] * 6, in_save=lambda count: False
     )
 
 

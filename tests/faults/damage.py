@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from alexnet_jax.run.checksums import CHECKSUMS
 from tests.faults.lives import Campaign, two_at_a_time
 
 
@@ -41,6 +42,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
 }
 LINK = "replaced by a link"  # to a file that is not the run's
 _OF_CONTENT = ("truncated", "flipped bit", "emptied")  # no harm to an empty file
+_OF_PLACE = ("deleted", "replaced by a folder", LINK)
 # They are written anew whatever is in them, without a warning; or, as an archive, have
 # bytes that nobody reads.
 _REWRITTEN = re.compile(r"\.lock|curves\.png|tensorboard/.*|statistics\.npz")
@@ -53,10 +55,12 @@ def empty_folder(path: Path) -> None:
 
 
 def damage_files(campaign: Campaign, kind: str) -> None:
-    """A kind of damage to each file of a run but for older checkpoints.
+    """A kind of damage to files of a run but for older checkpoints.
 
     Of the files in which Orbax keeps a checkpoint's arrays, which have random names and
-    differ in nothing that is looked at, one of each folder.
+    differ in nothing that is looked at, one of each folder. Each file whose checksum is
+    kept gets one of the three kinds that change content and one of the three others: to
+    the checksum these are the same.
     """
     template = campaign.unfinished
     stranger = campaign.folder / f"stranger {kind}"
@@ -69,6 +73,10 @@ def damage_files(campaign: Campaign, kind: str) -> None:
             name.parts[0] != "checkpoints" or name.is_relative_to(newest)
         ):
             files.setdefault(name.parent if name.parent.name == "d" else name, name)
+    alike = _OF_CONTENT if kind in _OF_CONTENT else _OF_PLACE
+    summed = [name for name in files.values() if name.is_relative_to(newest)]
+    summed.remove(newest / CHECKSUMS)
+    others = set(summed) - set(summed[alike.index(kind) :: len(alike)])
 
     def live(name: Path) -> None:
         workdir = campaign.folder / f"{kind} {name}".replace("/", "-")
@@ -94,10 +102,11 @@ def damage_files(campaign: Campaign, kind: str) -> None:
     names = [
         name
         for name in files.values()
-        if (template / name).stat().st_size or kind not in _OF_CONTENT
+        if name not in others
+        and ((template / name).stat().st_size or kind not in _OF_CONTENT)
     ]
     two_at_a_time(live, names)
-    row = (f"{kind}: each file", len(names), "went on; ended bit for bit")
+    row = (f"{kind}: a file", len(names), "went on; ended bit for bit")
     campaign.rows.append(row)
 
 

@@ -13,6 +13,9 @@ from tests.faults.lives import Campaign, two_at_a_time
 
 # A checkpoint gets its name; one loses it.
 _LAST_RENAME = re.compile(r"os\.rename checkpoints/(\d+)\.\w+\.tmp/\1 checkpoints/\1$")
+# A save begins; something in the folder of a checkpoint that has no name yet.
+_FIRST = re.compile(r"os\.mkdir checkpoints/\d+\.\w+\.tmp$")
+_WITHIN = re.compile(r"checkpoints/\d+\.\w+\.tmp/.*checkpoints/\d+\.\w+\.tmp/")
 _DELETION = re.compile(r"os\.rename checkpoints/(\d+) checkpoints/\1\.\w+\.tmp$")
 
 
@@ -121,12 +124,17 @@ def kill_at_moments(
 
 
 def around_names(changes: list[str]) -> list[int]:
-    """Before and after each rename, and around the checksums."""
+    """Before and after each rename, and around the checksums.
+
+    What is in a checkpoint's folder before this has its name, in the second save alone.
+    """
+    firsts = [n for n, line in enumerate(changes, 1) if _FIRST.match(line)]
     found = {
         number + after
         for number, line in enumerate(changes, 1)
         if line.startswith("os.rename ") or "seal.json" in line
         for after in (0, 1)
+        if not (firsts[0] < number + after < firsts[1] and _WITHIN.search(line))
     }
     return sorted(number for number in found if number <= len(changes))
 

@@ -67,7 +67,9 @@ def train(tx, params, steps):
 
 def gradients(params, seed):
     keys = iter(jax.random.split(jax.random.key(seed), 99))
-    return jax.tree.map(lambda leaf: jax.random.normal(next(keys), leaf.shape), params)
+    return jax.tree.map(
+        lambda leaf: jax.random.normal(next(keys), leaf.shape, jnp.float32), params
+    )
 
 
 def by_hand(arrays, params, steps, rate_of, coefficient=1.0):
