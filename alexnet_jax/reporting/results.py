@@ -8,14 +8,16 @@ from typing import Any
 
 from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import default_config, flatten_config, shown_values
+from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.metrics import METRICS, shown_metrics
 from alexnet_jax.reporting.html import facts, table
 from alexnet_jax.run.read import Run, percent
 from alexnet_jax.run.rows import epoch_of, place_of, steps_per_epoch, stopped_early
 from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
+from alexnet_jax.terminal.tables import shorten
 from alexnet_jax.terminal.text import counted
 
-_MAX_VALUE = 60  # letters of a config's value, where runs are compared
+_MAX_VALUE = 60  # columns of a config's value, where runs are compared
 
 
 def headline(
@@ -117,7 +119,7 @@ def results_table(runs: Sequence[Run]) -> str:
         epochs, steps, minutes = _lengths(run)
         return [
             run.name,
-            config.get("model", {}).get("name", "-"),
+            short_name(config.get("model", {}).get("name", "-")),
             config.get("data", {}).get("name", "-"),
             epochs,
             steps,
@@ -166,7 +168,7 @@ def differences_table(runs: Sequence[Run]) -> str:
         value = values.get(key, defaults.get(key))
         # JSON has lists.
         said = str(tuple(value) if isinstance(value, list) else value)
-        return said if len(said) <= _MAX_VALUE else f"{said[:_MAX_VALUE]}..."
+        return shorten(said, _MAX_VALUE)
 
     rows = [[key, *(shown(values, key) for values in flat)] for key in keys]
     rows = [row for row in rows if len(set(row[1:])) > 1]
