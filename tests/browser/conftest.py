@@ -30,7 +30,11 @@ def browser():
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     with playwright.sync_playwright() as started:
         opened = started.chromium.launch(
-            executable_path=path, args=["--no-sandbox"] if is_root else []
+            executable_path=path,
+            args=[
+                "--use-fake-device-for-media-stream",  # a camera
+                *(["--no-sandbox"] if is_root else []),
+            ],
         )
         yield opened
         opened.close()

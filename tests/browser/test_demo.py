@@ -199,6 +199,32 @@ def test_a_lesson(opened, cut_off, trained, one, tmp_path, width, theme):
     page.wait_for_selector("#answer .empty")
 
 
+def test_a_picture_is_pasted(opened, address, trained, one):
+    page = opened()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("tab", name="Picture").click()
+    page.evaluate(
+        """async (bytes) => {
+          const picture = new Blob([new Uint8Array(bytes)], { type: "image/png" });
+          await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+        }""",
+        [*one.read_bytes()],
+    )
+    page.get_by_label("Paste from clipboard").click()
+    assert answered(page) == predicted(trained, one)
+
+
+def test_a_picture_is_photographed(opened):
+    page = opened()
+    page.context.grant_permissions(["camera"])
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.locator("#file video").wait_for()
+    page.get_by_role("button", name="capture photo").click()
+    assert len(answered(page)) == 5
+
+
 def test_a_broken_file_is_a_line(opened, tmp_path):
     page = opened()
     page.get_by_role("tab", name="Picture").click()
