@@ -205,8 +205,9 @@ def test_a_picture_is_pasted(opened, address, trained, one):
     page.get_by_role("tab", name="Picture").click()
     page.evaluate(
         """async (bytes) => {
-          const picture = new Blob([new Uint8Array(bytes)], { type: "image/png" });
-          await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+          const type = "image/png";
+          const picture = new Blob([new Uint8Array(bytes)], { type });
+          await navigator.clipboard.write([new ClipboardItem({ [type]: picture })]);
         }""",
         [*one.read_bytes()],
     )
