@@ -162,6 +162,24 @@ def test_several_runs(trained, tmp_path, capsys):
     assert "b/seed-0 ends at 50.00 %" in alts[1]
 
 
+def test_layer_files_of_one_folder_are_told_apart(tmp_path):
+    runs = []
+    for name in ("18pct", "19pct"):
+        run = write(tmp_path / name, rows_of())
+        network = f"cfg:{'/folder' * 12}/layers-{name}.cfg"
+        record = {"config": {"model": {"name": network}}}
+        (run / "config.json").write_text(json.dumps(record))
+        runs.append(str(run))
+    page = tmp_path / "page.html"
+    main([*runs, f"--output={page}"])
+    _, *rows = cells(page, "Final results")
+    assert [row[1] for row in rows] == ["cfg:layers-18pct.cfg", "cfg:layers-19pct.cfg"]
+    differing = [one for row in cells(page, "Keys of the config") for one in row]
+    for name in ("18pct", "19pct"):
+        (shown,) = [one for one in differing if one.endswith(f"/layers-{name}.cfg")]
+        assert shown.startswith("cfg:/folder/folder") and len(shown) == 60
+
+
 def test_a_run_killed_half_way(trained, tmp_path):
     """Its last row is cut, there is no checkpoint yet, nor a figure."""
     run = tmp_path / "killed"
