@@ -32,7 +32,7 @@ from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.imported import imported_statistics
 from alexnet_jax.run.layer_files import with_texts
 from alexnet_jax.run.read import read_config
-from alexnet_jax.run.rows import Row, is_evaluation, place_of, step_text
+from alexnet_jax.run.rows import Row, best_of, is_evaluation, place_of, step_text
 from alexnet_jax.run.signals import StopSignal, noted_signals
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.step import TrainState
@@ -354,7 +354,7 @@ def _result(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
             f"workdir: {workdir} is finished, but its metrics.jsonl holds no result; "
             "to start over choose another --workdir"
         )
-    best = _best(evaluated)
+    best = best_of(evaluated)
     hidden = set() if shows_top5(config.model.num_classes) else {"test/top5"}
     last = {
         name: value
@@ -364,14 +364,9 @@ def _result(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
     return last | {"best/top1": best["test/top1"], "best/epoch": best["epoch"]}
 
 
-def _best(rows: list[Row]) -> Row:
-    """Returns the row of the first best test result."""
-    return max(filter(is_evaluation, rows), key=lambda row: row["test/top1"])
-
-
 def _describe(config: ConfigDict, result: Row, rows: list[Row]) -> str:
     shown = shown_metrics(result, config.model.num_classes)
     losses = {metric.title for metric in METRICS.values() if metric.unit == "nats"}
     metrics = ", ".join(f"{k} {v}" for k, v in shown.items() if k not in losses)
-    best = _best(rows)
+    best = best_of(rows)
     return f"test {metrics}, best {best['test/top1']:.4f} at {place_of(best)}"

@@ -117,9 +117,10 @@ def test_a_rectangle_from_training_to_the_report(augmented, tmp_path, capsys):
     expected = network.predict(images[:1]).probabilities.max()
     assert likeliest == pytest.approx(expected, rel=1e-5)
 
-    report.main([str(workdir), "--examples=20"])
-    page = (workdir / "report.html").read_text()
+    report.main([str(workdir), "--examples=20", f"--output={tmp_path / 'page'}"])
+    page = (tmp_path / "page" / "report.html").read_text()
     assert "input 28×40×1" in page and "No figures" not in page
+    assert len([*(tmp_path / "page").glob("*.png")]) == 8
 
 
 def ten_views(network, images, size, canvas):

@@ -26,7 +26,7 @@ from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
 from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.preprocessing.normalize import MEASURED
 from alexnet_jax.run.imported import read_imported
-from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, scan_rows
+from alexnet_jax.run.rows import FILE_NAME, Row, best_of, is_evaluation, scan_rows
 from alexnet_jax.trained import TrainedModel
 
 # Keys that name folders of the machine that the run was on.
@@ -135,8 +135,7 @@ def _accuracies(net: TrainedModel, rows: Sequence[Row]) -> list[tuple[str, float
     if not rows:
         return []
     last = [row for row in rows if row["step"] <= net.step][-1:]
-    best = max(rows, key=lambda row: row["test/top1"])
-    named = [("last", row) for row in last] + [("best of the run", best)]
+    named = [("last", row) for row in last] + [("best of the run", best_of(rows))]
     return [
         (f"{what}, step {row['step']:,}", round(float(row["test/top1"]), 6))
         for what, row in named

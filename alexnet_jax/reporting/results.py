@@ -12,7 +12,13 @@ from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.metrics import METRICS, shown_metrics
 from alexnet_jax.reporting.html import facts, table
 from alexnet_jax.run.read import Run, percent
-from alexnet_jax.run.rows import epoch_of, place_of, steps_per_epoch, stopped_early
+from alexnet_jax.run.rows import (
+    best_of,
+    epoch_of,
+    place_of,
+    steps_per_epoch,
+    stopped_early,
+)
 from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
 from alexnet_jax.terminal.tables import shorten
 from alexnet_jax.terminal.text import counted
@@ -70,8 +76,7 @@ def _best(run: Run) -> tuple[str, str] | None:
     if len(run.bests) > 1:
         return f"{percent(run.bests)} %", ""
     (rows,) = run.evaluated
-    best = max(rows, key=lambda row: row["test/top1"])
-    return f"{percent(run.bests)} %", f"at {place_of(best)}"
+    return f"{percent(run.bests)} %", f"at {place_of(best_of(rows))}"
 
 
 def _lengths(run: Run) -> tuple[str, str, float | None]:

@@ -165,6 +165,11 @@ def is_evaluation(row: Row) -> bool:
     return "test/top1" in row
 
 
+def best_of(rows: Iterable[Row]) -> Row:
+    """Returns the row of the first best test result, of which there must be one."""
+    return max(filter(is_evaluation, rows), key=lambda row: row["test/top1"])
+
+
 def stopped_early(rows: Iterable[Row], patience: int | None) -> str | None:
     """Returns at which epoch a run stops and since when it waited; None if it goes on.
 
