@@ -1,5 +1,6 @@
 """Sweeps: one config with several values of some keys, a run for each combination."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import write_file
+from alexnet_jax.atomic import read_regular, write_file
 from alexnet_jax.config import flatten_config, in_one_form
 from alexnet_jax.errors import InputError, NotFiniteError, RunError
+from alexnet_jax.terminal.paths import local_path
 from alexnet_jax.terminal.text import counted
 
 if TYPE_CHECKING:
@@ -172,7 +174,8 @@ def run_all(
     """Runs all combinations, one after the other, each in `workdir/FOLDER`.
 
     One whose loss is not finite is left, and the others go on. `workdir/sweep.json`
-    lists all with their values, and the results so far.
+    lists all with their values, and the results so far; what it has from an earlier
+    start is not lost where the first run is refused.
 
     Args:
       runs: From `combine`.
@@ -183,20 +186,22 @@ def run_all(
     Raises:
       RunError: The loss of some is not finite; said after the last run.
     """
+    file = local_path(workdir, "workdir") / FILE_NAME
 
     def save() -> None:
         if is_primary:
-            workdir.mkdir(parents=True, exist_ok=True)
-            text = json.dumps([*map(_record, runs)], indent=2)
-            write_file(workdir / FILE_NAME, f"{text}\n")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(file, json.dumps([*map(_record, runs)], indent=2) + "\n")
 
-    save()
+    _take_results(runs, file)
+    if not file.exists():
+        save()
     for number, one in enumerate(runs, start=1):
         print(f"run       {number} of {len(runs)}: {one}", flush=True)
         try:
             one.result = run(one.config, workdir / one.folder)
         except NotFiniteError as error:
-            one.error = str(error)
+            one.result, one.error = {}, str(error)
             print(f"failed    {error}", flush=True)
         save()
     if is_primary:
@@ -206,6 +211,16 @@ def run_all(
             f"{len(failed)} of {len(runs)} runs failed, the loss is not finite: "
             f"{'; '.join(failed)}"
         )
+
+
+def _take_results(runs: Sequence[Combination], file: Path) -> None:
+    """Takes the results that an earlier start of the same sweep wrote down, if any."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        known = {record["folder"]: record for record in json.loads(read_regular(file))}
+        for one in runs:
+            found = known.get(one.folder)
+            if found and found["values"] == json.loads(json.dumps(one.values)):
+                one.result = dict(found["result"])
 
 
 def _record(one: Combination) -> dict[str, Any]:

@@ -130,6 +130,8 @@ class TrainedModel:
         self.step = int(folder.name)
         self.workdir = folder.parent.parent
         self.config = config = read_config(self.workdir)
+        if views is not None and views not in (1, 10):
+            raise InputError(f"views must be 1 or 10; got {views!r}")
         check_metrics(config.eval.metrics)
         self.spec = DataSpec.load(self.workdir)
         self.model = create_configured(config).clone(training=False)
@@ -436,6 +438,8 @@ class TrainedModel:
         Raises:
           InputError: The data cannot be read, or has other classes.
         """
+        if name not in ("train", "test"):
+            raise InputError(f"name of the split must be train or test; got {name!r}")
         settings = self.config.data.copy_and_resolve_references()
         named = None if data_dir else settings.data_dir
         settings.data_dir = data_dir

@@ -12,11 +12,12 @@ after its file, and the file after its test error, but for `80sec`:
 
 `80sec` (the default): 26 %. The file does not say how long; 10 epochs here.
 `18pct`: 120 epochs, then 10 at a tenth of all rates and 10 at a hundredth, as its file
-  says. `19pct`: the same without normalization within maps; its file does not say how
-  long.
-`11pct`: random 24×24 crops and mirror images, the test averaged over ten views. As its
-  file says 500 epochs, then 10 at a tenth and 10 at a hundredth; but all five training
-  batches are used from the start, where the author held one back for the first 350, and
+  says. `19pct`: the same without normalization within maps, and with three times
+  the weight decay in fc10; its file does not say how long.
+`11pct`: random 24×24 crops and mirror images, the test averaged over ten views, where
+  its program took nine, a grid of 3×3 without mirror images. As its file says 500
+  epochs, then 10 at a tenth and 10 at a hundredth; but all five training batches are
+  used from the start, where the author held one back for the first 350, and
   biases slow down with the weights. `13pct`, `12pct`: likewise, though their files name
   a page for it that does not come with them; `12pct` was released with the last rates
   of its run and begins with those of `13pct`.

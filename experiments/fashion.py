@@ -3,15 +3,17 @@
   python -m alexnet_jax.main --config=experiments/fashion.py[:VARIANT]
 
 `d2l` (the default): d2l.ai §8.1, batch 128, 10 epochs, SGD at 0.01.
-  Published: 0.8824 test accuracy after 10 epochs, 279 s on a GPU; 0.7806 after one,
-  here 0.7715 (CPU, one seed, 2026-11-22, jax 0.10.2, flax 0.12.8;
-  results/fashion-d2l). The other 9 have not yet been run.
+  Published: 0.8824 test accuracy after 10 epochs, 279 s on a GPU; here 0.8815, at best
+  0.8822 after 9 (two CPU cores, 2.3 h, one seed, 2026-11-28, version 0.2.0, jax
+  0.10.2, flax 0.12.8; results/fashion-d2l).
 `seed003`: a PyTorch tutorial's network (`alexnet_fashion`) and rate, 0.1.
   Published: 0.9047 after 10 epochs, 0.9135 at best; 0.7637 after one, here 0.5283
-  (likewise; results/fashion-seed003). The other 9 have not yet been run.
+  (CPU, one seed, 2026-11-22, version 0.1.0; results/fashion-seed003). The other 9 have
+  not yet been run.
 `half`: half the width, SGD at 0.01, momentum 0.9, weight decay 5e-4.
   Published: about 0.90 after 10 epochs. With `--config.model.init=lecun` 0.9159, at
-  best 0.9203 after 8 (likewise; results/fashion-half).
+  best 0.9203 after 8 (CPU, one seed, 2026-11-22, version 0.1.0;
+  results/fashion-half).
 `augmented`: `half`, each image resized to 256×256; training sees random 224×224 crops,
   every other one mirrored, and the test the center; with `--config.eval.views=10` the
   mean over ten views. Not yet run at this size. At half

@@ -4,17 +4,18 @@
 
 All but `smoke` need --config.data.manual_dir=DIR, which holds ILSVRC2012_img_train.tar
 and ILSVRC2012_img_val.tar, or what `python -m alexnet_jax.data.prepare
-imagenet2012_256` made of them. The mean image and the colors are Krizhevsky's
-published figures, unless `python -m alexnet_jax.data.statistics imagenet2012_256` was
-run before. Published are errors on the 50,000 validation images, in percent: top-1 /
-top-5.
+imagenet2012_256` made of them. The colors are those that Krizhevsky published, the
+mean image has the averages of his by channel, unless `python -m
+alexnet_jax.data.statistics imagenet2012_256` was run before. Published are errors on
+the 50,000 validation images, in percent: top-1 / top-5.
 
 `paper` (the default): as the text has it. The rate is divided by 10, three times, when
   the validation error stops improving; how long to wait is not said. The text says
-  nothing of biases: they learn at twice the rate, as in its code.
+  nothing of biases: they learn at twice the rate, as in its code, and color noise is
+  the code's, by the square roots of the eigenvalues that the text has.
   Published: 40.7 / 18.2, ten views. Not yet run.
 `2012`: configuration 145, which is what was run: its network, its rates by epoch, one
-  crop and one mirroring for 32 images at a time, no color noise from epoch 67 on.
+  crop and one mirroring for 32 images at a time, no color noise after epoch 67.
   Published: 40.66 / 18.21, ten views. Not yet run.
 `caffe`: bvlc_alexnet, from warped images, blue first, 450,000 steps of 256.
   Published: 42.9 / 19.8, center (at step 360,000). Not yet run.

@@ -121,6 +121,16 @@ class TestLoad:
         assert found["examples"] == 297 and 0 < found["top1"] < 1
         assert found["split"] == "test" and found["step"] == 8
 
+    @pytest.mark.parametrize("name", ["Train", "tset", "", None, 1])
+    def test_a_split_that_is_none(self, model, name):
+        with pytest.raises(InputError, match="must be train or test; got "):
+            model.evaluate(name)
+
+    @pytest.mark.parametrize("views", [0, 2, -1, 1.5, "10", "1", [10]])
+    def test_views_that_are_none(self, model, views):
+        with pytest.raises(InputError, match="views must be 1 or 10; got "):
+            aj.load(model.workdir, views=views)
+
     @pytest.mark.parametrize(
         "images",
         [

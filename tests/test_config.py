@@ -76,6 +76,7 @@ BAD = {
         ("fc8=inf",),
         ("fc8=1", "fc8=2"),
         (5,),
+        (b"fc8=10",),
     ],
     "eval.batch_size": [0, 10**11],
     "eval.every_epochs": [0],

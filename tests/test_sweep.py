@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -203,6 +204,52 @@ def test_other_errors_end_it(tmp_path):
     with pytest.raises(RunError, match="^disk full$"):
         sweep.run_all(runs, tmp_path, full, is_primary=True)
     assert len(json.loads((tmp_path / "sweep.json").read_text())) == 4
+
+
+def test_a_refused_start_loses_no_result(tmp_path):
+    def refuse(config, workdir):
+        raise InputError("holds another config's run")
+
+    runs = sweep.combine(RATES, config_with)[:2]
+    sweep.run_all(runs, tmp_path, train, is_primary=True)
+    before = (tmp_path / "sweep.json").read_text()
+    for others in (RATES, {"seed": [7, 8]}):
+        with pytest.raises(InputError):
+            sweep.run_all(
+                *(sweep.combine(others, config_with), tmp_path, refuse), is_primary=True
+            )
+        assert (tmp_path / "sweep.json").read_text() == before
+
+    def stop(config, workdir):
+        if config.seed != runs[0].config.seed:
+            raise RunError("disk full")
+        return runs[0].result
+
+    again = sweep.combine(RATES, config_with)
+    with pytest.raises(RunError):
+        sweep.run_all(again, tmp_path, stop, is_primary=True)
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert [bool(record["result"]) for record in records] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "[1]", '[{"folder": "a"}]', "null"])
+def test_a_damaged_list_is_written_anew(tmp_path, text):
+    (tmp_path / "sweep.json").write_text(text)
+    runs = sweep.combine(RATES, config_with)[:2]
+    sweep.run_all(runs, tmp_path, train, is_primary=True)
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert [bool(record["result"]) for record in records] == [True, True]
+
+
+def test_the_folder_is_that_of_the_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    runs = sweep.combine({"seed": [1, 2]}, config_with)
+    sweep.run_all(runs, Path("~/lab"), lambda *_: {}, is_primary=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["lab"]
+    with pytest.raises(InputError, match="workdir: .* holds '\\*'"):
+        sweep.run_all(runs, Path("a*b"), train, is_primary=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["lab"]
 
 
 def test_seeds_alone_are_two_lines(tmp_path, capsys):

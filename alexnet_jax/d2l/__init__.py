@@ -14,6 +14,10 @@ different:
     as `trainer.picture`.
   * A classifier on images that overrides at most `configure_optimizers` goes through
     the command line's loop; whatever else is overridden is called in the book's loop.
+  * Parameters have Caffe's names (`conv1`, `fc8`), and d2l's the places of layers
+    (`net/layers_0`). `layer_summary` draws no weights.
+  * `resize` to sides of another shape than the images' stretches them; d2l pads.
+  * Curves are PNG in a notebook, and SVG after `d2l.use_svg_display()`.
   * The chapters on text, and what other tabs than JAX's need, are not here: each name
     says so.
 

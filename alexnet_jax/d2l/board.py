@@ -44,14 +44,20 @@ class ProgressBoard:
         yscale: str = "linear",
         ls: tuple[str, ...] = _STYLES,
         colors: tuple[str, ...] = _COLORS,
+        fig: Figure | None = None,
+        axes: Axes | None = None,
         figsize: tuple[float, float] = (3.5, 2.5),
         display: bool = True,
     ) -> None:
-        """Starts without a curve; the arguments are matplotlib's."""
+        """Starts without a curve; the arguments are matplotlib's.
+
+        With `axes`, or the current ones of `fig`, all curves are drawn there.
+        """
         self.xlabel, self.ylabel = xlabel, ylabel
         self.xlim, self.ylim = xlim, ylim
         self.xscale, self.yscale = xscale, yscale
         self.ls, self.colors = ls, colors
+        self.fig, self.axes = fig, axes
         self.figsize = figsize
         self.display = display and in_notebook()
         self.data: dict[str, list[tuple[float, float]]] = {}
@@ -75,8 +81,7 @@ class ProgressBoard:
     @matplotlib.rc_context({"text.parse_math": False})  # a label may hold a dollar sign
     def figure(self) -> Figure:
         """Returns the picture of all curves."""
-        figure = Figure(figsize=self.figsize, layout="constrained", dpi=120)
-        axes: Axes = figure.subplots()
+        axes = self._empty_axes()
         for index, (label, points) in enumerate(self.data.items()):
             style = self.ls[index % len(self.ls)]
             color = self.colors[index % len(self.colors)]
@@ -100,7 +105,20 @@ class ProgressBoard:
         axes.set(**{name: value for name, value in settings.items() if value})
         if self.data:
             axes.legend()
+        figure = axes.get_figure(root=True)
+        assert figure is not None  # axes are always in one
         return figure
+
+    def _empty_axes(self) -> Axes:
+        if self.axes is not None:
+            axes = self.axes
+        elif self.fig is not None:
+            axes = self.fig.gca()
+        else:
+            figure = Figure(figsize=self.figsize, layout="constrained", dpi=120)
+            axes = figure.subplots()
+        axes.clear()
+        return axes
 
     def show(self) -> None:
         """Replaces what the notebook's cell shows."""

@@ -138,7 +138,9 @@ def module_source(network: str, operations: Sequence[Operation]) -> str:
         imports = ["from collections import OrderedDict", "", *imports]
     if "torch." not in "".join((*helpers, body)):
         imports.remove("import torch")
-    head = f'''"""{network} in PyTorch, as alexnet_jax wrote it; it needs PyTorch alone.
+    # A `cfg:` network is named after a file, whose name may hold anything.
+    title = network.encode("unicode_escape").decode().replace('"', '\\"')
+    head = f'''"""{title} in PyTorch, as alexnet_jax wrote it; it needs PyTorch alone.
 
     import torch
     from network import create_network

@@ -38,7 +38,7 @@ class ExperimentRow(NamedTuple):
       params: Weights and biases; None where no layer file says.
       macs: Multiply-adds an image, likewise.
       differences: What differs from configuration 145, likewise.
-      errors: Results in the comments of the layer-parameter file.
+      errors: Results in the comments of the layer-parameter file or the layer file.
       refused: Why it is not read; None if it is.
       params_refused: Why its layer-parameter file is not.
     """

@@ -21,11 +21,12 @@ from alexnet_jax.models.krizhevsky import (
 from alexnet_jax.optim import create_schedule, group_of
 from alexnet_jax.terminal.tables import Table
 
-# Networks whose author's schedule is known, with that.
-_SCHEDULES: dict[type[Classifier], str] = {
+# Networks whose author's momentum and decay are known, with the schedule: 145-half and
+# 146-2012-2011 changed their rates at other epochs than 145, which is `2012`.
+_SCHEDULES: dict[type[Classifier], str | None] = {
     AlexNet2012: "2012",
-    AlexNet2012OneGPU: "2012",
-    AlexNet2012Conv6: "2012",
+    AlexNet2012OneGPU: None,
+    AlexNet2012Conv6: None,
     AlexNetOneWeirdTrick: "one_weird_trick",
 }
 _BASE, _EPOCHS, _LAST_STAGE = 0.01, 100, 90
@@ -94,7 +95,9 @@ def rate_text(rate: Rate) -> str:
     return f"{rate.base:g} → {rate.base / rate.factor:.3g}{words[rate.kind]}{noise}"
 
 
-def _rates_of_schedule(name: str, schedule: str) -> LayerRates:
+def _rates_of_schedule(name: str, schedule: str | None) -> LayerRates:
+    if schedule is None:
+        return LayerRates("-", "-", "0.9", "0.0005")
     optim = default_config().optim
     optim.schedule = schedule
     groups = create_schedule(optim, _BASE, 1, _EPOCHS)

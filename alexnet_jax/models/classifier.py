@@ -302,14 +302,16 @@ class Classifier(nn.Module):
         return nn.intercept_methods(check)
 
     @nn.nowrap
-    def layer_summary(self, input_shape: tuple[int, ...]) -> None:
+    def layer_summary(self, input_shape: tuple[int, ...], key: Any = None) -> None:
         """Prints a line a layer: class name and output shape, as d2l does.
 
         Args:
           input_shape: `(B, H, W, C)`, for example `(1, 224, 224, 1)`.
+          key: Taken as by d2l; no weights are drawn, so it changes nothing.
 
         Raises:
           InputError: As for `layer_shapes`.
         """
+        del key
         for name, shape in self.layer_shapes(input_shape):
             print(name, "output shape:\t", shape)

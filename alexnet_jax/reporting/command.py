@@ -1,7 +1,10 @@
 """The command that makes a run again, from its config alone."""
 
+import contextlib
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,7 +13,7 @@ from alexnet_jax import cli
 from alexnet_jax.config import flatten_config, in_one_form
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.experiments import experiments
-from alexnet_jax.terminal.user_code import load_module
+from alexnet_jax.terminal.user_code import load_module, named_errors
 
 # Filled in by the program, as a run with a layer file begins.
 _FILLED_IN = ("model.cfg_layers", "model.cfg_params")
@@ -45,16 +48,29 @@ def command_of(config: ConfigDict, seeds: Sequence[int] = ()) -> str:
 
 
 def _experiments() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the experiments of the package and their variants, as `--config` does."""
+    """Yields the experiments of the package and their variants, as `--config` does.
+
+    One that wants files that are not here, or does not run, is left out.
+    """
     for label, path in experiments().items():
-        try:
+        with contextlib.suppress(InputError):
             module = load_module(str(path), f"experiment_{label}", "--config")
-            yield label, flatten_config(module.get_config())
-            for variant in getattr(module, "VARIANTS", ()):
-                config = module.get_config(variant)
-                yield f"{label}:{variant}", flatten_config(config)
-        except InputError:  # it wants files that are not here
-            continue
+            with named_errors(str(path), "--config"):
+                variants = [None, *getattr(module, "VARIANTS", ())]
+            for variant in variants:
+                name = label if variant is None else f"{label}:{variant}"
+                if config := _config_of(module, variant, path):
+                    yield name, config
+
+
+def _config_of(
+    module: ModuleType, variant: str | None, path: Path
+) -> dict[str, Any] | None:
+    with contextlib.suppress(InputError), named_errors(str(path), "--config"):
+        return flatten_config(
+            module.get_config(*([] if variant is None else [variant]))
+        )
+    return None
 
 
 def _changes(base: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

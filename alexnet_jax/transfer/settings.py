@@ -95,7 +95,7 @@ def are_rates(value: Any) -> bool:
     """Whether a value of type `Rates` holds patterns, each once, with finite rates."""
     try:
         pairs = _pairs(value)
-    except (AttributeError, ValueError):  # no strings; no numbers
+    except (AttributeError, TypeError, ValueError):  # no strings; no numbers
         return False
     return len(dict(pairs)) == len(pairs) and all(
         pattern and 0 <= rate < _FLOAT32_MAX for pattern, rate in pairs

@@ -369,6 +369,22 @@ def test_progress_board_means_every_n(tmp_path):
     assert "<svg" in (tmp_path / "board.svg").read_text()
 
 
+def test_progress_board_draws_into_axes_of_ones_own():
+    figure, (left, right) = d2l.plt.subplots(1, 2)
+    boards = [d2l.ProgressBoard(axes=left), d2l.ProgressBoard(fig=figure, axes=right)]
+    for board in boards:
+        for x in range(2):
+            board.draw(x, x, "line")
+            assert board.figure() is figure
+    assert [len(axes.lines) for axes in (left, right)] == [1, 1]
+    figure = d2l.plt.figure()
+    board = d2l.ProgressBoard(fig=figure)
+    board.draw(0, 1, "point")
+    assert board.figure() is board.figure() is figure
+    assert len(figure.axes) == len(figure.axes[0].lines) == 1
+    d2l.plt.close("all")
+
+
 def test_a_label_with_dollar_signs_is_no_formula(tmp_path):
     board = d2l.ProgressBoard(xlabel=r"$\foo$", ylabel="$x^$", display=False)
     board.draw(1, 1, "$^$")

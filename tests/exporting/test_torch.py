@@ -68,6 +68,17 @@ def test_the_source_is_python_and_no_line_is_long(name):
         assert not isinstance(node, ast.ClassDef) or text.count(node.name) > 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    ['cfg:x"""\nraise SystemExit\n"""', r"cfg:C:\users\x.cfg", "cfg:é'\"", 'cfg:a"'],
+)
+def test_any_name_of_a_layer_file_is_text(name):
+    _, operations, _ = exported("lenet5")
+    tree = ast.parse(module_source(name, operations))
+    assert ast.get_docstring(tree).startswith(f"{name} in PyTorch")
+    assert not any(isinstance(node, ast.Raise) for node in ast.walk(tree))
+
+
 def test_the_docs_show_what_is_written():
     page = DOCS.read_text()
     shown = page.partition("# network.py\n")[2].partition("```")[0]

@@ -135,6 +135,13 @@ class TestRates:
         )
         assert layer_rates(summarize("lenet5")) == {}
 
+    @pytest.mark.heavy
+    @pytest.mark.parametrize("name", ["alexnet_2012_one_gpu", "alexnet_2012_conv6"])
+    def test_of_networks_whose_rates_changed_at_other_epochs(self, name):
+        summary = summarize(name)
+        assert set(layer_rates(summary).values()) == {("-", "-", "0.9", "0.0005")}
+        assert stages([summary]) == []
+
     @pytest.mark.parametrize(
         ("rate", "text"),
         [

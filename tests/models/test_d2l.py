@@ -35,7 +35,7 @@ Dense output shape:\t (1, 10)
 
 
 def test_layer_summary_prints_d2ls_lines(capsys):
-    AlexNet(training=False).layer_summary((1, 224, 224, 1))
+    AlexNet(training=False).layer_summary((1, 224, 224, 1), key=jax.random.key(0))
     assert capsys.readouterr().out == D2L_SUMMARY
 
 

@@ -8,6 +8,7 @@ from absl import flags
 from alexnet_jax import main
 from alexnet_jax.config import config_of, default_config, flatten_config, validate
 from alexnet_jax.reporting.command import command_of
+from alexnet_jax.terminal.experiments import experiments
 from tests.helpers import EXPERIMENTS
 
 ODD = {
@@ -67,6 +68,24 @@ def test_an_experiment_needs_no_flags(name, variant):
     found, _ = parsed(command)
     same(found, config)
     assert "--config." not in command
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def get_config(): raise KeyError('MY_DATA')",
+        "def get_config(): raise SystemExit",
+        "def get_config(): return {'a': 1}",
+        "HELPER = 1",
+        "1 / 0",
+        "VARIANTS = 3\nfrom experiments.digits import get_config",
+    ],
+)
+def test_an_experiment_that_does_not_run_is_left_out(tmp_path, monkeypatch, text):
+    (tmp_path / "mine.py").write_text(text)
+    known = {"mine": tmp_path / "mine.py", **experiments()}
+    monkeypatch.setattr("alexnet_jax.reporting.command.experiments", lambda: known)
+    assert "--config=digits " in command_of(EXPERIMENTS["digits"].get_config())
 
 
 def test_every_kind_of_key():

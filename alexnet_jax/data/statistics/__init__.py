@@ -219,8 +219,8 @@ def _krizhevsky() -> Statistics:
     )
 
 
-# Of ImageNet's training images at 256², RGB. His mean image is not published: this one
-# has its two published averages, of the central window and of the whole image.
+# Of ImageNet's training images at 256², RGB. His mean image lies in the source, and is
+# not copied: this one has its averages, of the central window and of the whole image.
 # Source: cuda-convnet2, `make-data/input_meta`.
 KRIZHEVSKY = _krizhevsky()
 
