@@ -261,9 +261,16 @@ def _check_graph(
     from alexnet_jax.config import side_pair
     from alexnet_jax.exporting.graph_check import check_graph
     from alexnet_jax.weights.onnx_inputs import image_size
+    from alexnet_jax.weights.source import Damaged
 
     nodes = zip(source.operations, source.attributes, strict=True)
-    size = image_size(path) or side_pair(own.config.data.image_size)
+    try:
+        size = image_size(path) or side_pair(own.config.data.image_size)
+    except Damaged as error:
+        raise InputError(
+            f"{path} is damaged, where it says what goes in ({error}); download it "
+            "again"
+        ) from error
     shape = (*size, conversion.image_shape[2])
     check_graph(path, nodes, own.config, own.variables, shape)
 

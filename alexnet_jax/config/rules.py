@@ -86,6 +86,11 @@ _OPTIONAL_SHARE: Rule = (
     lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
     "in (0, 1), or not set",
 )
+# An empty text is what a shell makes of a variable that is not set.
+_OPTIONAL_PATH: Rule = (
+    lambda value: value is None or bool(str(value).strip()),
+    "a path, or not set",
+)
 _LAYERS: Rule = (
     lambda value: value is None or settings.are_names(value),
     settings.NAMES_ALLOWED,
@@ -108,6 +113,8 @@ _RULES: dict[str, Rule] = {
     ),
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
     "data.val_share": _OPTIONAL_SHARE,
+    "data.data_dir": _OPTIONAL_PATH,
+    "data.manual_dir": _OPTIONAL_PATH,
     "data.image_size": _SIZE,
     "data.stored_size": _OPTIONAL_SIZE,
     "data.fit": _one_of("crop", "warp"),
@@ -183,6 +190,7 @@ _RULES: dict[str, Rule] = {
         "a finite number above 0, or not set",
     ),
     "checkpoint.keep": _COUNT,
+    "checkpoint.init_from": _OPTIONAL_PATH,
     "checkpoint.init_layers": _LAYERS,
     "parallel.data": (
         lambda value: value == -1 or _integer(value, 1),

@@ -47,7 +47,7 @@ def settings(trainer: Any) -> ConfigDict:
     try:
         config.num_epochs, config.num_train_steps = epochs, steps
         config.optim.clip_norm = float(norm)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             "max_epochs must be an integer, max_steps one or None, gradient_clip_val a "
             f"number; got {epochs!r}, {steps!r} and {norm!r}"

@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -85,8 +86,8 @@ class _Prepared(DataModule):
         resize: tuple[int, int] = (28, 28),
         *,
         seed: int = 0,
-        manual_dir: str | None = None,
-        data_dir: str | None = None,
+        manual_dir: str | os.PathLike[str] | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         """Reads the data, prepared on first use.
 
@@ -103,10 +104,12 @@ class _Prepared(DataModule):
         sizes = as_sides(resize)
         check_count(batch_size, "batch_size", 1)
         config = default_config()
+        check_count(seed, "seed", 0)
         config.batch_size, config.data.image_size = int(batch_size), sizes
+        config.data.name, config.seed = self.name, int(seed)
+        for key, folder in (("manual_dir", manual_dir), ("data_dir", data_dir)):
+            config.data[key] = None if folder is None else os.fspath(folder)
         validate(config)
-        config.data.name = self.name
-        config.data.manual_dir, config.data.data_dir = manual_dir, data_dir
         self.batch_size, self.resize, self.seed = int(batch_size), sizes, seed
         self.data = create_data(
             config.data,

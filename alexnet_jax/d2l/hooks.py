@@ -1,7 +1,9 @@
 """What a network overrides of d2l's methods, and whether it can be honored."""
 
 import inspect
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import jax
@@ -65,8 +67,16 @@ def check_model(model: Any, own_epoch: bool = False) -> None:
 
     Raises:
       InputError: It is neither `Classifier` nor `Module`, or has hooks that only these
-        may have, or that take other arguments than they are called with.
+        may have, or that take other arguments than they are called with; or it asks
+        for no point of a curve in an epoch.
     """
+    for name in ("plot_train_per_epoch", "plot_valid_per_epoch"):
+        points = getattr(model, name, 1)
+        if not isinstance(points, Real) or not 0 < float(points) < math.inf:
+            raise InputError(
+                f"{type(model).__name__}.{name} must be a number above 0; got "
+                f"{points!r}"
+            )
     if isinstance(model, Module):
         stock = _STOCK | _OPTIMIZER if isinstance(model, Classifier) else _MODULE
         own = [name for name in overridden(model, stock) if name in _ARGUMENTS]

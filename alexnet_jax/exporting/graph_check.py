@@ -79,7 +79,11 @@ def check_graph(
             "another file, or another --network"
         )
     for (_, attributes), (word, operation) in zip(found, expected, strict=True):
-        if fault := _difference(operation, attributes):
+        try:
+            fault = _difference(operation, attributes)
+        except TypeError:  # a number for a list, or the reverse
+            fault = "attributes of other types than ONNX gives them"
+        if fault:
             raise InputError(
                 f"{path} is of another network than {config.model.name}: its {word} "
                 f"in place of {operation.name} has {fault}; choose another file, or "

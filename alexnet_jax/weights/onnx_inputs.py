@@ -50,7 +50,7 @@ def _axes(value: memoryview) -> Iterator[int]:
     for number in _TO_AXES:
         parts = [inner for part in parts for inner in _within(part, number)]
     for axis in (axis for part in parts for axis in _within(part, _AXES)):
-        found = [f.integers[0] for f in fields(axis) if f.number == _LENGTH]
+        found = [n for f in fields(axis) if f.number == _LENGTH for n in f.integers]
         yield found[0] if found else 0
 
 

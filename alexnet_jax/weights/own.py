@@ -147,7 +147,10 @@ def read_stated(path: Path, source: Source) -> tuple[ConfigDict, DataSpec]:
             raise ValueError(f"no {_ENCODED!r} in its metadata")
         with np.load(io.BytesIO(base64.b64decode(found, validate=True))) as stored:
             arrays = dict(stored)
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        *(ValueError, TypeError, EOFError, OSError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise InputError(
             f"{path}: the statistics of its training images are missing or damaged "
             f"({str(error):.80}); export the run again"

@@ -350,6 +350,29 @@ class TestBadInput:
         with pytest.raises(InputError, match="data: the loader is empty; it must give"):
             d2l.Trainer(max_epochs=1).fit(UserNet(), Empty(digits))
 
+    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "2", None])
+    @pytest.mark.parametrize("kind", ["train", "valid"])
+    def test_points_of_an_epoch(self, digits, kind, value):
+        model, name = UserNet(), f"plot_{kind}_per_epoch"
+        setattr(model, name, value)
+        with pytest.raises(InputError, match=f"UserNet.{name} must be a number above"):
+            d2l.Trainer(max_epochs=1).fit(model, digits)
+
+    def test_a_norm_too_large_for_a_float(self, digits):
+        with pytest.raises(InputError, match="gradient_clip_val a number; got"):
+            d2l.Trainer(max_epochs=1, gradient_clip_val=10**400).fit(UserNet(), digits)
+
+    @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "0"])
+    def test_seeds(self, seed):
+        with pytest.raises(InputError, match="^seed must be "):
+            d2l.Digits(seed=seed)
+
+    def test_folders(self, tmp_path):
+        with pytest.raises(InputError, match="^data.data_dir must be a path"):
+            d2l.Digits(data_dir="")
+        data = d2l.Digits(data_dir=tmp_path / "data")
+        assert (tmp_path / "data" / "digits").is_dir() and len(data.val[0]) == 297
+
     def test_more_gpus_than_there_are(self, monkeypatch):
         with pytest.raises(InputError, match="num_gpus must be at most 0.*got 2"):
             d2l.Trainer(max_epochs=1, num_gpus=2)

@@ -1,5 +1,6 @@
 """An experiment: a layer file and a layer-parameter file, as one."""
 
+import contextlib
 import stat
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,10 +181,12 @@ def read_text(path: str, key: str) -> str:
 def params_beside(path: str) -> Path | None:
     """Returns the layer-parameter file of a layer file's name, if it lies beside it.
 
-    That of `layers-145.cfg` is `layer-params-145.cfg`.
+    That of `layers-145.cfg` is `layer-params-145.cfg`. A run keeps the texts of its
+    files, so that their folder need neither be there nor be readable.
     """
-    file = Path(path).expanduser()
-    if not file.name.startswith("layers"):
-        return None
-    params = file.with_name(file.name.replace("layers", "layer-params", 1))
-    return params if params.is_file() else None
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no such user
+        file = Path(path).expanduser()
+        params = file.with_name(file.name.replace("layers", "layer-params", 1))
+        if file.name.startswith("layers") and params.is_file():
+            return params
+    return None

@@ -119,6 +119,16 @@ def test_the_home_folder(tmp_path, monkeypatch):
     assert params_beside("~/layers-x.cfg") == tmp_path / "layer-params-x.cfg"
 
 
+def test_a_folder_that_cannot_be_looked_into(tmp_path, monkeypatch):
+    assert params_beside("~no-such-user/layers-1.cfg") is None
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_file", refuse)
+    assert params_beside(str(tmp_path / "layers-1.cfg")) is None
+
+
 def test_the_parameter_file_of_a_layer_file(tmp_path):
     params = tmp_path / "layer-params-layers.cfg"
     assert params_beside(str(tmp_path / "layers-layers.cfg")) is None
