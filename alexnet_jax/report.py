@@ -3,10 +3,11 @@
   python -m alexnet_jax.report runs/digits
   python -m alexnet_jax.report runs/digits runs/mine --output=both.html
 
-The page shows the result and the command that repeats the run, learning curves,
-first-layer filters, the confusion matrix, a table of classes, calibration, the
-most confident errors, predictions, explanations of a few, feature maps, layers
-and config. With --output=FOLDER the figures are written as PNG files, too.
+The page shows the result and the command that repeats the run, learning
+curves, first-layer filters, the confusion matrix, a table of classes,
+calibration, the most confident errors, predictions, explanations of a few,
+feature maps, layers and config. With --output=FOLDER the figures are written
+as PNG files, too.
 """
 
 from collections.abc import Sequence

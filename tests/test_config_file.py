@@ -478,7 +478,7 @@ def test_tuples_that_do_not_parse(text, parse):
         ("batch_size", 2.0, "an integer of at least 1"),
         ("data.name", [], "a string"),
         ("data.name", "a\0b", "a string"),
-        ("data.manual_dir", 5, "a string, or not set"),
+        ("data.manual_dir", 5, "a path, or not set"),
         ("model.init", None, "a string"),
         ("model.links", 1, "True or False"),
         ("eval.metrics", 5, "a tuple of metrics"),
