@@ -88,7 +88,7 @@ _OPTIONAL_SHARE: Rule = (
 )
 # An empty text is what a shell makes of a variable that is not set.
 _OPTIONAL_PATH: Rule = (
-    lambda value: value is None or bool(str(value).strip()),
+    lambda value: value is None or value.strip() != "",
     "a path, or not set",
 )
 _LAYERS: Rule = (

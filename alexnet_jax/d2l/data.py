@@ -103,8 +103,8 @@ class _Prepared(DataModule):
         """
         sizes = as_sides(resize)
         check_count(batch_size, "batch_size", 1)
-        config = default_config()
         check_count(seed, "seed", 0)
+        config = default_config()
         config.batch_size, config.data.image_size = int(batch_size), sizes
         config.data.name, config.seed = self.name, int(seed)
         for key, folder in (("manual_dir", manual_dir), ("data_dir", data_dir)):
