@@ -56,6 +56,11 @@ OTHERS = [
     (CAFFE, "LRN", {"alpha": 2e-4}),
     (CAFFE, "LRN", {"beta": 0.5}),
     (CAFFE, "LRN", {"bias": 2.0}),
+    # Of other types than ONNX gives them.
+    (TORCH, "Conv", {"strides": 4}),
+    (TORCH, "MaxPool", {"pads": 1}),
+    (CAFFE, "Conv", {"group": [1]}),
+    (CAFFE, "LRN", {"alpha": [1e-4]}),
 ]
 
 
@@ -85,6 +90,16 @@ def test_other_words_for_the_same_layer(
     changed(tmp_path / "w", network, kind, place, **attributes)
     main(["--check", str(tmp_path / "w")])
     assert f"ONNX graph, {network}" in capsys.readouterr().out
+
+
+def test_a_damaged_size_of_what_goes_in(tmp_path, error_line):
+    save_runnable_onnx(tmp_path / "w", TORCH, weights_of(TORCH))
+    content = bytearray((tmp_path / "w").read_bytes())
+    name = onnx.load(tmp_path / "w").graph.input[0].name.encode()
+    head = b"\x0a" + bytes([len(name)]) + name + b"\x12"
+    content[content.rindex(head) + len(head) + 1] = 0x7F  # the length of a field
+    (tmp_path / "w").write_bytes(content)
+    assert "damaged" in error_line(main, "--check", tmp_path / "w")
 
 
 def test_layers_in_another_order(tmp_path, error_line):

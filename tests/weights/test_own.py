@@ -1,5 +1,8 @@
 """A run goes out as safetensors and comes back bit for bit; so does a run's folder."""
 
+import base64
+import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +20,7 @@ from alexnet_jax.exporting.safetensors_file import write_safetensors
 from alexnet_jax.models import MODELS
 from alexnet_jax.models.ablations import Ablatable
 from alexnet_jax.trained import TrainedModel
-from alexnet_jax.weights.own import Own, read_own
+from alexnet_jax.weights.own import Own, read_own, read_stated
 from alexnet_jax.weights.read import read_source
 from tests.exporting.runs import config_of, make_run, spec_of, weights_of
 
@@ -27,6 +30,10 @@ ABLATIONS = [
     {"model.activation": "tanh", "model.links": False},
     {"model.num_classes": 3, "data.image_size": (100, 131), "augment.mirror": True},
 ]
+
+_file = io.BytesIO()
+np.save(_file, np.zeros(3))
+NPY = _file.getvalue()
 
 
 def assert_same(found, wanted):
@@ -171,6 +178,19 @@ def test_what_is_wrong_is_one_line(exported, kind, tmp_path, error_line):
     line = error_line(convert, path, f"--to={tmp_path / 'run'}")
     assert words in line and str(path) in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK", NPY, NPY[:20], b"PK\x03\x04" + bytes(40)]
+)
+def test_statistics_in_metadata_that_are_none(exported, content):
+    path = exported / "out" / "model.safetensors"
+    source, _ = read_source(path)
+    stated = {"statistics": base64.b64encode(content).decode()}
+    source = dataclasses.replace(source, metadata={**source.metadata, **stated})
+    with pytest.raises(InputError, match="statistics .* missing or damaged") as caught:
+        read_stated(path, source)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_what_is_left_over_may_be_left_out(exported, tmp_path, capsys):
