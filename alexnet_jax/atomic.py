@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 # The random names; what a kill left behind is found by them.
 _UNFINISHED = re.compile(r".*\.[0-9a-f]{16}\.tmp")
+_ENDS = 1 << 16  # of a file, in bytes, where metadata stands
 
 
 def is_unfinished(name: str) -> bool:
@@ -68,6 +69,17 @@ def read_regular(path: Path) -> bytes:
     """Reads a file; see `open_regular`."""
     with open_regular(path) as file:
         return file.read()
+
+
+def is_made_by(path: Path, maker: str) -> bool:
+    """Whether a picture's or a document's metadata says that `maker` made it."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(_ENDS)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _ENDS))
+            return maker.encode() in start + file.read(_ENDS)
+    except OSError:
+        return False
 
 
 def open_lock(path: Path) -> BinaryIO:

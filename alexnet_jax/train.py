@@ -15,7 +15,7 @@ from alexnet_jax.config import (
     size_text,
     validate,
 )
-from alexnet_jax.data import Data, DataSpec, create_data
+from alexnet_jax.data import Data, DataSpec, check_workdir, create_data
 from alexnet_jax.data.statistics import Statistics
 from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.inspection.collectives import bytes_by_device
@@ -102,6 +102,7 @@ def _run(
         model.towers,
     )
 
+    multihost.agree(lambda: check_workdir(config.data, workdir))
     multihost.agree(lambda: _check_source(config, workdir))
     folder = multihost.agree(lambda: stack.enter_context(open_folder(workdir, config)))
     data = multihost.agree(lambda: _open_data(config, model, parallel))

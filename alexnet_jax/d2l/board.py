@@ -1,5 +1,6 @@
 """Curves that grow while a network trains, in a notebook; a picture, in a script."""
 
+import os
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet_jax.atomic import atomic_write
+from alexnet_jax.atomic import atomic_write, is_made_by
+
+MAKER = "alexnet_jax.d2l"
 
 _STYLES = ("-", "--", "-.", ":")
 _COLORS = ("C0", "C1", "C2", "C3")
@@ -130,5 +133,30 @@ class ProgressBoard:
     def save(self, path: str | Path) -> None:
         """Writes the picture; the suffix says as what, a PNG without one."""
         kind = Path(path).suffix.removeprefix(".") or "png"
+        named = {"Software": MAKER} if kind == "png" else None
         with atomic_write(Path(path)) as part:
-            self.figure().savefig(part, format=kind)
+            self.figure().savefig(part, format=kind, metadata=named)
+
+
+def save_curves(board: ProgressBoard, name: str) -> Path | None:
+    """Saves a script's curves where it runs; says where, or why it cannot.
+
+    Args:
+      board: The curves.
+      name: Of the picture, without `.png`. A number is put behind it, if a picture of
+        that name is there that is not of earlier curves.
+
+    Returns:
+      The picture; None if it cannot be written. No training is lost by that.
+    """
+    path, number = Path(f"{name}.png"), 1
+    while os.path.lexists(path) and not is_made_by(path, MAKER):
+        number += 1
+        path = Path(f"{name}-{number}.png")
+    try:
+        board.save(path)
+    except OSError as error:
+        print(f"curves    {path} cannot be written: {error.strerror or error}")
+        return None
+    print(f"curves    {path}")
+    return path

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from alexnet_jax.d2l.base import HyperParameters, overridden
 from alexnet_jax.d2l.batches import check_prepared
-from alexnet_jax.d2l.board import ProgressBoard
+from alexnet_jax.d2l.board import ProgressBoard, save_curves
 from alexnet_jax.d2l.by_loop import fit_by_loop, settings
 from alexnet_jax.d2l.checks import (
     as_key,
@@ -58,7 +58,8 @@ class Trainer(HyperParameters):
       epoch: Epochs done; while `fit_epoch` runs, those before.
       train_batch_idx: Steps done.
       board: The network's curves, such as `train_loss`, `val_loss` and `val_acc`.
-      picture: Where a script's curves were saved; None in a notebook.
+      picture: Where a script's curves were saved; None in a notebook, and if they
+        could not be.
     """
 
     # For an __init__() of one's own that leaves them out.
@@ -180,9 +181,7 @@ class Trainer(HyperParameters):
             model.training = False
         if not self.board.display:
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(model).__name__).lower()
-            self.picture = Path(f"{name}.png")
-            self.board.save(self.picture)
-            print(f"curves    {self.picture}")
+            self.picture = save_curves(self.board, name)
 
     def prepare_data(self, data: Any) -> None:
         """Sets the loaders and their lengths.

@@ -28,6 +28,7 @@ from alexnet_jax.data import (
     tfds_sets,
 )
 from alexnet_jax.data.batches import Batch, Batches, Order, Split, true_examples
+from alexnet_jax.data.class_folders import check_outside
 from alexnet_jax.data.preparation.builder import decode, resolve_data_dir
 from alexnet_jax.data.preparation.damage import DamagedData, NotPrepared, named_damage
 from alexnet_jax.data.preparation.keys import count_channels, find_keys, fixed_shape
@@ -38,6 +39,7 @@ from alexnet_jax.data.statistics import KRIZHEVSKY, stored_path
 from alexnet_jax.data.stream import Reader, Stream
 from alexnet_jax.data.validation import EVALUATED, Division, check_share, divide
 from alexnet_jax.errors import InputError
+from alexnet_jax.terminal.paths import expand
 
 __all__ = [
     "DATA_SETS",
@@ -46,6 +48,7 @@ __all__ = [
     "Data",
     "DataSpec",
     "Split",
+    "check_workdir",
     "create_data",
     "is_name",
     "open_data_set",
@@ -299,6 +302,22 @@ def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
         )
     check_share(builder.info.full_name, filled, data.val_share)
     return builder
+
+
+def check_workdir(data: ConfigDict, workdir: Path) -> None:
+    """Checks that a run's folder does not come to lie among a data set's classes.
+
+    Args:
+      data: `config.data`.
+      workdir: The run's folder, which may be missing.
+
+    Raises:
+      InputError: It would be a class, or in one.
+    """
+    if data.name == "image_folder" and data.manual_dir:
+        root = expand(data.manual_dir, "data.manual_dir")
+        if root.is_dir():
+            check_outside(root, workdir, "workdir")
 
 
 def is_name(name: str) -> bool:

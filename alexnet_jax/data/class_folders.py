@@ -81,6 +81,31 @@ def read_class_folders(root: Path, on_broken: str, val_share: float | None) -> F
     return Found(files, names)
 
 
+def check_outside(root: Path, place: Path, field: str) -> None:
+    """Checks that what is written does not come to lie among the classes.
+
+    Args:
+      root: The folder, as of `read_class_folders`.
+      place: A folder that is written to, which may be missing.
+      field: What an error calls it.
+
+    Raises:
+      InputError: It would be a class, or in one.
+    """
+    real = Path(os.path.realpath(place))
+    if not real.is_relative_to(os.path.realpath(root)):
+        return
+    for folder in _find_parts(root).values():
+        above = os.path.realpath(folder)
+        if real.is_relative_to(above) and not any(
+            map(_is_hidden, real.relative_to(above).parts)
+        ):
+            raise InputError(
+                f"{field}: {as_utf8(place)} is within {as_utf8(folder)}, where each "
+                "folder is a class; choose a folder elsewhere"
+            )
+
+
 def _kinds(left_out: Counter[str]) -> str:
     kinds = ", ".join(f"{kind} ({n:,})" for kind, n in left_out.most_common())
     return kinds + (

@@ -11,6 +11,7 @@ from alexnet_jax.data.class_folders import (
     LAYOUT,
     NOT_UTF8,
     Found,
+    check_outside,
     note,
     read_class_folders,
     report_broken,
@@ -18,7 +19,7 @@ from alexnet_jax.data.class_folders import (
 from alexnet_jax.data.image_files import as_utf8, stat_file
 from alexnet_jax.data.preparation.builder import Photographs, open_builder
 from alexnet_jax.data.preparation.jpeg import TO_STORED
-from alexnet_jax.data.preparation.shards import write_shards
+from alexnet_jax.data.preparation.shards import check_whole, write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile
 from alexnet_jax.data.preparation.tfds_internals import skip_registration
 from alexnet_jax.data.spreadsheet import row_fault
@@ -76,13 +77,16 @@ def load(
       val_share: `config.data.val_share`.
 
     Raises:
-      InputError: An image is broken, the folder has another layout, a class has no
-        images, or the disk is full.
+      InputError: An image is broken, or was when it was prepared; the folder has
+        another layout, a class has no images, or the disk is full.
     """
     if manual_dir is None:
         raise InputError(f"data.manual_dir must be set for image_folder; {LAYOUT}")
     root = expand(manual_dir, "data.manual_dir")
-    read = _read_table if os.path.isfile(root) else read_class_folders
+    read = _read_table
+    if not os.path.isfile(root):
+        read = read_class_folders
+        check_outside(root, data_dir, "data.data_dir")
     found = read(root, on_broken, val_share)
     sources = {
         split: Files.in_order(split, files) for split, files in found.files.items()
@@ -101,7 +105,9 @@ def load(
         write_shards(builder, sources, TO_STORED, on_broken=on_broken)
 
     has_test = len(sources) > 1
-    return open_builder(ImageFolder, data_dir, write, config, has_test)
+    builder = open_builder(ImageFolder, data_dir, write, config, has_test)
+    check_whole(builder, on_broken)
+    return builder
 
 
 def _read_table(path: Path, on_broken: str, val_share: float | None) -> Found:

@@ -18,7 +18,7 @@ from alexnet_jax.data.preparation.builder import (
 from alexnet_jax.data.preparation.damage import NotPrepared
 from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
 from alexnet_jax.data.preparation.prepared import Access, accessed
-from alexnet_jax.data.preparation.shards import write_shards
+from alexnet_jax.data.preparation.shards import check_whole, write_shards
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.data.preparation.tfds_internals import Imagenet2012, skip_registration
 from alexnet_jax.errors import InputError
@@ -62,13 +62,16 @@ def load(
       on_broken: What to do with a file that is not an image, `fail` or `skip`.
 
     Raises:
-      InputError: A tar is missing, incomplete or damaged, or the disk is full.
+      InputError: A tar is missing, incomplete or damaged, the disk is full, or images
+        are broken, or were when it was prepared.
     """
 
     def write(builder: tfds.core.DatasetBuilder) -> None:
         write_shards(builder, list_tars(manual_dir), TO_JPEG, on_broken=on_broken)
 
-    return open_builder(Imagenet2012, data_dir, write)
+    builder = open_builder(Imagenet2012, data_dir, write)
+    check_whole(builder, on_broken)
+    return builder
 
 
 def load_256(
@@ -96,7 +99,9 @@ def load_256(
             sources = list_tars(manual_dir)
         write_shards(builder, sources, _SHRUNK, on_broken=on_broken)
 
-    return open_builder(Imagenet2012Shrunk, data_dir, write)
+    builder = open_builder(Imagenet2012Shrunk, data_dir, write)
+    check_whole(builder, on_broken)
+    return builder
 
 
 def list_tars(manual_dir: str | None) -> dict[str, Files]:

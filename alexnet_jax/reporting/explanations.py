@@ -1,6 +1,5 @@
 """Explanations of pictures as a figure, and as text."""
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator
 
-from alexnet_jax.atomic import open_regular
+from alexnet_jax.atomic import is_made_by
 from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.explainer import Explanation
 from alexnet_jax.explanation.notes import percent
@@ -26,7 +25,6 @@ from alexnet_jax.trained import TrainedModel
 
 # In the metadata of the files that `explain` writes.
 MAKER = "alexnet_jax.explain"
-_ENDS = 1 << 16  # of a file, in bytes, where metadata stands
 
 _DPI = 120
 _WIDTH, _TITLE = 2.5, 0.7  # of a panel, and of what stands above it, in inches
@@ -181,13 +179,7 @@ def heading_of(network: TrainedModel, found: Explanation) -> tuple[str, str]:
 
 def is_explanation(file: Path) -> bool:
     """Whether a file is one that `explain` has written."""
-    try:
-        with open_regular(file) as content:
-            start = content.read(_ENDS)
-            content.seek(max(0, os.fstat(content.fileno()).st_size - _ENDS))
-            return MAKER.encode() in start + content.read(_ENDS)
-    except OSError:
-        return False
+    return is_made_by(file, MAKER)
 
 
 def explain_files(

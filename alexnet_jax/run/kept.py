@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import read_regular, write_file
+from alexnet_jax.atomic import move_aside, read_regular, write_file
 from alexnet_jax.config import differences
 from alexnet_jax.data import DataSpec
 from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folders
 from alexnet_jax.run.records import CONFIG_FILE
+from alexnet_jax.run.rows import FILE_NAME, is_evaluation, scan_rows
 
 KEPT_FILES = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
 # A rate of a layer-parameter file that depends on the length of the run.
@@ -51,34 +52,33 @@ def read_kept(checkpoints: Path, name: str) -> Kept | None:
 def check_same_run(workdir: Path, config: ConfigDict) -> None:
     """Checks that a folder holds this config's run, if any.
 
-    A `config.json` that cannot be read is written anew as a checkpoint keeps it.
+    A `config.json` that cannot be read is written anew as a checkpoint keeps it. A run
+    without checkpoints begins anew; its results are not lost to another config's.
 
     Args:
       workdir: The folder.
       config: The run's config.
 
     Raises:
-      InputError: It is another config's, or there are checkpoints but no config.
+      InputError: It is another config's, or there are checkpoints but no config, or
+        `config.json` is another program's.
       OSError: `config.json` cannot be written.
     """
     checkpoints = workdir / "checkpoints"
-    if not any(has_checksums(path) for path in step_folders(checkpoints).values()):
-        return
     path = workdir / CONFIG_FILE
-    old = None
+    content, old = None, None
     with contextlib.suppress(OSError):
-        old = parse_config(read_regular(path))
+        content = read_regular(path)
+        old = parse_config(content)
+    if not any(has_checksums(path) for path in step_folders(checkpoints).values()):
+        if old is None and content is not None:
+            _clear_config(path, content)
+        elif old and any(map(is_evaluation, scan_rows(workdir / FILE_NAME).rows)):
+            _check_same_config(workdir, old, config)
+        return
     if old is None:
         old = _restore_config(path)
-    changes = [*differences(old, config)]
-    if changes:
-        listed = "; ".join(_change(*change, config) for change in changes)
-        is_text = any(before == after for _, before, after in changes)
-        more = "; checkpoint.init_from takes this run's weights to another" * is_text
-        raise InputError(
-            f"workdir: {workdir} holds another config's run: {listed}; choose another "
-            f"--workdir, or the old values{more}"
-        )
+    _check_same_config(workdir, old, config)
     epochs = old["num_epochs"], config.num_epochs
     follows = None
     text = config.model.cfg_params or ""
@@ -91,6 +91,31 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
         print(
             f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
             f"the learning rates follow {follows}"
+        )
+
+
+def _check_same_config(workdir: Path, old: dict[str, Any], config: ConfigDict) -> None:
+    changes = [*differences(old, config)]
+    if changes:
+        listed = "; ".join(_change(*change, config) for change in changes)
+        is_text = any(before == after for _, before, after in changes)
+        more = "; checkpoint.init_from takes this run's weights to another" * is_text
+        raise InputError(
+            f"workdir: {workdir} holds another config's run: {listed}; choose another "
+            f"--workdir, or the old values{more}"
+        )
+
+
+def _clear_config(path: Path, content: bytes) -> None:
+    """Moves a damaged `config.json` aside; refuses to replace another program's."""
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        print(f"warning   {path} is damaged; moved to {move_aside(path)}")
+    else:
+        raise InputError(
+            f"workdir: {path} is not a run's, and would be replaced; choose another "
+            "--workdir"
         )
 
 

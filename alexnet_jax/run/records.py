@@ -30,6 +30,7 @@ from alexnet_jax.run.rows import (
     read_rows,
     to_text,
 )
+from alexnet_jax.terminal.text import counted
 
 if TYPE_CHECKING:
     from alexnet_jax.run.board import Board
@@ -150,8 +151,8 @@ def _open_board(folder: Path, step: int) -> "Board":
 def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
     """Returns the rows of a run up to a step; writes the file anew if it has not these.
 
-    Warns of what is damaged or missing. A file with damaged rows is kept beside it, as
-    `metrics.jsonl.damaged`.
+    Warns of what is damaged or missing. A file with damaged rows, or with results of a
+    run that begins anew, is kept beside it, as `metrics.jsonl.damaged`.
 
     Args:
       path: The file, which may be missing.
@@ -171,6 +172,11 @@ def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
         n for n in true if n in rows and to_text([rows[n]]) != to_text([true[n]])
     ]
     faults = [found.fault] if found.fault else []
+    if step == 0 and any(map(is_evaluation, found.rows)):
+        faults.append(
+            f"{FILE_NAME}: no checkpoint is of its {counted(len(found.rows), 'row')}; "
+            "the run begins anew"
+        )
     if differing:
         faults.append(
             f"{FILE_NAME}: the rows of step {_listed(differing)} are not as their "

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from alexnet_jax import d2l
+from alexnet_jax.d2l.board import save_curves
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
@@ -413,6 +414,30 @@ def test_a_label_with_dollar_signs_is_no_formula(tmp_path):
     board.draw(1, 1, "$^$")
     board.save(tmp_path / "board.png")
     assert (tmp_path / "board.png").stat().st_size > 1000
+
+
+def test_curves_replace_earlier_ones_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("cat.png").write_bytes(b"theirs")
+    board = d2l.ProgressBoard()
+    for _ in range(2):
+        assert save_curves(board, "cat") == Path("cat-2.png")
+        assert save_curves(board, "dog") == Path("dog.png")
+    assert Path("cat.png").read_bytes() == b"theirs"
+    assert sorted(map(str, Path().iterdir())) == ["cat-2.png", "cat.png", "dog.png"]
+
+
+def test_curves_that_cannot_be_written_end_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    board = d2l.ProgressBoard()
+
+    def fail(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(board, "save", fail)
+    assert save_curves(board, "cat") is None
+    line = "curves    cat.png cannot be written: Permission denied\n"
+    assert capsys.readouterr().out == line
 
 
 def test_a_picture_is_not_written_through_a_link(tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from alexnet_jax.data import image_folder
+from alexnet_jax import default_config
+from alexnet_jax.data import check_workdir, image_folder
 from alexnet_jax.errors import InputError
 from tests.pictures import picture, pixels, write_folder
 
@@ -60,6 +61,50 @@ def test_prepared_once_and_anew_when_it_changed(prepared, tmp_path, monkeypatch)
     assert other.info.splits["train"].num_examples == 25
 
 
+def test_a_copy_without_the_broken_is_not_opened_where_they_are_faults(tmp_path):
+    folder = write_folder(tmp_path / "zoo", 2, 1)
+    for name in ("cat", "dog"):
+        (folder / "train" / name / "broken.jpg").write_bytes(b"no image")
+    builder = image_folder.load(tmp_path / "data", str(folder), "skip")
+    assert builder.info.splits["train"].num_examples == 6
+    with pytest.raises(InputError, match=r"was prepared without 2 broken images; set"):
+        load(folder, tmp_path / "data")
+    again = image_folder.load(tmp_path / "data", str(folder), "skip")
+    assert again.data_path == builder.data_path
+    for name in ("cat", "dog"):
+        (folder / "train" / name / "broken.jpg").write_bytes(picture(1))
+    assert load(folder, tmp_path / "data").info.splits["train"].num_examples == 8
+
+
+def test_a_prepared_copy_beside_the_parts_or_hidden(tmp_path):
+    root = write_folder(tmp_path / "zoo", 1, 1)
+    for place in (root / "data", root / "train" / ".data"):
+        assert load(root, place).data_path == load(root, place).data_path
+
+
+@pytest.mark.parametrize(
+    ("workdir", "refused"),
+    [
+        ("runs/mine", True),
+        ("linked/mine", True),
+        (".runs/mine", False),
+        ("../runs", False),
+    ],
+)
+def test_a_run_among_the_classes(workdir, refused, tmp_path):
+    """Its curves would be images of one class more."""
+    (write_folder(tmp_path / "zoo", 1, 1) / "train").rename(tmp_path / "flat")
+    (tmp_path / "linked").symlink_to("flat/runs")
+    data = default_config().data
+    data.name, data.manual_dir = "image_folder", str(tmp_path / "flat")
+    place = tmp_path / ("" if workdir.startswith("linked") else "flat") / workdir
+    if refused:
+        with pytest.raises(InputError, match=r"^workdir: .* is within .*flat, where"):
+            check_workdir(data, place)
+        data.manual_dir = str(tmp_path / "zoo.csv")  # a table is no folder of classes
+    check_workdir(data, place)
+
+
 def test_a_file_mended_in_place_is_noticed(tmp_path):
     """Of the same name and the same size."""
     folder = write_folder(tmp_path / "zoo", 1, 1)
@@ -97,6 +142,16 @@ class TestBadFolders:
         (tmp_path / "train" / "fox" / "README.txt").touch()
         line = self.refused(tmp_path, tmp_path / "data")
         assert f"class folder {tmp_path / 'train' / 'fox'} contains no images" in line
+
+    def test_a_prepared_copy_among_the_classes(self, tmp_path):
+        root = write_folder(tmp_path / "zoo", 1, 1)
+        line = self.refused(root, root / "train" / "data")
+        assert line.startswith(f"data.data_dir: {root}/train/data is within {root}/tra")
+        shutil.rmtree(root / "val")
+        flat = (root / "train").rename(tmp_path / "flat")
+        with pytest.raises(InputError, match="folder is a class; choose a folder else"):
+            image_folder.load(flat / "data", str(flat), "fail", 0.5)
+        assert not (flat / "data").exists()
 
     def test_a_class_that_is_not_trained(self, tmp_path):
         write_folder(tmp_path, 1, 1)

@@ -9,6 +9,7 @@ written by itself, on all cores. After a kill only the missing shards are writte
 import contextlib
 import io
 import itertools
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
@@ -34,9 +35,11 @@ from alexnet_jax.data.preparation.tfds_internals import ExampleSerializer, Shard
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.bar import Bar
+from alexnet_jax.terminal.text import counted
 
 SHARDS = ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
 _PLAN = "plan.txt"
+_SKIPPED = "skipped.json"  # of each split the number of broken images
 _IMAGES_PER_PROCESS = 2_000  # at least: to start one takes as long as to write so many
 
 
@@ -249,9 +252,38 @@ def _finish(
     ]
     builder.info.set_splits(tfds.core.SplitDict(infos))
     builder.info.write_to_directory(folder)
+    skipped = {
+        split: sum(len(shard.source) for shard in parts) - info.num_examples
+        for (split, parts), info in zip(shards.items(), infos, strict=True)
+    }
+    if any(skipped.values()):
+        write_file(folder / _SKIPPED, json.dumps(skipped))
     for name in (_PLAN, "lock"):  # version 0.1 had a lock there
         (folder / name).unlink(missing_ok=True)
     folder.rename(target)
+
+
+def check_whole(builder: tfds.core.DatasetBuilder, on_broken: str) -> None:
+    """Checks that a prepared data set lacks no image where broken ones are faults.
+
+    Args:
+      builder: Prepared by `write_shards`, with either value of `on_broken`.
+      on_broken: As it is now.
+
+    Raises:
+      InputError: It is `fail`, and images were skipped.
+    """
+    if on_broken != "fail":
+        return
+    folder, skipped = Path(builder.data_path), 0
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        skipped = sum(json.loads(read_regular(folder / _SKIPPED)).values())
+    if skipped:
+        raise InputError(
+            f"data.on_broken: {folder} was prepared without "
+            f"{counted(skipped, 'broken image')}; set data.on_broken=skip to do "
+            "without, or repair what is broken and delete that folder"
+        )
 
 
 def _template(

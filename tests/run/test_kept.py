@@ -1,0 +1,73 @@
+"""A folder whose checkpoints are gone: no result is lost."""
+
+import json
+
+import pytest
+
+from alexnet_jax import default_config
+from alexnet_jax.errors import InputError
+from alexnet_jax.run.folder import open_folder
+from alexnet_jax.run.records import restore_rows
+from alexnet_jax.run.rows import Stored
+
+ROW = {"step": 10, "epoch": 1.0, "train/loss": 0.5, "train/top1": 0.8}
+RESULT = ROW | {"test/loss": 0.6, "test/top1": 0.75}
+
+
+def left(folder, row):
+    """A run's folder without checkpoints."""
+    text = json.dumps({"config": default_config().to_dict()})
+    (folder / "config.json").write_text(text)
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def opens(folder, **changes):
+    config = default_config()
+    config.update(changes)
+    with open_folder(folder, config):
+        pass
+
+
+def test_another_config_does_not_begin_over_results(tmp_path):
+    left(tmp_path, RESULT)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="another config's run: batch_size was 128"):
+        opens(tmp_path, batch_size=64)
+    assert (
+        before.items()
+        <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
+    )
+    opens(tmp_path, num_epochs=3)  # as long as one likes
+
+
+def test_a_run_without_results_gives_way(tmp_path):
+    left(tmp_path, ROW)
+    opens(tmp_path, batch_size=64)
+
+
+def test_the_same_run_begins_anew_and_keeps_what_it_had(tmp_path, capsys):
+    left(tmp_path, RESULT)
+    path = tmp_path / "metrics.jsonl"
+    before = path.read_bytes()
+    assert restore_rows(path, 0, Stored([], True)) == []
+    assert "no checkpoint is of its 1 row; the run begins anew" in (
+        capsys.readouterr().out
+    )
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == before
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"model_type": "bert"}'])
+def test_another_programs_config_is_not_replaced(content, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"config.json is not a run's"):
+        opens(tmp_path)
+    assert path.read_text() == content
+
+
+def test_a_damaged_config_is_moved_aside(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"config": {')
+    opens(tmp_path)
+    assert "is damaged; moved to" in capsys.readouterr().out
+    assert (tmp_path / "config.json.damaged").read_text() == '{"config": {'
