@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from alexnet_jax.inspection.tables import Summary
 
 _MAX_SIDE_BY_SIDE = 4
+_BATCH_SIZE = 128
 _JSON = "with --json"  # how tables are had in full
 
 
@@ -91,8 +92,7 @@ def make_parser() -> cli.Parser:
         "--batch-size",
         type=cli.positive_int,
         metavar="B",
-        default=128,
-        help="images per device, with --parallel (default: 128)",
+        help=f"images per device, with --parallel (default: {_BATCH_SIZE})",
     )
     return parser
 
@@ -100,25 +100,40 @@ def make_parser() -> cli.Parser:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     options = parser.parse_args(argv)
-    if not (options.names or options.list or options.report):
+    outputs = {
+        "--list": options.list,
+        "--report": options.report,
+        "--code": options.code,
+        "--picture": options.picture,
+        "--parallel": options.data or options.model,
+    }
+    given = [flag for flag, value in outputs.items() if value]
+    if len(given) > 1:
+        parser.error(f"{' and '.join(given)} exclude each other; give one of them")
+    output = given[0] if given else None
+    if output in ("--list", "--report"):
+        if options.names:
+            parser.error(f"{output} takes no NAME; leave out {options.names[0]}")
+    elif not options.names:
         parser.error("name a network, or give --list; try alexnet_paper")
-    if options.report and (options.names or options.list or options.code):
-        parser.error("--report takes no NAME, --list or --code")
+    if options.report and (options.input_shape or options.num_classes):
+        parser.error("--report takes no --input-shape and no --num-classes")
     if (options.code or options.params) and (
         len(options.names) != 1 or not options.names[0].startswith("cfg:")
     ):
         parser.error("--code and --params take one NAME, cfg:FILE of cuda-convnet")
-    if (options.picture or options.data or options.model) and (
-        len(options.names) != 1 or options.json or options.list
-    ):
-        parser.error("--picture and --parallel take one NAME, without --json or --list")
-    if not (options.json or options.list) and len(options.names) > _MAX_SIDE_BY_SIDE:
+    if output in ("--code", "--picture", "--parallel"):
+        if options.json:
+            parser.error(f"{output} and --json exclude each other; give one of them")
+        if len(options.names) != 1:
+            parser.error(f"{output} takes one NAME; got {len(options.names)}")
+    if options.batch_size and output != "--parallel":
+        parser.error("--batch-size is for --parallel; give --parallel.data=2, too")
+    if not options.json and len(options.names) > _MAX_SIDE_BY_SIDE:
         parser.error(
             f"NAME: at most {_MAX_SIDE_BY_SIDE} networks fit side by side; got "
             f"{len(options.names)}; --list shows all"
         )
-    if options.picture and (options.data or options.model):
-        parser.error("--picture and --parallel exclude each other; give one of them")
     return options
 
 
@@ -246,7 +261,8 @@ def _print_collectives(options: argparse.Namespace) -> None:
     summary = _summarize(options.names[0], options)
     layout = options.data or 1, options.model or 1
     with spinner("compiling"):
-        step = collectives.simulate_collectives(summary, *layout, options.batch_size)
+        batch_size = options.batch_size or _BATCH_SIZE
+        step = collectives.simulate_collectives(summary, *layout, batch_size)
     print_table(collectives.collectives_table(step))
     print_lines(collectives.collectives_totals(step))
 

@@ -96,7 +96,8 @@ def shown_values(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    # An edited file may hold half a character.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def in_one_form(flat: Mapping[str, Any]) -> dict[str, Any]:

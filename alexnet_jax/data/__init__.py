@@ -285,6 +285,11 @@ def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
     """Finds a data set by its name and opens it; the one door to all of them."""
     name = data.name
     if name in DATA_SETS:
+        if data.val_share is not None and name != "image_folder":
+            raise InputError(  # now, not after it is prepared
+                f"data.val_share: {name} has a part of its own, on which runs are "
+                "measured; leave data.val_share out"
+            )
         builder = DATA_SETS[name](data_dir, data)
     elif name.startswith(tfds_sets.PREFIX):
         builder = tfds_sets.load(data_dir, name, data.manual_dir)

@@ -83,11 +83,11 @@ def load(
     if manual_dir is None:
         raise InputError(f"data.manual_dir must be set for image_folder; {LAYOUT}")
     root = expand(manual_dir, "data.manual_dir")
-    read = _read_table
-    if not os.path.isfile(root):
-        read = read_class_folders
+    if os.path.isfile(root):
+        found = _read_table(root, on_broken, val_share)
+    else:
         check_outside(root, data_dir, "data.data_dir")
-    found = read(root, on_broken, val_share)
+        found = read_class_folders(root, on_broken, val_share)
     sources = {
         split: Files.in_order(split, files) for split, files in found.files.items()
     }

@@ -1,5 +1,6 @@
 """The cells of a CSV or Parquet file, as text."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Collection, Iterator
@@ -20,8 +21,8 @@ def read_cells(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, list[
 
     Args:
       path: A CSV file (with commas, semicolons, tabs or bars) or a Parquet file.
-      wanted: The columns that are read of a Parquet file, in lower case; the others,
-        which come last, are empty.
+      wanted: The columns, in lower case, by which a delimiter is known, and which are
+        read of a Parquet file; its others, which come last, are empty.
 
     Yields:
       The number of a row as spreadsheets count them, from 1, and its cells.
@@ -55,7 +56,7 @@ def read_cells(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, list[
             break
         skipped += 1
     lines.seek(lines.tell() - len(first) if first.strip() else 0)
-    delimiter = max(_DELIMITERS, key=first.count)
+    delimiter = max(_DELIMITERS, key=lambda one: _merit(one, first, wanted))
     number = skipped
     try:
         # Strict, so that a quote that is never closed does not swallow the rest.
@@ -68,6 +69,15 @@ def read_cells(path: Path, wanted: Collection[str]) -> Iterator[tuple[int, list[
         raise row_fault(
             path, number + 1, str(error), "repair it, or choose another file"
         ) from error
+
+
+def _merit(delimiter: str, header: str, wanted: Collection[str]) -> tuple[int, int]:
+    """Returns how many wanted columns a delimiter makes of a header, and its number."""
+    names: list[str] = []
+    with contextlib.suppress(csv.Error):  # it is read again, and refused then
+        names = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True))
+    found = sum(name.strip().lower() in wanted for name in names)
+    return found, header.count(delimiter)
 
 
 def _read_parquet(
@@ -86,12 +96,12 @@ def _read_parquet(
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         header = file.schema_arrow.names
         wanted = [name for name in header if name.lower() in names]
+        yield [*wanted, *(name for name in header if name not in wanted)]
         for name in wanted:
             if pyarrow.types.is_nested(file.schema_arrow.field(name).type):
                 raise fault(
                     path, f"its column {name} holds lists", "give one value in each row"
                 )
-        yield [*wanted, *(name for name in header if name not in wanted)]
         rest = [""] * (len(header) - len(wanted))
         for batch in file.iter_batches(columns=wanted):
             columns = [batch.column(name).to_pylist() for name in wanted]

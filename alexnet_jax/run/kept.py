@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import move_aside, read_regular, write_file
-from alexnet_jax.config import differences
+from alexnet_jax.config import differences, flatten_config, in_one_form
 from alexnet_jax.data import DataSpec
 from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError
@@ -136,8 +136,11 @@ def parse_config(content: bytes) -> dict[str, Any] | None:
         whole = all(
             isinstance(config[name], dict) for name in ("model", "data", "optim")
         )
-        return config if whole and isinstance(config["num_epochs"], int) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        if not (whole and isinstance(config["num_epochs"], int)):
+            return None
+        in_one_form(flatten_config(config))  # a size or a text may be none
+        return config
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return None
 
 

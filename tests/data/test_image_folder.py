@@ -66,14 +66,15 @@ def test_a_copy_without_the_broken_is_not_opened_where_they_are_faults(tmp_path)
     for name in ("cat", "dog"):
         (folder / "train" / name / "broken.jpg").write_bytes(b"no image")
     builder = image_folder.load(tmp_path / "data", str(folder), "skip")
-    assert builder.info.splits["train"].num_examples == 6
+    whole = builder.info.splits["train"].num_examples
     with pytest.raises(InputError, match=r"was prepared without 2 broken images; set"):
         load(folder, tmp_path / "data")
     again = image_folder.load(tmp_path / "data", str(folder), "skip")
     assert again.data_path == builder.data_path
     for name in ("cat", "dog"):
         (folder / "train" / name / "broken.jpg").write_bytes(picture(1))
-    assert load(folder, tmp_path / "data").info.splits["train"].num_examples == 8
+    mended = load(folder, tmp_path / "data")
+    assert mended.info.splits["train"].num_examples == whole + 2
 
 
 def test_a_prepared_copy_beside_the_parts_or_hidden(tmp_path):
@@ -152,6 +153,16 @@ class TestBadFolders:
         with pytest.raises(InputError, match="folder is a class; choose a folder else"):
             image_folder.load(flat / "data", str(flat), "fail", 0.5)
         assert not (flat / "data").exists()
+
+    @pytest.mark.parametrize("name", [" ", "two\nlines", "cat "])
+    def test_a_class_whose_name_cannot_be_stored(self, name, tmp_path):
+        root = write_folder(tmp_path / "zoo", 1, 1)
+        for part in ("train", "val"):
+            shutil.copytree(root / part / "cat", root / part / name)
+        with pytest.raises(InputError) as error:
+            load(root, tmp_path / "data")
+        assert f"the class name {name!r} " in str(error.value)
+        assert not [*(tmp_path / "data").rglob("dataset_info.json")]
 
     def test_a_class_that_is_not_trained(self, tmp_path):
         write_folder(tmp_path, 1, 1)

@@ -356,6 +356,28 @@ def test_names_with_spaces(write_module, tmp_path):
         assert load(tmp_path, name).train.num_examples == 12
 
 
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        ('["cat", ""]', "name '' is empty"),
+        ('["cat", " "]', "name ' ' is empty"),
+        (r'["cat", "two\nlines"]', r"name 'two\nlines' has several lines"),
+        (r'["cat", "dog\r"]', r"name 'dog\r' has several lines"),
+        ('["cat", "cat "]', "name 'cat ' is 'cat' but for spaces"),
+    ],
+)
+@pytest.mark.parametrize("builder", ["MyBuilder", "my_builder"])
+def test_class_names_that_cannot_be_stored(
+    names, fault, builder, write_module, tmp_path
+):
+    module = write_module(BUILDER.replace('["cat", "dog"]', names))
+    with pytest.raises(InputError) as error:
+        load(tmp_path / "data", f"{module}:{builder}")
+    line = str(error.value)
+    assert f"the class {fault}, and cannot be stored; rename" in line, line
+    assert not [*(tmp_path / "data").rglob("dataset_info.json")]
+
+
 def test_other_class_names_than_the_prepared_ones(write_module, tmp_path):
     name = write_module()
     load(tmp_path / "data", f"{name}:MyBuilder")

@@ -249,6 +249,27 @@ def test_columns(header, reason, folder):
     assert f"{path}: {reason}" in str(error.value)
 
 
+def test_the_delimiter_is_the_one_that_makes_the_columns(folder):
+    notes = "made by (web, press, own)|licence"
+    lines = [(*row, "press, licensed") for row in rows()]
+    path = write(folder, lines, f"path;label;{notes}")
+    assert len(read_table(path).rows) == 12
+
+
+def test_a_column_twice_in_parquet(folder):
+    path = folder / "labels.parquet"
+    one = pyarrow.array(["a.jpg"])
+    for names in (["path", "label", "path"], ["path", "Label", "label", "x", "x"]):
+        table = pyarrow.Table.from_arrays([one] * len(names), names=names)
+        parquet.write_table(table, path)
+        with pytest.raises(InputError, match="it has several columns"):
+            read_table(path)
+    names = ["path", "label", "x", "x"]
+    table = pyarrow.Table.from_arrays([one] * len(names), names=names)
+    parquet.write_table(table, path)
+    assert len(read_table(path).rows) == 1
+
+
 def test_splits_that_are_none(folder):
     path = write(folder, rows(split=lambda index: "holdout"), "path,label,split")
     with pytest.raises(

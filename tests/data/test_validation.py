@@ -9,7 +9,7 @@ import pytest
 
 from alexnet_jax import evaluate
 from alexnet_jax.config import default_config, validate
-from alexnet_jax.data import create_data, prepare, stream
+from alexnet_jax.data import DATA_SETS, create_data, prepare, stream
 from alexnet_jax.data.statistics import __main__ as statistics
 from alexnet_jax.data.validation import draw
 from alexnet_jax.errors import InputError
@@ -124,10 +124,15 @@ def test_one_is_wanted_where_there_is_none_and_only_there(flat, tmp_path):
         with pytest.raises(InputError, match=f"has a {part} part, on which runs are "):
             load(tmp_path / "split", tmp_path / "data")
         shutil.rmtree(tmp_path / "split" / name)
+
+
+@pytest.mark.parametrize("name", sorted(DATA_SETS.keys() - {"image_folder"}))
+def test_a_set_with_a_part_of_its_own_is_not_prepared_first(name, tmp_path):
     data = default_config().data
-    data.name, data.data_dir, data.val_share = "digits", str(tmp_path), 0.2
-    with pytest.raises(InputError, match=r"digits/1.0.0 has a test part"):
+    data.name, data.data_dir, data.val_share = name, str(tmp_path / "data"), 0.2
+    with pytest.raises(InputError, match=f"^data.val_share: {name} has a part of its"):
         create_data(data, batch_size=4, eval_batch_size=4, seed=0)
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan"), 2, True, "half"])

@@ -48,6 +48,34 @@ def find_keys(info: tfds.core.DatasetInfo) -> Keys:
     return Keys(image, label, texts[0] if texts else None)
 
 
+def check_names(info: tfds.core.DatasetInfo) -> None:
+    """Checks that the names of classes can be stored: TFDS does so a line each.
+
+    Args:
+      info: The data set's, before it is prepared.
+
+    Raises:
+      InputError: A name is empty, has several lines, or is another's but for spaces.
+    """
+    for feature in _features(info).values():
+        if not isinstance(feature, tfds.features.ClassLabel):
+            continue
+        seen: dict[str, str] = {}
+        for name in feature.names:
+            fault = None
+            if not name.strip():
+                fault = "is empty"
+            elif {"\n", "\r"} & {*name}:
+                fault = "has several lines"
+            elif (other := seen.setdefault(name.strip(), name)) != name:
+                fault = f"is {other!r} but for spaces"
+            if fault:
+                raise InputError(
+                    f"data.name: {info.full_name}: the class name {name[:100]!r} "
+                    f"{fault}, and cannot be stored; rename the class"
+                )
+
+
 def _choose(
     info: tfds.core.DatasetInfo, named: Any, usual: str, kind: type, words: str
 ) -> str:

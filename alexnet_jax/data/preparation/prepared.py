@@ -20,7 +20,7 @@ from alexnet_jax.data.preparation.damage import (
     check_features,
     named_damage,
 )
-from alexnet_jax.data.preparation.keys import fixed_shape
+from alexnet_jax.data.preparation.keys import check_names, fixed_shape
 from alexnet_jax.data.preparation.lock import preparation_lock
 from alexnet_jax.errors import InputError
 
@@ -97,7 +97,7 @@ def open_prepared(
             return builder
         except NotPrepared:
             try:
-                write(create())
+                _write(create(), write)
             except InputError:
                 # Without locks another process may have prepared it meanwhile.
                 with contextlib.suppress(NotPrepared, DamagedData):
@@ -105,8 +105,13 @@ def open_prepared(
                 raise
         except DamagedData as found:
             with _replaced(found):
-                write(create())
+                _write(create(), write)
         return _read(folder, create, has_test)
+
+
+def _write(builder: Builder, write: Callable[[Builder], None]) -> None:
+    check_names(builder.info)
+    write(builder)
 
 
 def _read(folder: Path, create: Callable[[], Builder], has_test: bool) -> Builder:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from alexnet_jax.errors import InputError
 
 _HEAD = re.compile(r"\[([^\[\]]+)\]\s*$")
-_PAIR = re.compile(r"([^\s=:]+)\s*[=:]\s*(.*?)\s*(?:\s;.*)?$")
+_KEY = re.compile(r"([^\s=:]+)\s*[=:]\s*")
+_REMARK = re.compile(r"\s;")
 _MAX_NAME = 100
+_MAX_LINE = 10_000
 
 
 class Place(NamedTuple):
@@ -90,26 +92,31 @@ def parse_file(text: str, name: str) -> File:
       name: The file's, for errors.
 
     Raises:
-      InputError: A line is none of section, key and comment; a name is none; or a key
-        has two values. File and line are named.
+      InputError: A line is none of section, key and comment, or too long; a name is
+        none; or a key has two values. File and line are named.
     """
     sections: dict[str, Section] = {}
     comments: list[str] = []
     section: Section | None = None
     for number, line in enumerate(text.splitlines(), 1):
         place = Place(name, number)
+        if len(line) > _MAX_LINE:
+            raise place.error(
+                f"a line must have at most {_MAX_LINE:,} characters; got {len(line):,}"
+            )
         stripped = line.strip()
         if stripped.startswith(("#", ";")):
             comments.append(stripped.lstrip("#; ").rstrip())
         elif head := _HEAD.match(stripped):
             title = _checked(head[1].strip(), place)
             section = sections.setdefault(title, Section(title, place))
-        elif pair := _PAIR.match(stripped):
+        elif key := _KEY.match(stripped):
             if section is None:
                 raise place.error(
                     f"a key must stand in a section; got {_cut(stripped)}"
                 )
-            _add(section, _checked(pair[1], place), Value(pair[2], place))
+            text, *_ = _REMARK.split(stripped[key.end() :], maxsplit=1)
+            _add(section, _checked(key[1], place), Value(text.rstrip(), place))
         elif stripped:
             raise place.error(
                 f"a line must be [NAME], KEY=VALUE or a # comment; got {_cut(stripped)}"

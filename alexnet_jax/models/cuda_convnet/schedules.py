@@ -5,7 +5,7 @@ import re
 
 from alexnet_jax.models.cuda_convnet.updates import Rate
 
-_FORM = re.compile(r"(\w+)\s*(?:\[(.*)\])?\s*$")
+_FORM = re.compile(r"(\w+)\s*(?:\[(.*)\]\s*)?$")
 _ARGUMENTS = {
     "default": (),
     "const": (),

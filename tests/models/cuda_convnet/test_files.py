@@ -72,6 +72,10 @@ def test_a_remark_after_a_value():
         ("[" + "n" * 101 + "]", "net.cfg:1: a name must be printable, of at most 100"),
         ("[a]\n\x1b[31m=1", "net.cfg:2: a name must be printable, of at most 100"),
         ("\x00\x01\x1b[31m", "net.cfg:1: a line must be"),
+        (
+            "[a]\nx=1" + " " * 900_000 + "2",
+            "net.cfg:2: a line must have at most 10,000 characters; got 900,004",
+        ),
     ],
 )
 def test_what_is_no_line(text, expected):
