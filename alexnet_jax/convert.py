@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _convert(options: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.verification import print_verification
-    from alexnet_jax.run.imported import removed_on_error, write_run
+    from alexnet_jax.run.imported import new_run
     from alexnet_jax.terminal.bar import spinner
     from alexnet_jax.terminal.paths import expand_home, local_path
     from alexnet_jax.weights.verification import check_digest, verify
@@ -106,16 +106,12 @@ def _convert(options: argparse.Namespace) -> None:
     if path.is_file() and (fault := check_digest(path)):
         cli.warn(fault)
     report = verify(conversion, own.config, own.spec)
-    # Arrays are taken out where they are compared, so that the run is written before.
-    with removed_on_error(workdir) if workdir else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
         if workdir:
-            write_run(
-                workdir,
-                own.config,
-                own.spec,
-                **own.weights,
-                imported=_imported(path, mean, report),
-            )
+            # Arrays are taken out where they are compared, so it is written before.
+            source = _imported(path, mean, report)
+            run = new_run(workdir, own.config, own.spec, **own.weights, imported=source)
+            stack.enter_context(run)
         if not options.json:
             print_verification(path, report)
         _compare(path, report, conversion, own, as_json=options.json)

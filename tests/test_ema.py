@@ -18,7 +18,7 @@ from alexnet_jax.optim import (
     create_schedule,
     evaluated_params,
 )
-from alexnet_jax.run.imported import write_run
+from alexnet_jax.run.imported import new_run
 from alexnet_jax.run.weights import load_weights
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.trained import load
@@ -113,7 +113,8 @@ def test_imported_weights_are_what_they_are_until_the_first_step(user_net, tmp_p
     user_net.num_train_steps = 1
     train_and_evaluate(user_net, tmp_path / "run")
     model = load(tmp_path / "run")
-    write_run(tmp_path / "imported", user_net, model.spec, **model.weights)
+    with new_run(tmp_path / "imported", user_net, model.spec, **model.weights):
+        pass
     again = load(tmp_path / "imported")
     assert again.step == 0
     assert_same_bits(again.weights, model.weights)

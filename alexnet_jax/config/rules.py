@@ -316,6 +316,11 @@ def validate(config: ConfigDict) -> None:
             "debug.nans works in one process only; got it with "
             "parallel.distributed=True"
         )
+    if config.data.memory == "host" and (config.steps_per_dispatch or 1) > 1:
+        raise InputError(
+            "steps_per_dispatch must be 1, or not set, with data.memory='host'; got "
+            f"{config.steps_per_dispatch}"
+        )
     if config.checkpoint.init_layers and not config.checkpoint.init_from:
         raise InputError(
             "checkpoint.init_layers is read with checkpoint.init_from only; set both "

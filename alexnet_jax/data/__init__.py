@@ -37,9 +37,15 @@ from alexnet_jax.data.preparation.sources import open_records, parse
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import KRIZHEVSKY, stored_path
 from alexnet_jax.data.stream import Reader, Stream
-from alexnet_jax.data.validation import EVALUATED, Division, check_share, divide
+from alexnet_jax.data.validation import (
+    EVALUATED,
+    SPLIT_FILE,
+    Division,
+    check_share,
+    divide,
+)
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.paths import expand
+from alexnet_jax.terminal.paths import expand, is_same_file
 
 __all__ = [
     "DATA_SETS",
@@ -310,19 +316,24 @@ def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
 
 
 def check_workdir(data: ConfigDict, workdir: Path) -> None:
-    """Checks that a run's folder does not come to lie among a data set's classes.
+    """Checks that a run does not write among a data set's classes, or over its table.
 
     Args:
       data: `config.data`.
       workdir: The run's folder, which may be missing.
 
     Raises:
-      InputError: It would be a class, or in one.
+      InputError: It would be a class, or in one; or it holds the table.
     """
     if data.name == "image_folder" and data.manual_dir:
         root = expand(data.manual_dir, "data.manual_dir")
         if root.is_dir():
             check_outside(root, workdir, "workdir")
+        elif is_same_file(root, workdir / SPLIT_FILE):
+            raise InputError(
+                f"workdir: {workdir} holds the table {root.name}, which the run would "
+                "replace; choose another --workdir"
+            )
 
 
 def is_name(name: str) -> bool:

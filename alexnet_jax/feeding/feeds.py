@@ -142,11 +142,6 @@ def create_feed(
                 f"{config.data.name} are read from disk: leave it at its default"
             )
         return HostFeed(split, parallel, key)
-    if memory == "host" and several:
-        raise InputError(
-            "steps_per_dispatch must be 1, or not set, with data.memory='host'; got "
-            f"{most}"
-        )
     # All processes decide the same: one program of another kind would wait for ever.
     fits = smallest(int(split.image.nbytes <= _SHARE * device_memory())) == 1
     if memory == "host" or (memory == "auto" and not (is_gpu and (fits or several))):

@@ -18,6 +18,7 @@ from alexnet_jax.run.kept import KEPT_FILES, check_same_run, kept_spec
 from alexnet_jax.run.place import (
     CURVES_FILE,
     Place,
+    clear_foreign,
     clear_places,
     named_disk_errors,
     raise_open_files,
@@ -256,5 +257,6 @@ def open_folder(path: Path, config: ConfigDict) -> Iterator[Folder]:
         with named_disk_errors(path):
             clear_places(path)
             check_same_run(path, config)
+            clear_foreign(path)
         with contextlib.closing(RunFolder(path, config)) as folder:
             yield folder

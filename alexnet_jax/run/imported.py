@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.models import create_configured
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.run.folder import open_folder
+from alexnet_jax.run.place import IMPORTED_FILE, LOCK_FILE, RUN_FILES
 from alexnet_jax.step import TrainState, create_state
 from alexnet_jax.transfer.freezing import frozen_layers
 from alexnet_jax.transfer.layer_updates import updates_of
 
-IMPORTED_FILE = "imported.json"
 _STEP = 0  # that none was taken is what a resumed run goes on from
 
 
@@ -53,7 +53,7 @@ class Imported:
 
     def save(self, workdir: Path) -> None:
         """Writes `imported.json`."""
-        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        text = json.dumps(dataclasses.asdict(self), indent=1)  # a name may be no UTF-8
         write_file(workdir / IMPORTED_FILE, text + "\n")
 
 
@@ -101,15 +101,19 @@ def imported_statistics(workdir: Path, spec: DataSpec) -> Statistics | None:
     return None
 
 
-def write_run(
+@contextlib.contextmanager
+def new_run(
     workdir: Path,
     config: ConfigDict,
     spec: DataSpec,
     params: Mapping[str, Any],
     model_state: Mapping[str, Any] | None = None,
     imported: Imported | None = None,
-) -> None:
+) -> Iterator[None]:
     """Writes the folder of a run that has taken no step yet, with given weights.
+
+    The folder stays locked while the context lasts. If that ends in an error, what was
+    written is removed, and nothing else.
 
     Args:
       workdir: The folder, absolute; it holds no run.
@@ -127,18 +131,25 @@ def write_run(
     validate(config)
     state = _state(config, spec, params)
     state = state.replace(model_state=dict(model_state or {}))
-    with _errors_of_to(workdir), open_folder(workdir, config) as folder:
-        folder.open_checkpoints()
-        if folder.checkpoints.latest_step() is not None:
-            raise InputError(
-                f"--to: {workdir} holds a run already; choose another folder"
-            )
-        spec.save(workdir)
-        if imported is not None:
-            imported.save(workdir)
-        with closing(folder):
-            folder.start_records(0)
-            folder.checkpoints.save(_STEP, state, {})
+    made = [one for one in (workdir, *workdir.parents) if not one.exists()]
+    makes_lock = not (workdir / LOCK_FILE).exists()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_removed_on_error(made))
+        with _errors_of_to(workdir):
+            folder = stack.enter_context(open_folder(workdir, config))
+            stack.enter_context(_cleared_on_error(workdir, lock=makes_lock))
+            folder.open_checkpoints()
+            if folder.checkpoints.latest_step() is not None:
+                raise InputError(
+                    f"--to: {workdir} holds a run already; choose another folder"
+                )
+            spec.save(workdir)
+            if imported is not None:
+                imported.save(workdir)
+            with closing(folder):
+                folder.start_records(0)
+                folder.checkpoints.save(_STEP, state, {})
+        yield
 
 
 @contextlib.contextmanager
@@ -164,25 +175,47 @@ def _errors_of_to(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def removed_on_error(workdir: Path) -> Iterator[None]:
-    """Removes what is made in a folder, and no more, if the context ends in an error.
-
-    Args:
-      workdir: The folder, which may be there or not.
-    """
-    kept = {_number(one) for one in (workdir, *workdir.rglob("*"))}
-    parents = [one for one in workdir.parents if not one.exists()]
+def _removed_on_error(made: Sequence[Path]) -> Iterator[None]:
+    """Removes folders that were made, the innermost first, if they are empty."""
     try:
         yield
     except BrokenPipeError:  # whoever reads the report has enough of it
         raise
     except BaseException:
+        with contextlib.suppress(OSError):
+            for one in made:
+                one.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _cleared_on_error(workdir: Path, *, lock: bool) -> Iterator[None]:
+    """Removes what a run writes into its folder, if the context ends in an error.
+
+    Args:
+      workdir: The folder, locked.
+      lock: Whether its lock was made, too.
+    """
+    names = [*RUN_FILES, IMPORTED_FILE, "checkpoints", "tensorboard"]
+
+    def present() -> list[Path]:
+        paths = [workdir / name for name in names]
+        return [below for one in paths for below in (one, *one.rglob("*"))]
+
+    kept = {_number(one) for one in present()}
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except BaseException:
         # By number, as what was in the way may have been moved aside.
-        for one in (*sorted(workdir.rglob("*"), reverse=True), workdir, *parents):
-            if one in parents or _number(one) not in kept:
+        for one in sorted(present(), reverse=True):
+            if _number(one) not in kept:
                 with contextlib.suppress(OSError):
                     is_folder = one.is_dir() and not one.is_symlink()
                     one.rmdir() if is_folder else one.unlink()
+        if lock:
+            (workdir / LOCK_FILE).unlink(missing_ok=True)
         raise
 
 

@@ -18,7 +18,7 @@ from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folder
 from alexnet_jax.run.records import CONFIG_FILE
 from alexnet_jax.run.rows import FILE_NAME, is_evaluation, scan_rows
 
-KEPT_FILES = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
+KEPT_FILES: tuple[str, ...] = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
 # A rate of a layer-parameter file that depends on the length of the run.
 _SCHEDULED = re.compile(r"=\s*(?:linear|j?d?exp)\s*\[")
 

@@ -7,13 +7,20 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.atomic import clear_place, locked, remove_unfinished
+from alexnet_jax.atomic import clear_place, locked, move_aside, remove_unfinished
+from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE, DataSpec
 from alexnet_jax.data.validation import SPLIT_FILE
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.kept import KEPT_FILES
+from alexnet_jax.run.records import CONFIG_FILE
 from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
 
 CURVES_FILE = "curves.png"
+IMPORTED_FILE = "imported.json"
+LOCK_FILE = ".lock"
+# What a run writes, beside its folders.
+RUN_FILES = (*KEPT_FILES, SPLIT_FILE, METRICS_FILE, CURVES_FILE)
 _MIN_OPEN_FILES, _OPEN_FILES = 64, 1024
 
 
@@ -80,12 +87,26 @@ def clear_places(workdir: Path) -> None:
             "the folder itself in its place, or choose another --workdir"
         )
     clear_place(checkpoints, stat.S_ISDIR)
-    for name in (*KEPT_FILES, SPLIT_FILE, METRICS_FILE, CURVES_FILE):
+    for name in RUN_FILES:
         remove_unfinished(workdir, prefix=f"{name}.")
         # A link to a file is replaced by the first write, and read until then.
         clear_place(
             workdir / name, lambda mode: stat.S_ISREG(mode) or stat.S_ISLNK(mode)
         )
+
+
+def clear_foreign(workdir: Path) -> None:
+    """Moves aside files of a run's names in a folder that is none, with a warning."""
+    if (workdir / CONFIG_FILE).exists() or step_folders(workdir / "checkpoints"):
+        return
+    ours = set()
+    with contextlib.suppress(InputError):  # of a run that was killed as it began
+        DataSpec.load(workdir)
+        ours = {DATA_FILE, STATISTICS_FILE, SPLIT_FILE}
+    for name in {*RUN_FILES, IMPORTED_FILE} - ours:
+        if os.path.lexists(workdir / name):
+            aside = move_aside(workdir / name)
+            print(f"warning   {workdir / name} is no run's; moved to {aside}")
 
 
 @contextlib.contextmanager
@@ -113,7 +134,7 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
     Raises:
       InputError: The folder cannot be written, or another run is in it.
     """
-    path = workdir / ".lock"
+    path = workdir / LOCK_FILE
     with contextlib.ExitStack() as stack:
         try:
             workdir.mkdir(parents=True, exist_ok=True)

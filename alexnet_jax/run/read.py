@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from alexnet_jax.atomic import read_regular
 from alexnet_jax.config import config_of, flatten_config
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.imported import IMPORTED_FILE, Imported, read_imported
+from alexnet_jax.run.imported import Imported, read_imported
+from alexnet_jax.run.place import IMPORTED_FILE
 from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows, stopped_early
 from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
 from alexnet_jax.terminal.paths import expand

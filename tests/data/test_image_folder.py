@@ -83,6 +83,15 @@ def test_a_prepared_copy_beside_the_parts_or_hidden(tmp_path):
         assert load(root, place).data_path == load(root, place).data_path
 
 
+def test_a_run_in_the_place_of_its_table(tmp_path):
+    data = default_config().data
+    (tmp_path / "split.csv").write_text("path,label\n")
+    data.name, data.manual_dir = "image_folder", str(tmp_path / "split.csv")
+    with pytest.raises(InputError, match=r"^workdir: .* holds the table split.csv"):
+        check_workdir(data, tmp_path)
+    check_workdir(data, tmp_path / "runs")
+
+
 @pytest.mark.parametrize(
     ("workdir", "refused"),
     [

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from alexnet_jax.data import create_data
 from alexnet_jax.data.digits import read_digits
 from alexnet_jax.errors import InputError
-from alexnet_jax.run.imported import write_run
+from alexnet_jax.run.imported import new_run
 from alexnet_jax.trained import load
 from tests.exporting.runs import config_of, weights_of
 from tests.helpers import load_example
@@ -136,7 +136,8 @@ def write_random(folder, data_dir, name="digits", channels=1, size=28):
     config = config_of("lenet5", **changes)
     data = create_data(config.data, batch_size=9, eval_batch_size=9, seed=0)
     config.model.num_classes = len(data.spec.class_names)
-    write_run(folder, config, data.spec, **weights_of(config, channels))
+    with new_run(folder, config, data.spec, **weights_of(config, channels)):
+        pass
     data.close()
     return folder
 
@@ -238,7 +239,8 @@ def test_layers_that_do_not_answer_are_named(data_dir, tmp_path, capsys):
     data = create_data(config.data, batch_size=9, eval_batch_size=9, seed=0)
     weights = weights_of(config, 1)
     weights["params"]["conv1"]["kernel"][:] = 0
-    write_run(tmp_path / "run", config, data.spec, **weights)
+    with new_run(tmp_path / "run", config, data.spec, **weights):
+        pass
     words = [str(tmp_path / "run"), f"--output={tmp_path / 'rsa.png'}", "--examples=9"]
     example.main(words)
     out, err = capsys.readouterr()

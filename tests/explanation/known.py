@@ -6,7 +6,7 @@ import numpy as np
 from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import MODELS, Classifier
 from alexnet_jax.models.classifier import Reference
-from alexnet_jax.run.imported import write_run
+from alexnet_jax.run.imported import new_run
 from alexnet_jax.trained import load
 from tests.exporting.runs import config_of, make_run, spec_of
 
@@ -80,7 +80,8 @@ def watcher(folder, patch, **changes):
     }
     config = config_of("watcher", **{"model.num_classes": 3, **changes})
     spec = spec_of(config, (SIDE, SIDE, 1), streamed=False)
-    write_run(folder / "run", config, spec, params)
+    with new_run(folder / "run", config, spec, params):
+        pass
     return load(folder / "run")
 
 

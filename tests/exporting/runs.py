@@ -8,7 +8,7 @@ from alexnet_jax.config import default_config, side_pair
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import measure
 from alexnet_jax.models import MODELS, create_configured
-from alexnet_jax.run.imported import write_run
+from alexnet_jax.run.imported import new_run
 
 
 def config_of(network, **changes):
@@ -66,5 +66,6 @@ def make_run(workdir, network, image_shape=(40, 44, 3), streamed=True, **changes
     """Writes a run's folder; returns its weights."""
     config = config_of(network, **changes)
     weights = weights_of(config, image_shape[-1])
-    write_run(workdir, config, spec_of(config, image_shape, streamed), **weights)
+    with new_run(workdir, config, spec_of(config, image_shape, streamed), **weights):
+        pass
     return weights

@@ -25,7 +25,7 @@ from alexnet_jax.exporting import formats
 from alexnet_jax.exporting.formats import Network, write_and_check
 from alexnet_jax.exporting.preprocessing_file import describe, write_preprocessing
 from alexnet_jax.exporting.stablehlo import write_stablehlo
-from alexnet_jax.run.imported import write_run
+from alexnet_jax.run.imported import new_run
 from alexnet_jax.trained import TrainedModel
 from alexnet_jax.weights.peers import PICTURE
 from tests.exporting.runs import config_of, make_run, spec_of, weights_of
@@ -178,7 +178,8 @@ def test_the_lines_of_the_docs_read_pictures_as_predict_does(kind, tmp_path):
         bright = np.zeros((1, *shape), np.uint8)
         bright[:, 8:-8, 6:-6] = 255
         spec = dataclasses.replace(spec, measure=lambda: measure([bright]))
-    write_run(tmp_path / "run", config, spec, **weights_of(config, shape[-1]))
+    with new_run(tmp_path / "run", config, spec, **weights_of(config, shape[-1])):
+        pass
     net = TrainedModel(tmp_path / "run")
     about = describe(net, Network(net).pipeline, 1)
     assert about["fit"] == {"light": "box", "warp": "warp"}.get(

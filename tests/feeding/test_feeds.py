@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from alexnet_jax import loop
-from alexnet_jax.config import default_config
+from alexnet_jax.config import default_config, validate
 from alexnet_jax.data import Batches
 from alexnet_jax.errors import InputError
 from alexnet_jax.feeding import feeds
@@ -281,7 +281,7 @@ class TestChoice:
         assert type(self.feed(config)) is HostFeed
         config.steps_per_dispatch = 2
         with pytest.raises(InputError, match="^steps_per_dispatch must be 1, or not"):
-            self.feed(config)
+            validate(config)
 
 
 @pytest.mark.parametrize(("backend", "ahead"), [("cpu", 0), ("gpu", 2)])

@@ -15,7 +15,8 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.evaluate import main as evaluate
 from alexnet_jax.report import main as report
 from alexnet_jax.reporting.text import checkpoints_text
-from alexnet_jax.run.imported import IMPORTED_FILE, imported_statistics, read_imported
+from alexnet_jax.run.imported import imported_statistics, new_run, read_imported
+from alexnet_jax.run.place import IMPORTED_FILE
 from alexnet_jax.run.read import read_config, read_run
 from alexnet_jax.run.records import read_rows
 from alexnet_jax.train import train_and_evaluate
@@ -241,6 +242,24 @@ def test_gray_images_of_other_classes_fine_tune_it(run, config, tmp_path, capsys
     np.testing.assert_allclose(ours, theirs.sum(axis=2, keepdims=True), rtol=1e-5)
 
 
+def test_an_error_removes_what_was_written_alone(run, tmp_path):
+    net = TrainedModel(run)
+    folder = tmp_path / "run"
+    folder.mkdir()
+
+    def written():
+        return new_run(folder, net.config, net.spec, **net.weights)
+
+    with pytest.raises(KeyError), written():
+        (folder / "notes.txt").write_text("saved meanwhile")
+        with pytest.raises(InputError, match="^--to: another run is"), written():
+            pass
+        assert (folder / "checkpoints" / "0").is_dir()
+        raise KeyError
+    assert [*folder.iterdir()] == [folder / "notes.txt"]
+
+
+@pytest.mark.heavy
 def test_the_list_of_its_checkpoints(run):
     _, line = checkpoints_text(run)
     assert line.split()[0] == "0" and line.endswith("intact")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from alexnet_jax import default_config
+from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.folder import open_folder
 from alexnet_jax.run.records import restore_rows
@@ -64,6 +65,27 @@ def test_another_programs_config_is_not_replaced(content, tmp_path):
     with pytest.raises(InputError, match=r"config.json is not a run's"):
         opens(tmp_path)
     assert path.read_text() == content
+
+
+def test_files_of_a_folder_that_is_no_run_are_moved_aside(tmp_path, capsys):
+    names = {"data.json", "statistics.npz", "split.csv", "curves.png", "metrics.jsonl"}
+    for name in names:
+        (tmp_path / name).write_text(name)
+    (tmp_path / "imported.json").symlink_to("data.json")
+    opens(tmp_path)
+    told = capsys.readouterr().out
+    for name in names:
+        assert f"{tmp_path / name} is no run's; moved to" in told
+        assert (tmp_path / f"{name}.damaged").read_text() == name
+    assert not (tmp_path / "imported.json").is_symlink()
+
+
+def test_what_a_killed_run_began_with_stays(config, tmp_path, capsys):
+    data = create_data(config.data, batch_size=4, eval_batch_size=4, seed=0)
+    data.spec.save(tmp_path)
+    data.close()
+    opens(tmp_path)
+    assert not [*tmp_path.glob("*.damaged")] and not capsys.readouterr().out
 
 
 def test_a_damaged_config_is_moved_aside(tmp_path, capsys):
