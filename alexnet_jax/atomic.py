@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 # The random names; what a kill left behind is found by them.
-_UNFINISHED = re.compile(r".*\.[0-9a-f]{16}\.tmp")
+_UNFINISHED = re.compile(r"(.*)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _ENDS = 1 << 16  # of a file, in bytes, where metadata stands
 
 
@@ -283,15 +283,16 @@ def remove_folder(path: Path) -> None:
     _remove(last)
 
 
-def remove_unfinished(folder: Path, *, prefix: str = "") -> None:
+def remove_unfinished(folder: Path, *, of: str | None = None) -> None:
     """Removes what killed processes left half written in a folder.
 
     Args:
       folder: Nobody else writes to it, but by `atomic_files`.
-      prefix: With which the names of the files begin.
+      of: The name of the file or folder that they were to be; None for any.
     """
     for path in folder.iterdir():
-        if not path.name.startswith(prefix) or not is_unfinished(path.name):
+        found = _UNFINISHED.fullmatch(path.name)
+        if found is None or of not in (None, found[1]):
             continue
         if path.is_dir() and not path.is_symlink():
             try:

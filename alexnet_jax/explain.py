@@ -11,6 +11,7 @@ gradient    how much the class's logit changes with each pixel
 Grad-CAM    where the maps of the last convolution speak for the class
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from alexnet_jax.errors import InputError
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 _MOST = 50  # pictures in one output
+_OUTPUT = Path("explanation.png")
 
 
 def make_parser() -> cli.Parser:
@@ -55,10 +57,9 @@ def make_parser() -> cli.Parser:
     add(
         "--output",
         type=cli.path,
-        default=Path("explanation.png"),
         metavar="FILE",
         help=f"where to write, by its ending {', '.join(_ENDINGS[:-1])} or "
-        f"{_ENDINGS[-1]} (default: explanation.png)",
+        f"{_ENDINGS[-1]} (default: {_OUTPUT})",
     )
     add("--json", action="store_true", help="print a list of objects")
     return parser
@@ -113,12 +114,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         explanation_lines,
         explanation_record,
         heading_of,
+        is_explanation,
     )
     from alexnet_jax.reporting.files import to_bytes
     from alexnet_jax.terminal.paths import check_output, expand
+    from alexnet_jax.terminal.text import printable
     from alexnet_jax.trained import TrainedModel
 
-    output = expand(options.output, "--output")
+    output = expand(options.output or _OUTPUT, "--output")
+    if not (options.output or is_explanation(output)) and os.path.lexists(output):
+        raise InputError(
+            f"--output: there is another picture {_OUTPUT} here; name a file to write"
+        )
     check_output(output, _ENDINGS, "--output")
     paths = _list_pictures(options.images, output)
     network = TrainedModel(options.run)
@@ -140,18 +147,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     shown = [(path, one) for path, one in found if not isinstance(one, str)]
     if shown:
-        titles = [(*heading_of(network, one), path.name) for path, one in shown]
+        titles = [
+            (*heading_of(network, one), printable(path.name)) for path, one in shown
+        ]
         figure = draw_explanations([one for _, one in shown], titles)
         _write(output, to_bytes(figure, output.suffix.lower()[1:], MAKER))
     if options.json:
         cli.print_json(
-            [explanation_record(network, *one, options.output) for one in found]
+            [
+                explanation_record(network, *one, options.output or _OUTPUT)
+                for one in found
+            ]
         )
     else:
         for path, one in shown:
             print("\n".join(explanation_lines(network, path, one)))
         if shown:
-            print(f"picture  {options.output}")
+            print(f"picture  {options.output or _OUTPUT}")
     cli.exit_on_errors([one for _, one in found if isinstance(one, str)])
 
 

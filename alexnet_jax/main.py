@@ -386,7 +386,7 @@ def _train(argv: Sequence[str]) -> None:
             "runs/NAME"
         )
     refuse_address(_WORKDIR.value or "", "workdir")
-    workdir = Path(_WORKDIR.value or Path("runs") / config.name)
+    workdir = Path(_WORKDIR.value or _default_workdir(config.name))
     try:
         if runs:
             run_sweep(runs, workdir)
@@ -396,10 +396,21 @@ def _train(argv: Sequence[str]) -> None:
         print(f"stopped   {stopped}; run the same command to continue")
         sys.exit(128 + stopped.number)
     if is_primary():
-        if runs and {"num_epochs", "num_train_steps"} & runs[0].values.keys():
-            return  # a sweep of lengths
+        lengths = {"num_epochs", "num_train_steps", "early_stop.patience"}
+        if runs and lengths & runs[0].values.keys():
+            return  # a sweep of them
         print(f"to train longer: {_longer_command(config, workdir)}")
         print("to start over: the same command with another --workdir")
+
+
+def _default_workdir(name: str) -> Path:
+    workdir = Path("runs", name)
+    if ".." in workdir.parts or Path(name).is_absolute():
+        raise InputError(
+            f"name must be a folder's in runs/; got {name!r}: set another name, or "
+            "--workdir"
+        )
+    return workdir
 
 
 def run(config: ConfigDict, workdir: Path) -> dict[str, float]:

@@ -115,8 +115,14 @@ def test_what_a_kill_left_is_removed(tmp_path):
     for name in ("config.json", "config.json.tmp", "a.0123456789abcdef.tmp"):
         (tmp_path / name).touch()
     (tmp_path / "8.0123456789abcdef.tmp" / "8").mkdir(parents=True)
-    remove_unfinished(tmp_path, prefix="8")
-    remove_unfinished(tmp_path, prefix="a")
+    others = {"8.npz.0123456789abcdef.tmp", "a.b.0123456789abcdef.tmp"}  # at work
+    for name in others:
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, of="8")
+    remove_unfinished(tmp_path, of="a")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"config.json", "config.json.tmp"} | others
+    remove_unfinished(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"config.json", "config.json.tmp"}
 

@@ -57,7 +57,7 @@ def _draw_all(folder: Path) -> None:
     generator = np.random.default_rng(0)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder.parent, prefix=f"{folder.name}.")  # what a kill left
+        remove_unfinished(folder.parent, of=folder.name)  # what a kill left
         part = folder.with_name(f"{folder.name}.part")  # of an earlier version
         shutil.rmtree(part, ignore_errors=True)
         with atomic_folder(folder) as part:

@@ -11,7 +11,8 @@ def _words() -> dict[str, str]:
 
     Source: pytorch/vision, torchvision/models/_meta.py, in the order of the numbers.
     """
-    lines = Path(__file__).with_name("imagenet_classes.txt").read_text().splitlines()
+    file = Path(__file__).with_name("imagenet_classes.txt")
+    lines = file.read_text("utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines)
 
 

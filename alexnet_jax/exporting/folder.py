@@ -118,8 +118,8 @@ def export_folder(folder: Path, form: str) -> Iterator[Path]:
         with _named_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.is_dir():
-                remove_unfinished(folder, prefix="files.")
-            remove_unfinished(folder.parent, prefix=f"{folder.name}.")
+                remove_unfinished(folder, of="files")
+            remove_unfinished(folder.parent, of=folder.name)
             with atomic_files(folder) as part:
                 yield part
                 check_place(folder, form)  # once more, as others may have written

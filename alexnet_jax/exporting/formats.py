@@ -166,7 +166,7 @@ def _write_torch(folder: Path, network: Network) -> list[str]:
 def _check_torch(folder: Path, network: Network) -> Check:
     torch = require("torch")
     names: dict[str, Any] = {"__name__": "network"}
-    exec((folder / "network.py").read_text(), names)  # what was just written
+    exec((folder / "network.py").read_text("utf-8"), names)  # what was just written
     module = names["create_network"]()
     state = torch.load(folder / "model.pth", weights_only=True)
     module.load_state_dict(state, strict=True)

@@ -27,6 +27,7 @@ from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.preprocessing.normalize import MEASURED
 from alexnet_jax.run.imported import read_imported
 from alexnet_jax.run.rows import FILE_NAME, Row, best_of, is_evaluation, scan_rows
+from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel
 
 # Keys that name folders of the machine that the run was on.
@@ -123,7 +124,10 @@ def _front_matter(
         }
     ]
     front["model-index"] = [
-        {"name": f"{name}, {net.config.name}", "results": results if rows else []}
+        {
+            "name": f"{name}, {printable(net.config.name)}",
+            "results": results if rows else [],
+        }
     ]
     if not rows:
         del front["model-index"]
@@ -171,7 +175,7 @@ def _about(net: TrainedModel, license_name: str) -> list[str]:
     data += " `preprocessing.json` says what is done to an image."
     width = f" of width {config.model.width:g}" if config.model.width != 1 else ""
     return [
-        f"# {name}, {config.name}\n",
+        f"# {name}, {printable(config.name)}\n",
         f"`{name}`{width}: {what}{source}\n",
         f"{count:,} parameters, as they were at step {net.step:,} of a run in "
         f"{config.dtype}. {said}\n",

@@ -58,7 +58,9 @@ def describe(net: TrainedModel, pipeline: Pipeline, views: int) -> dict[str, Any
             "divided by 255 and resized to canvas, bilinearly at half-pixel centers, "
             "antialiased where it shrinks"
         )
-    if mean is not None:
+    # In 2012 the mean image was not moved with a crop.
+    is_fixed = views > 1 and _has_mean_image(pipeline) and not scale.moves
+    if mean is not None and not is_fixed:
         steps.append("mean is subtracted from image / 255")
     if views > 1:
         steps.append(
@@ -67,6 +69,10 @@ def describe(net: TrainedModel, pipeline: Pipeline, views: int) -> dict[str, Any
         )
     elif pipeline.canvas != pipeline.size:
         steps.append("the center of image_size is cropped")
+    if is_fixed:
+        steps.append(
+            "the center of mean, of image_size, is subtracted from each view / 255"
+        )
     steps.append("multiplied by factor")
     if scale.reversed:
         steps.append("channels reversed: blue, green, red")

@@ -17,7 +17,7 @@ from alexnet_jax.reporting.themes import DARK, LIGHT, css_colors
 from alexnet_jax.terminal.text import printable
 
 # A file of its own, so that editors know it.
-_STYLE = Path(__file__).with_name("page.css").read_text()
+_STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>

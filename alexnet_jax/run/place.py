@@ -88,7 +88,7 @@ def clear_places(workdir: Path) -> None:
         )
     clear_place(checkpoints, stat.S_ISDIR)
     for name in RUN_FILES:
-        remove_unfinished(workdir, prefix=f"{name}.")
+        remove_unfinished(workdir, of=name)
         # A link to a file is replaced by the first write, and read until then.
         clear_place(
             workdir / name, lambda mode: stat.S_ISREG(mode) or stat.S_ISLNK(mode)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -178,6 +179,44 @@ def test_accuracies_that_are_not_the_files(form, trained, tmp_path):
     about = json.loads((tmp_path / "preprocessing.json").read_text())
     assert about["views"] == (1 if is_other else 10)
     assert any("10 views" in step for step in about["steps"]) != is_other
+
+
+@pytest.mark.parametrize(("scale", "moves"), [("pixels", False), ("caffe", True)])
+def test_the_mean_image_of_ten_views(scale, moves, tmp_path):
+    """Redone as the steps say: in 2012 it stayed where it was, in Caffe it moves."""
+    settings = {"data.scale": scale, "eval.views": 10, "augment.canvas": 32}
+    make_run(tmp_path, "lenet5", (32, 32, 3), **settings)
+    net = TrainedModel(tmp_path)
+    pipeline = make_preprocessing(net.config, net.model, lambda: net.spec.statistics)
+    write_preprocessing(tmp_path, net, pipeline)
+    steps = json.loads((tmp_path / "preprocessing.json").read_text())["steps"]
+    subtracted = [i for i, step in enumerate(steps) if "subtracted" in step]
+    cropped = [i for i, step in enumerate(steps) if "cropped, each also" in step]
+    assert len(subtracted) == len(cropped) == 1
+    assert (subtracted < cropped) == moves
+    mean = np.load(tmp_path / "mean_image.npy")
+    image = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    margin = 32 - pipeline.size[0]
+
+    def redone(top, left, mirrored):
+        rows, columns = (slice(one, one + pipeline.size[0]) for one in (top, left))
+        center = slice(margin // 2, margin // 2 + pipeline.size[0])
+        found = image[0, rows, columns] / 255 - (mean[rows, columns] * moves)
+        found = found[:, ::-1] if mirrored else found
+        found = found - mean[center, center] * (not moves)
+        found = found * np.broadcast_to(pipeline.scale.factor.reshape(-1), 3)
+        return found[..., ::-1] if pipeline.scale.reversed else found
+
+    view = pipeline.views(jnp.asarray(image))
+    wanted = [
+        redone(top, left, mirrored)
+        for mirrored in (False, True)
+        for top in (0, margin)
+        for left in (0, margin)
+    ]
+    found = [np.asarray(view(jnp.int32(index)))[0] for index in range(10)]
+    for one in wanted:
+        assert min(np.abs(one - other).max() for other in found) < 1e-4
 
 
 def test_one_view_in_float32_needs_no_note(trained):
