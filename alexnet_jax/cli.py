@@ -230,6 +230,12 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def folder(text: str) -> str:
+    """Parses an argument that names a folder as a key of the config does."""
+    path(text)
+    return text
+
+
 def image_shape(text: str) -> tuple[int, ...]:
     """Parses `H,W,C` or `B,H,W,C` as `(B, H, W, C)`; B is 1 if not given."""
     words = [word.lstrip("0") for word in re.findall(r"[0-9]+", text)]
@@ -285,7 +291,7 @@ def add_data_arguments(parser: Parser) -> None:
         ),
         ("--manual-dir", "folder of the original files (default: the run's own)"),
     ):
-        parser.add_argument(name, metavar="DIR", help=text)
+        parser.add_argument(name, type=folder, metavar="DIR", help=text)
 
 
 def print_json(value: Any) -> None:
@@ -315,7 +321,9 @@ def exit_on_errors(lines: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def one_line_errors(
-    hint: str = "", before_exit: Callable[[int], None] | None = None
+    hint: str = "",
+    before_exit: Callable[[int], None] | None = None,
+    memory: str = "end other programs, or take a computer with more",
 ) -> Iterator[None]:
     """Ends the process with one line on stderr where Python would print a traceback.
 
@@ -328,6 +336,7 @@ def one_line_errors(
     Args:
       hint: What to say after a signal besides.
       before_exit: Takes the exit status, last of all.
+      memory: What to do where there is too little of it.
     """
 
     def leave(status: int, message: str = "") -> NoReturn:
@@ -354,7 +363,7 @@ def one_line_errors(
         except (InputError, RunError, OSError) as error:
             leave(1, _text(error))
         except MemoryError as error:
-            leave(1, _out_of_memory(error))
+            leave(1, f"{_out_of_memory(error)}; {memory}")
         except KeyboardInterrupt as error:
             number = getattr(error, "number", signal.SIGINT)
             _skip_finalizers(128 + number)
@@ -362,7 +371,7 @@ def one_line_errors(
         except (RuntimeError, AssertionError) as error:
             # JAX's own class is not imported, so that a mistyped flag needs no JAX.
             if "RESOURCE_EXHAUSTED" in str(error):
-                leave(1, _out_of_memory(error))
+                leave(1, f"{_out_of_memory(error)}; {memory}")
             if not _has_no_devices(error):
                 raise
             leave(1, _no_devices(error))
@@ -393,11 +402,7 @@ def _one_line(text: str) -> str:
 
 def _out_of_memory(error: Exception) -> str:
     reason = _one_line(str(error))[:160]
-    return (
-        f"out of memory{f' ({reason})' if reason else ''}; lower batch_size, "
-        "eval.batch_size or data.image_size, raise optim.accumulate_steps, set "
-        "data.memory=host, or share the batch among more devices"
-    )
+    return f"out of memory{f' ({reason})' if reason else ''}"
 
 
 def _has_no_devices(error: Exception) -> bool:

@@ -483,7 +483,10 @@ def _config_with(changes: Mapping[str, str]) -> ConfigDict:
     Raises:
       InputError: A value cannot be used.
     """
+    from alexnet_jax.data import check_name
+    from alexnet_jax.metrics import check_metrics
     from alexnet_jax.models import create_configured
+    from alexnet_jax.preprocessing.normalize import check_scale
 
     flag: Any = flags.FLAGS["config"]
     keys = {**flag.override_values, **changes}
@@ -497,6 +500,9 @@ def _config_with(changes: Mapping[str, str]) -> ConfigDict:
         validate(values.config)
         if not is_cfg(values.config.model.name):  # a run may have its file's text
             create_configured(values.config)
+        check_metrics(values.config.eval.metrics)
+        check_scale(values.config.data.scale)
+        check_name(values.config.data.name)
     except InputError as error:
         listed = ", ".join(f"{key}={value}" for key, value in changes.items())
         raise InputError(f"with {listed}: {error}") from error
@@ -561,11 +567,18 @@ def _abort(status: int) -> None:
         os._exit(status)  # for threads of a checkpoint that could not be written
 
 
+_MEMORY = (
+    "lower batch_size, eval.batch_size or data.image_size, raise "
+    "optim.accumulate_steps, set data.memory=host, or share the batch among more "
+    "devices"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains as the arguments say; exits with their status."""
     if argv is not None:
         sys.argv[1:] = argv  # where the flags of a config look for the keys
-    with cli.one_line_errors("; run the same command to continue", _abort):
+    with cli.one_line_errors("; run the same command to continue", _abort, _MEMORY):
         app.run(_train, flags_parser=_parse_flags)
 
 

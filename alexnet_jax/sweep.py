@@ -173,9 +173,9 @@ def run_all(
 ) -> None:
     """Runs all combinations, one after the other, each in `workdir/FOLDER`.
 
-    One whose loss is not finite is left, and the others go on. `workdir/sweep.json`
-    lists all with their values, and the results so far; what it has from an earlier
-    start is not lost where the first run is refused.
+    One that is refused, or whose loss is not finite, is left, and the others go on; if
+    the first is refused, the sweep is. `workdir/sweep.json` lists all with their
+    values, and the results so far, those of earlier sweeps in the folder too.
 
     Args:
       runs: From `combine`.
@@ -184,23 +184,27 @@ def run_all(
       is_primary: Whether this process writes.
 
     Raises:
-      RunError: The loss of some is not finite; said after the last run.
+      InputError: The first run is refused.
+      RunError: Some have failed; said after the last run.
     """
     file = local_path(workdir, "workdir") / FILE_NAME
 
     def save() -> None:
         if is_primary:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(file, json.dumps([*map(_record, runs)], indent=2) + "\n")
+            records = others | {one.folder: _record(one) for one in runs}
+            write_file(file, json.dumps([*records.values()], indent=2) + "\n")
 
-    _take_results(runs, file)
+    others = _take_results(runs, file)
     if not file.exists():
         save()
     for number, one in enumerate(runs, start=1):
         print(f"run       {number} of {len(runs)}: {one}", flush=True)
         try:
             one.result = run(one.config, workdir / one.folder)
-        except NotFiniteError as error:
+        except (InputError, NotFiniteError) as error:
+            if number == 1 and isinstance(error, InputError):
+                raise  # maybe of all of them
             one.result, one.error = {}, str(error)
             print(f"failed    {error}", flush=True)
         save()
@@ -208,19 +212,29 @@ def run_all(
         _print_results(runs, workdir)
     if failed := [one.folder for one in runs if one.error]:
         raise RunError(
-            f"{len(failed)} of {len(runs)} runs failed, the loss is not finite: "
+            f"{len(failed)} of {len(runs)} runs failed, as said above: "
             f"{'; '.join(failed)}"
         )
 
 
-def _take_results(runs: Sequence[Combination], file: Path) -> None:
-    """Takes the results that an earlier start of the same sweep wrote down, if any."""
+def _take_results(runs: Sequence[Combination], file: Path) -> dict[str, Any]:
+    """Takes the results that an earlier start of the same sweep wrote down, if any.
+
+    Returns:
+      All that was written down, by folder; of folders that are there.
+    """
+    known: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         known = {record["folder"]: record for record in json.loads(read_regular(file))}
         for one in runs:
             found = known.get(one.folder)
             if found and found["values"] == json.loads(json.dumps(one.values)):
                 one.result = dict(found["result"])
+    return {
+        folder: record
+        for folder, record in known.items()
+        if isinstance(folder, str) and (file.parent / folder).is_dir()
+    }
 
 
 def _record(one: Combination) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import (
+    check_unread,
     differences,
     learning_rate,
     size_text,
@@ -103,7 +104,7 @@ def _run(
     )
 
     multihost.agree(lambda: check_workdir(config.data, workdir))
-    multihost.agree(lambda: _check_source(config, workdir))
+    multihost.agree(lambda: _check_new(config, model, workdir))
     folder = multihost.agree(lambda: stack.enter_context(open_folder(workdir, config)))
     data = multihost.agree(lambda: _open_data(config, model, parallel))
     stack.enter_context(closing(data))
@@ -142,11 +143,18 @@ def _run(
     return _report(config, workdir, folder.rows)
 
 
-def _check_source(config: ConfigDict, workdir: Path) -> None:
-    """Refuses a source of weights that is not there, before anything is made."""
-    source = config.checkpoint.init_from
-    is_new = multihost.is_primary() and not step_folders(workdir / "checkpoints")
-    if source and is_new:
+def _check_new(config: ConfigDict, model: Classifier, workdir: Path) -> None:
+    """Refuses settings that a new run does not read, and weights that are not there."""
+    if not multihost.is_primary() or step_folders(workdir / "checkpoints"):
+        return
+    check_unread(config)
+    rate = config.model.dropout_rate
+    if rate is not None and not hasattr(model, "dropout_rate"):
+        raise InputError(
+            f"model.dropout_rate is not read by {config.model.name}, which has no "
+            f"dropout; leave it out; got {rate}"
+        )
+    if source := config.checkpoint.init_from:
         find_checkpoint(source, "checkpoint.init_from")
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from alexnet_jax.config import side_pair
+from alexnet_jax.config import side_pair, wider
 from alexnet_jax.data import DataSpec, Split, create_data, true_examples
 from alexnet_jax.data.pictures import Picture, list_files, read_pictures
 from alexnet_jax.data.wordnet import shown_names
@@ -142,7 +142,7 @@ class TrainedModel:
         self._variables = jax.device_put(self.weights)
         self.views = config.eval.views if views is None else views
         if self.views > 1 and (canvas is None or side_pair(canvas) == size):
-            config.augment.canvas = tuple(side * 8 // 7 for side in size)
+            config.augment.canvas = wider(size)
         self._preprocess = make_preprocessing(
             config, self.model, lambda: self.spec.statistics
         )

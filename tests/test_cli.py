@@ -131,13 +131,13 @@ def test_signals_are_one_line(number, words, capsys):
         ),
     ],
 )
-def test_out_of_memory_is_one_line_that_names_the_batch_size(error, reason, error_line):
+def test_out_of_memory_is_one_line(error, reason, error_line):
     @cli.one_line_errors()
     def main(argv):
         raise error
 
     line = error_line(main)
-    assert line.startswith("error: out of memory") and "lower batch_size" in line
+    assert line.startswith("error: out of memory") and "end other programs" in line
     assert reason is None or reason in line
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from alexnet_jax.config import (
     SIZES,
+    check_unread,
     config_of,
     default_config,
     differences,
@@ -175,6 +176,20 @@ def test_keys_that_go_together():
         validate(config)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("patience", 2), ("min_delta", 0.1), ("max_drops", 1), ("decay_rate", 0.5)],
+)
+def test_what_the_schedule_does_not_read(key, value):
+    config = default_config()
+    config.optim[key] = value
+    validate(config)  # runs of earlier versions may have it
+    with pytest.raises(InputError, match=f"^optim.{key} is read by optim.schedule"):
+        check_unread(config)
+    config.optim.schedule = "plateau"
+    check_unread(config)
+
+
 def test_crops_want_something_to_be_cut_from():
     config = default_config()
     config.augment.canvas = 200
@@ -191,6 +206,9 @@ def test_crops_want_something_to_be_cut_from():
         validate(config)
     config.augment.canvas = 256
     validate(config)
+    config.data.image_size, config.augment.canvas = 6, None
+    with pytest.raises(InputError, match="more than .*, 6, with .*, such as 7; got"):
+        validate(config)
 
 
 def test_a_canvas_is_larger_in_one_direction_at_least():

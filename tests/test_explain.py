@@ -1,6 +1,8 @@
 """The command that explains pictures."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -77,6 +79,23 @@ def test_json_of_a_named_class_and_layer(run, place, capsys):
 
 
 @pytest.mark.heavy
+def test_another_picture_is_not_replaced_unless_named(run, place, error_line):
+    shutil.copy("one.png", "explanation.png")
+    before = (place / "explanation.png").read_bytes()
+    line = error_line(main, run, "one.png")
+    assert "--output: there is another picture explanation.png here; name a" in line
+    assert (place / "explanation.png").read_bytes() == before
+
+
+@pytest.mark.heavy
+def test_a_picture_of_any_name(run, place, capsys):
+    for name in (b"caf\xe9.png", b"two\nlines.png", b"\x1b[31m.png"):
+        shutil.copy("one.png", os.fsdecode(name))
+        for ending in ("png", "svg"):
+            main([str(run), os.fsdecode(name), f"--output=a.{ending}", "--window=9"])
+    assert b"\x1b" not in (place / "a.svg").read_bytes()
+
+
 def test_a_broken_picture_leaves_the_others(run, place, capsys):
     (place / "broken.png").write_bytes(b"none")
     with pytest.raises(SystemExit, match="^1$"):

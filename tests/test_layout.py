@@ -112,7 +112,7 @@ IMPORTERS = {
     "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"}
-    | {"extraction", "explanation", "loop", "sweep", "trained"},
+    | {"extraction", "explanation", "exporting", "loop", "sweep", "trained"},
 }
 
 

@@ -90,6 +90,20 @@ def test_values_are_read_as_flags_are(combinations):
     assert str(runs[0]).startswith("data.image_size=64, model.init=author, ")
 
 
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        "data.scale=unit,foo",
+        "eval.metrics=('loss','top1'),('loss','top1','foo')",
+        "data.name=digits,foo",
+        "optim.accumulate_steps=1,3",
+    ],
+)
+def test_all_are_checked_before_the_first(sweep, combinations):
+    with pytest.raises(InputError, match=r"^with .*(foo\S*|=3): "):
+        combinations(f"--sweep={sweep}")
+
+
 def test_without_a_sweep_there_is_none(combinations):
     assert combinations() == []
 
@@ -175,7 +189,7 @@ def train(config, workdir):
 def test_a_run_that_fails_leaves_the_others(tmp_path, capsys):
     runs = sweep.combine(RATES | {"optim.momentum": [0.9]}, config_with)
     runs.sort(key=lambda one: -one.values["seed"])  # it fails in the midst
-    with pytest.raises(RunError, match="^1 of 4 runs failed, the loss is not finite: "):
+    with pytest.raises(RunError, match="^1 of 4 runs failed, as said above: "):
         sweep.run_all(runs, tmp_path, train, is_primary=True)
     out = capsys.readouterr().out
     assert (
@@ -230,6 +244,37 @@ def test_a_refused_start_loses_no_result(tmp_path):
         sweep.run_all(again, tmp_path, stop, is_primary=True)
     records = json.loads((tmp_path / "sweep.json").read_text())
     assert [bool(record["result"]) for record in records] == [True, True, False, False]
+
+
+def test_one_that_is_refused_later_leaves_the_others(tmp_path, capsys):
+    def some(config, workdir):
+        if config.seed == 2 and config.optim.learning_rate != 0.5:
+            raise InputError("data.name: no such")
+        return train(config, workdir)
+
+    runs = sweep.combine({"optim.learning_rate": [0.1], "seed": [1, 2, 3]}, config_with)
+    with pytest.raises(RunError, match="^1 of 3 runs failed, as said above: "):
+        sweep.run_all(runs, tmp_path, some, is_primary=True)
+    assert "failed    data.name: no such\n" in capsys.readouterr().out
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert [bool(record["result"]) for record in records] == [True, False, True]
+
+
+def test_another_sweep_in_the_folder_keeps_the_results(tmp_path):
+    def made(config, workdir):
+        workdir.mkdir(exist_ok=True)
+        return {"test/top1": 0.5, "best/top1": 0.5}
+
+    def folders_after(*seeds):
+        runs = sweep.combine({"seed": seeds}, config_with)
+        sweep.run_all(runs, tmp_path, made, is_primary=True)
+        records = json.loads((tmp_path / "sweep.json").read_text())
+        return [record["folder"] for record in records if record["result"]]
+
+    assert folders_after(0, 1) == ["seed-0", "seed-1"]
+    assert folders_after(2) == folders_after(1) == ["seed-0", "seed-1", "seed-2"]
+    (tmp_path / "seed-0").rmdir()
+    assert folders_after(3) == ["seed-1", "seed-2", "seed-3"]
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[1]", '[{"folder": "a"}]', "null"])

@@ -391,6 +391,11 @@ class TestBadInput:
         line = "model.width must be 1 with lenet5, which has one width; got 0.5"
         self.check(config, tmp_path, line)
 
+    def test_dropout_where_there_is_none(self, config, tmp_path):
+        config.model.dropout_rate = 0.3
+        line = "model.dropout_rate is not read by lenet5, which has no dropout"
+        self.check(config, tmp_path, line)
+
     def test_a_workdir_that_cannot_be_written(self, config, tmp_path):
         (tmp_path / "file").touch()
         message = "workdir: .*file/run cannot be written .*choose another --workdir"

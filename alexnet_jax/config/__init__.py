@@ -22,8 +22,14 @@ from alexnet_jax.config.keys import (
     side_pair,
     size_text,
     stored_pair,
+    wider,
 )
-from alexnet_jax.config.rules import optional_keys, restore_types, validate
+from alexnet_jax.config.rules import (
+    check_unread,
+    optional_keys,
+    restore_types,
+    validate,
+)
 
 __all__ = [
     "KEYS",
@@ -36,6 +42,8 @@ __all__ = [
     "side_pair",
     "size_text",
     "stored_pair",
+    "wider",
+    "check_unread",
     "optional_keys",
     "restore_types",
     "validate",

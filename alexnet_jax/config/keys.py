@@ -348,6 +348,17 @@ def side_pair(size: int | Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
+def wider(size: int | Sequence[int]) -> int | tuple[int, ...]:
+    """Returns a canvas from which crops of a size differ: 8 / 7 of its sides.
+
+    Example:
+      >>> wider(224), wider((6, 28))
+      (256, (7, 32))
+    """
+    sides = tuple(max(side + 1, side * 8 // 7) for side in side_pair(size))
+    return sides if isinstance(size, Sequence) else sides[0]
+
+
 def size_text(size: int | Sequence[int]) -> str:
     """Returns a size as `96×128`."""
     return "×".join(map(str, side_pair(size)))

@@ -5,7 +5,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, FieldReference
@@ -17,6 +17,7 @@ from alexnet_jax.config.keys import (
     flatten_config,
     is_cfg,
     side_pair,
+    wider,
 )
 from alexnet_jax.errors import InputError
 from alexnet_jax.transfer import settings
@@ -321,6 +322,14 @@ def validate(config: ConfigDict) -> None:
             "steps_per_dispatch must be 1, or not set, with data.memory='host'; got "
             f"{config.steps_per_dispatch}"
         )
+    parts = config.optim.accumulate_steps
+    if config.batch_size % parts:
+        batch = config.batch_size
+        fitting = next(n for n in range(min(parts, batch), 0, -1) if batch % n == 0)
+        raise InputError(
+            f"optim.accumulate_steps must divide batch_size, {batch}, such as "
+            f"{fitting}; got {parts}"
+        )
     if config.checkpoint.init_layers and not config.checkpoint.init_from:
         raise InputError(
             "checkpoint.init_layers is read with checkpoint.init_from only; set both "
@@ -389,6 +398,28 @@ def _validate_schedule(optim: ConfigDict, eval_every_epochs: int) -> None:
         )
 
 
+def check_unread(config: ConfigDict) -> None:
+    """Checks that nothing is set that the schedule does not read.
+
+    Not a part of `validate`: runs of earlier versions that have such settings go on.
+
+    Raises:
+      InputError: Something is.
+    """
+    optim, defaults = config.optim, default_config().optim
+    readers = {
+        "decay_rate": ("step", "plateau"),
+        **dict.fromkeys(("patience", "min_delta", "max_drops"), ("plateau",)),
+    }
+    for key, schedules in readers.items():
+        if optim.schedule not in schedules and optim[key] != defaults[key]:
+            hint = "; early_stop.patience ends a run" * (key == "patience")
+            raise InputError(
+                f"optim.{key} is read by optim.schedule {' and '.join(schedules)} "
+                f"only; got {optim[key]!r} with {optim.schedule!r}{hint}"
+            )
+
+
 def _validate_canvas(config: ConfigDict) -> None:
     """Checks that there is something to crop from where something is to be cropped."""
     canvas, size = config.augment.canvas, config.data.image_size
@@ -398,8 +429,6 @@ def _validate_canvas(config: ConfigDict) -> None:
         raise InputError(
             f"augment.canvas must be at least data.image_size, {size}; got {canvas}"
         )
-    cut = tuple(side * 8 // 7 for side in sides)
-    example = cut if isinstance(size, Sequence) else cut[0]
     wants = {
         "augment.crop 'random'": config.augment.crop == "random",
         "eval.views 10": config.eval.views > 1,
@@ -408,5 +437,5 @@ def _validate_canvas(config: ConfigDict) -> None:
         if wanted and larger == sides:
             raise InputError(
                 f"augment.canvas must be more than data.image_size, {size}, with "
-                f"{name}, such as {example}; got {canvas}"
+                f"{name}, such as {wider(size)}; got {canvas}"
             )

@@ -54,6 +54,7 @@ __all__ = [
     "Data",
     "DataSpec",
     "Split",
+    "check_name",
     "check_workdir",
     "create_data",
     "is_name",
@@ -343,6 +344,16 @@ def is_name(name: str) -> bool:
         or name.startswith(tfds_sets.PREFIX)
         or own_builder.is_name(name)
     )
+
+
+def check_name(name: str) -> None:
+    """Checks the value of `config.data.name`, before its data set is looked for.
+
+    Raises:
+      InputError: No data set can have it.
+    """
+    if not is_name(name):
+        raise _unknown(name)
 
 
 def _unknown(name: str) -> InputError:

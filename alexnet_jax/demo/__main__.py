@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "this machine can open the page"
                 )
             print(f"page      {address} (Ctrl-C ends it)", flush=True)
-            if options.open:
-                webbrowser.open(address)
+            if options.open and not webbrowser.open(address):
+                cli.warn("--open: there is no browser here; open the page yourself")
             while thread.is_alive():
                 thread.join(0.5)  # a signal comes through
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, RunError
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, _PORTS = 7860, 100  # of which the first free one is taken
@@ -152,6 +152,9 @@ def served(
 
     Yields:
       The thread that serves, which is alive until then.
+
+    Raises:
+      RunError: It does not begin to serve.
     """
     gr: Any = importlib.import_module("gradio")
     uvicorn: Any = importlib.import_module("uvicorn")
@@ -193,6 +196,8 @@ def served(
     try:
         while thread.is_alive() and not server.started:
             time.sleep(0.01)
+        if not server.started:
+            raise RunError("demo: the server did not start; choose another --port")
         yield thread
     finally:
         server.should_exit = True

@@ -45,6 +45,18 @@ class Scale:
     reversed: bool = False
 
 
+def check_scale(name: str) -> None:
+    """Checks the value of `config.data.scale`.
+
+    Raises:
+      InputError: It is neither a key of `SCALES` nor `author`.
+    """
+    if name not in ("author", *SCALES):
+        raise InputError(
+            f"data.scale must be one of {('author', *SCALES)}; got {name!r}"
+        )
+
+
 def create_scale(name: str, statistics: Callable[[], Statistics]) -> Scale:
     """Returns a scale by its name.
 
@@ -55,10 +67,7 @@ def create_scale(name: str, statistics: Callable[[], Statistics]) -> Scale:
     Raises:
       InputError: `name` is unknown.
     """
-    if name not in SCALES:
-        raise InputError(
-            f"data.scale must be one of {('author', *SCALES)}; got {name!r}"
-        )
+    check_scale(name)
     if name == "unit":
         return Scale(None, np.array(1.0, np.float32))
     if name in ("pixels", "caffe"):

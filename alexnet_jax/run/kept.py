@@ -79,6 +79,7 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
     if old is None:
         old = _restore_config(path)
     _check_same_config(workdir, old, config)
+    _check_same_source(workdir, old, config)
     epochs = old["num_epochs"], config.num_epochs
     follows = None
     text = config.model.cfg_params or ""
@@ -104,6 +105,20 @@ def _check_same_config(workdir: Path, old: dict[str, Any], config: ConfigDict) -
             f"workdir: {workdir} holds another config's run: {listed}; choose another "
             f"--workdir, or the old values{more}"
         )
+
+
+def _check_same_source(workdir: Path, old: dict[str, Any], config: ConfigDict) -> None:
+    """Refuses weights that would not be taken: they are at the first step only."""
+    before = old.get("checkpoint")
+    for key in ("init_from", "init_layers"):
+        is_now = in_one_form({key: config.checkpoint[key]})[key]
+        was = before.get(key) if isinstance(before, dict) else None
+        if is_now and is_now != was:
+            raise InputError(
+                f"checkpoint.{key}: {workdir} holds a run that has begun, and takes no "
+                f"other weights: it was {was!r}, is {is_now!r}; choose another "
+                "--workdir, or leave it out"
+            )
 
 
 def _clear_config(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ import pytest
 from alexnet_jax import default_config
 from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
+from alexnet_jax.run.checksums import CHECKSUMS
 from alexnet_jax.run.folder import open_folder
 from alexnet_jax.run.records import restore_rows
 from alexnet_jax.run.rows import Stored
@@ -39,6 +40,22 @@ def test_another_config_does_not_begin_over_results(tmp_path):
         <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
     )
     opens(tmp_path, num_epochs=3)  # as long as one likes
+
+
+def test_weights_that_would_not_be_taken_are_refused(tmp_path):
+    left(tmp_path, RESULT)
+    step = tmp_path / "checkpoints" / "10"
+    step.mkdir(parents=True)
+    (step / CHECKSUMS).write_text("{}")
+    opens(tmp_path)
+    for key, value in (("init_from", "runs/other"), ("init_layers", ("conv*",))):
+        with pytest.raises(InputError, match=f"^checkpoint.{key}: .* no other weights"):
+            opens(tmp_path, checkpoint={key: value})
+    record = {"config": default_config().to_dict()}
+    record["config"]["checkpoint"]["init_from"] = "runs/other"
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    opens(tmp_path, checkpoint={"init_from": "runs/other"})
+    opens(tmp_path)  # it went on without the flag, too
 
 
 def test_a_run_without_results_gives_way(tmp_path):
