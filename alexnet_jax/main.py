@@ -36,6 +36,7 @@ from alexnet_jax.config import (
     validate,
 )
 from alexnet_jax.errors import InputError
+from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
 from alexnet_jax.sweep import Combination, combine, parse_sweep, run_all
 from alexnet_jax.terminal.experiments import config_hint, find_experiment
 from alexnet_jax.terminal.output import output_may_be_lost
@@ -513,8 +514,15 @@ def _config_with(changes: Mapping[str, str]) -> ConfigDict:
 def run_sweep(runs: Sequence[Combination], workdir: Path) -> None:
     """Trains once per combination, in a folder each; prints what came of them."""
     from alexnet_jax.parallel import multihost
+    from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
 
     multihost.start(runs[0].config)
+    folder = expand(workdir, "workdir")
+    if (folder / METRICS_FILE).exists() and not (folder / SWEEP_FILE).exists():
+        raise InputError(
+            f"workdir: {workdir} holds a run by itself, beside which others would be "
+            "overlooked; choose another --workdir for several"
+        )
     with multihost.silence_other_processes():
         run_all(runs, workdir, run, is_primary=multihost.is_primary())
 

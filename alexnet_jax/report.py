@@ -54,9 +54,9 @@ def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
         if len(workdirs) > 1:
             raise InputError("--output is required for more than one run")
         return workdirs[0] / "report.html"
-    if output.suffix == ".html":
+    if output.suffix.lower() in (".html", ".htm"):
         return output
-    if output.suffix in (".png", ".pdf", ".svg"):
+    if output.suffix.lower() in (".png", ".pdf", ".svg"):
         raise InputError(
             f"--output must be a folder or FILE.html; got {output}; in a folder, the "
             "learning curves are written as curves.png"

@@ -260,6 +260,14 @@ def test_one_that_is_refused_later_leaves_the_others(tmp_path, capsys):
     assert [bool(record["result"]) for record in records] == [True, False, True]
 
 
+def test_none_in_a_folder_that_is_a_run(tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    runs = sweep.combine({"seed": [0, 1]}, config_with)
+    with pytest.raises(InputError, match="^workdir: .* holds a run by itself"):
+        main.run_sweep(runs, tmp_path)
+    assert not (tmp_path / "sweep.json").exists()
+
+
 def test_another_sweep_in_the_folder_keeps_the_results(tmp_path):
     def made(config, workdir):
         workdir.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """What is known of each kind of layer: its name, window, settings and cost."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -88,12 +88,38 @@ def kind_of(layer: Callable) -> str:
     return getattr(layer, "__name__", type(layer).__name__)
 
 
-def _conv_window(layer: Any) -> tuple[int, int]:
+class _Window(NamedTuple):
+    """A convolution's, height first.
+
+    Attributes:
+      kernel: Sides of the kernel.
+      stride: In each direction.
+      dilation: From one place of the kernel to the next, in pixels.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def span(self) -> list[int]:
+        """Pixels that the kernel covers, with what it leaves out."""
+        pairs = zip(self.kernel, self.dilation, strict=True)
+        return [(side - 1) * apart + 1 for side, apart in pairs]
+
+
+def _conv_window(layer: Any) -> _Window:
     if isinstance(layer, LocallyConnected):
-        return layer.kernel_size, layer.strides
-    kernel: Any = layer.kernel_size
-    strides: Any = layer.strides or 1
-    return kernel[0], strides if isinstance(strides, int) else strides[0]
+        kernel = (layer.kernel_size,) * 2
+        return _Window(kernel, (layer.strides,) * 2, (1, 1))
+    size: Any = layer.kernel_size
+    kernel = (size,) if isinstance(size, int) else tuple(size)
+
+    def each(value: Any) -> tuple[int, ...]:
+        several = not (value is None or isinstance(value, int))
+        return tuple(value) if several else (value or 1,) * len(kernel)
+
+    return _Window(kernel, each(layer.strides), each(layer.kernel_dilation))
 
 
 def _pool_window(layer: Callable) -> tuple[int, int] | None:
@@ -106,9 +132,13 @@ def _pool_window(layer: Callable) -> tuple[int, int] | None:
 def window_of(
     layer: Callable, before: tuple[int, ...], after: tuple[int, ...]
 ) -> tuple[int, int] | None:
-    """Returns a layer's window and stride in units of its input; None if unknown."""
+    """Returns a layer's window and stride in units of its input; None if unknown.
+
+    Of a rectangle those of its width.
+    """
     if isinstance(layer, nn.Conv | LocallyConnected):
-        return _conv_window(layer)
+        window = _conv_window(layer)
+        return window.span[-1], window.stride[-1]
     if isinstance(layer, MapNorm | GaussianBlur):
         return layer.size, 1
     if isinstance(layer, MapContrastNorm):
@@ -128,13 +158,12 @@ def multiply_adds(
 ) -> int:
     """Returns multiply-adds per image; 0 of what has no kernel."""
     if isinstance(layer, nn.Conv):
-        kernel: Any = layer.kernel_size
         inputs = before[-1] // layer.feature_group_count
-        return math.prod(after[1:]) * math.prod(kernel) * inputs
+        return math.prod(after[1:]) * math.prod(_conv_window(layer).kernel) * inputs
     if isinstance(layer, LocallyConnected):
         return math.prod(after[1:]) * layer.kernel_size**2 * before[-1]
     if isinstance(layer, nn.Dense):
-        return before[-1] * after[-1]
+        return before[-1] * math.prod(after[1:])  # at each place of a map
     if isinstance(layer, TowerDense):
         return math.prod(before[1:]) // layer.groups * after[-1]
     return 0
@@ -143,10 +172,14 @@ def multiply_adds(
 def settings_of(layer: Callable) -> str:
     """Returns kernel, stride, padding and groups, or the layer's other settings."""
     if isinstance(layer, nn.Conv | LocallyConnected):
-        size, stride = _conv_window(layer)
+        window = _conv_window(layer)
         count = getattr(layer, "feature_group_count", 1)
-        pad = _padding(layer.padding, size)
-        words = [f"{size}×{size}/{stride}", pad, f"{count} groups" * (count > 1)]
+        words = [
+            f"{'×'.join(map(str, window.kernel))}/{_sides(window.stride)}",
+            f"dilated {_sides(window.dilation)}" * (max(window.dilation) > 1),
+            _padding(layer.padding, window.span),
+            f"{count} groups" * (count > 1),
+        ]
         return " ".join(word for word in words if word)
     if pool := _pool_window(layer):
         size, stride = pool
@@ -185,9 +218,16 @@ def settings_of(layer: Callable) -> str:
     return "to 6×6" if layer is adaptive_avg_pool else ""
 
 
-def _padding(padding: Any, size: int) -> str:
+def _padding(padding: Any, span: Sequence[int]) -> str:
     before = zeros_before_ceil(padding)
     if before is not None:
         return f"pad {before} ceil" if before else "ceil"
-    known = {"SAME": f"pad {size // 2}", "VALID": "", 0: ""}
-    return known.get(padding, f"pad {padding}")
+    if padding in ("VALID", 0):
+        return ""
+    same = padding == "SAME"
+    return f"pad {_sides([side // 2 for side in span]) if same else padding}"
+
+
+def _sides(values: Sequence[int]) -> str:
+    """Returns numbers of each direction in words: one, if all are equal."""
+    return "×".join(map(str, values if len({*values}) > 1 else values[:1]))

@@ -64,6 +64,11 @@ class Run:
         """Returns warnings: runs that are not finished, losses that are not finite."""
         notes = []
         for folder, rows in zip(self.workdirs, self.rows, strict=True):
+            if (folder / SWEEP_FILE).exists():
+                notes.append(
+                    f"{folder.name} also holds several runs, which are left out: give "
+                    "their folders."
+                )
             if not rows:
                 continue
             last, end = rows[-1], self.end(rows[-1])

@@ -51,6 +51,39 @@ def test_a_users_own_network():
     assert rows[-1].receptive_field == 3 + 13 * 2
 
 
+class OddNet(Classifier):
+    def setup(self):
+        self.net = nn.Sequential(
+            [
+                nn.Conv(8, (3, 5), strides=(1, 2), padding=[(1, 1), (2, 2)]),
+                nn.Conv(8, (3, 3), kernel_dilation=(2, 3)),
+                nn.Conv(4, (3, 3), kernel_dilation=2, padding="VALID"),
+                nn.Dense(16),
+                flatten,
+                nn.Dense(10),
+            ]
+        )
+
+
+def test_windows_of_other_forms_and_dense_layers_of_maps():
+    rows = describe(OddNet(), (1, 28, 28, 1))
+    assert [row.settings for row in rows[:3]] == [
+        "3×5/1×2 pad ((1, 1), (2, 2))",
+        "3×3/1 dilated 2×3 pad 2×3",
+        "3×3/1 dilated 2",
+    ]
+    assert [row.receptive_field for row in rows[:3]] == [5, 5 + 6 * 2, 17 + 4 * 2]
+    places = 24 * 10
+    assert [row.macs for row in rows] == [
+        28 * 14 * 8 * 15,
+        28 * 14 * 8 * 9 * 8,
+        places * 4 * 9 * 8,
+        places * 4 * 16,
+        0,
+        places * 16 * 10,
+    ]
+
+
 class PoolNet(Classifier):
     def setup(self):
         pool = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))

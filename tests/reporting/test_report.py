@@ -208,6 +208,15 @@ def test_a_page_alone_without_a_folder_for_the_figures(tmp_path, capsys):
     assert names == {"curves.png", "report.html"}
 
 
+def test_what_is_left_out_of_a_folder_is_said(tmp_path):
+    run = write(tmp_path / "run", rows_of())
+    write(run / "seed-0", rows_of())
+    (run / "sweep.json").write_text("[]")
+    page = tmp_path / "Page.HTML"
+    main([str(run), f"--output={page}"])
+    assert "run also holds several runs, which are left out" in text_of(page)
+
+
 def test_links_in_a_foreign_folder_are_not_written_through(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine")
