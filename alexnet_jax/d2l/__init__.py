@@ -5,7 +5,8 @@ different:
 
   * Images are shuffled before they are cut into batches, so that the composition of a
     batch changes from epoch to epoch; d2l shuffles the batches.
-  * The host holds 28×28 bytes; upsampling happens on the device.
+  * The host holds 28×28 bytes; upsampling happens on the device. `data.train[0]` has
+    an axis of channels, `(60000, 28, 28, 1)`.
   * Everything is a function of a seed (`FashionMNIST(seed=0)`, `fit(key=...)`); d2l
     draws one.
   * `num_gpus` above 1 shares each batch between so many, and `gradient_clip_val` clips;

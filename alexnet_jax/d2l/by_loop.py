@@ -44,14 +44,16 @@ def settings(trainer: Any) -> ConfigDict:
         trainer.max_steps,
         trainer.gradient_clip_val,
     )
+    if not isinstance(epochs, Integral) or isinstance(epochs, bool):
+        raise InputError(f"max_epochs must be an integer; got {epochs!r}")
+    if steps is not None and (not isinstance(steps, Integral) or steps is True):
+        raise InputError(f"max_steps must be an integer or None; got {steps!r}")
+    config.num_epochs = int(epochs)
+    config.num_train_steps = None if steps is None else int(steps)
     try:
-        config.num_epochs, config.num_train_steps = epochs, steps
         config.optim.clip_norm = float(norm)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            "max_epochs must be an integer, max_steps one or None, gradient_clip_val a "
-            f"number; got {epochs!r}, {steps!r} and {norm!r}"
-        ) from error
+        raise InputError(f"gradient_clip_val must be a number; got {norm!r}") from error
     try:
         validate(config)
     except InputError as error:
@@ -87,11 +89,12 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
         )
     own = (trainer.train_dataloader, trainer.val_dataloader)
     train, test = to_batches(data, int(classes), own)
-    if train.batch_size % len(devices) or test.batch_size % len(devices):
-        raise InputError(
-            f"batch_size must be a multiple of the {len(devices)} GPUs that share "
-            f"it; got {train.batch_size}"
-        )
+    for split, of in ((train, "training"), (test, "validation")):
+        if split.batch_size % len(devices):
+            raise InputError(
+                f"batch_size must be a multiple of the {len(devices)} GPUs that share "
+                f"it; {of} batches have {split.batch_size}"
+            )
     config = settings(trainer)
     config.batch_size = train.batch_size
     resize = getattr(data, "resize", None)

@@ -108,7 +108,9 @@ class _Prepared(DataModule):
         config.batch_size, config.data.image_size = int(batch_size), sizes
         config.data.name, config.seed = self.name, int(seed)
         for key, folder in (("manual_dir", manual_dir), ("data_dir", data_dir)):
-            config.data[key] = None if folder is None else os.fspath(folder)
+            if not isinstance(folder, str | os.PathLike | None):
+                raise InputError(f"{key} must be a path or None; got {folder!r}")
+            config.data[key] = None if folder is None else os.fsdecode(folder)
         validate(config)
         self.batch_size, self.resize, self.seed = int(batch_size), sizes, seed
         self.data = create_data(

@@ -26,9 +26,9 @@ class Loader:
     def __len__(self) -> int:
         if self._length is None:
             loader: Any = self._made()
-            if hasattr(loader, "__len__"):
+            try:
                 self._length = len(loader)
-            else:
+            except TypeError:  # a generator; a DataLoader of an IterableDataset
                 self._length = sum(1 for _ in loader)
                 self._has_given = self._length > 0
         return self._length

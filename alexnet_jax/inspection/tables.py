@@ -105,7 +105,7 @@ def summarize(
     network = network_class(name, params)
     reference = network.reference
     assert reference is not None  # every network with a name has one
-    shape = input_shape or (1, *reference.input_shape)
+    shape = (1, *reference.input_shape) if input_shape is None else input_shape
     classes = reference.num_classes if num_classes is None else num_classes
     model = network(num_classes=classes, training=True)
     return describe_model(name, model, shape)

@@ -6,8 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from alexnet_jax.errors import InputError
-from alexnet_jax.layers.normalization import inverse_power, widen, window_sum
+from alexnet_jax.layers.normalization import (
+    check_window,
+    inverse_power,
+    widen,
+    window_sum,
+)
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,7 @@ class MapContrastNorm:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        if self.size < 1:
-            raise InputError(f"size must be at least 1; got {self.size}")
-        for name, value in (("scale", self.scale), ("power", self.power)):
-            if not value >= 0:
-                raise InputError(f"{name} must be at least 0; got {value}")
-        if not self.k > 0:
-            raise InputError(f"k must be greater than 0; got {self.k}")
+        check_window(self.size, self.k, scale=self.scale, power=self.power)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to the same shape and dtype."""

@@ -4,8 +4,10 @@ What is called LRN differs between its sources by up to a factor of five in alph
 two in k, so each form has a name here and none is the default.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -16,6 +18,26 @@ from jax import lax
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.cpu.gradient import with_gradient
 from alexnet_jax.layers.cpu.switch import by_platform
+
+
+def check_window(size: int, k: float, **others: float) -> None:
+    """Checks the settings of a normalization.
+
+    Args:
+      size: Of its window, in maps or in units of a map.
+      k: The constant in its denominator.
+      **others: A factor and an exponent, by their names.
+
+    Raises:
+      InputError: One is out of range.
+    """
+    if not isinstance(size, Integral) or size < 1:
+        raise InputError(f"size must be an integer of at least 1; got {size!r}")
+    for name, value in others.items():
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name} must be at least 0, and finite; got {value}")
+    if not 0 < k < math.inf:
+        raise InputError(f"k must be greater than 0, and finite; got {k}")
 
 
 class Convention(NamedTuple):
@@ -82,17 +104,14 @@ class LocalResponseNorm:
                 f"got {self.convention!r}"
             )
         even = CONVENTIONS[self.convention].even
-        if self.size < 1 or (self.size % 2 == 0 and not even):
+        whole = isinstance(self.size, Integral)
+        if not whole or self.size < 1 or (self.size % 2 == 0 and not even):
             kind = "an integer" if even else "an odd integer"
             raise InputError(
                 f"size must be {kind} of at least 1 with convention "
                 f"{self.convention!r}; got {self.size}"
             )
-        for name, value in (("alpha", self.alpha), ("beta", self.beta)):
-            if not value >= 0:
-                raise InputError(f"{name} must be at least 0; got {value}")
-        if self.k is not None and not self.k > 0:
-            raise InputError(f"k must be greater than 0; got {self.k}")
+        check_window(self.size, self.constant, alpha=self.alpha, beta=self.beta)
         if self.groups < 1:
             raise InputError(f"groups must be at least 1; got {self.groups}")
 
@@ -129,7 +148,8 @@ class MapNorm:
     silent.
 
     Attributes:
-      size: Height and width of the window, odd.
+      size: Height and width of the window. An even one reaches one unit further up and
+        left.
       scale: As the source writes it, before the division.
       power: The exponent.
       k: The constant in the denominator, cuda-convnet2's `minDiv`.
@@ -142,6 +162,10 @@ class MapNorm:
     scale: float = 1e-3
     power: float = 0.75
     k: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        check_window(self.size, self.k, scale=self.scale, power=self.power)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `(B, H, W, C)` to the same shape and dtype."""

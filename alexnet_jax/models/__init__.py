@@ -5,6 +5,7 @@ layer files. Of the package, `models/` imports `layers/` and the config only;
 everything that runs or describes a network may import it.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import Any
@@ -99,6 +100,8 @@ def network_class(name: str, params: str | None = None) -> type[Classifier]:
       InputError: It is not registered; the nearest names are given. Or the files cannot
         be used; file and line are named.
     """
+    if not isinstance(name, str):
+        raise InputError(f"model.name must be a string; got {name!r}")
     if is_cfg(name):
         return _experiment_class(name, *read_cfg(name, params), params)
     if params is not None:
@@ -158,8 +161,8 @@ def create_model(name: str, params: str | None = None, **fields: Any) -> Classif
         and `width`; `softmax` for `alexnet_keras`; for Krizhevsky's, `ABLATIONS`.
 
     Raises:
-      InputError: `name` is not registered, or it has no ablation that is set; or the
-        layer file cannot be used.
+      InputError: `name` is not registered, or it has no attribute or ablation that is
+        given; or the layer file cannot be used.
 
     Examples:
       >>> model = create_model("alexnet_paper", width=0.25)
@@ -181,6 +184,11 @@ def _create(
     if not issubclass(network, Ablatable):
         for field, by_author in ABLATIONS.items():
             _check_not_ablated(name, field, given.pop(field, by_author), by_author)
+    known = {one.name for one in dataclasses.fields(network)} - {"parent", "name"}
+    for field in given:
+        if field not in known:
+            near = difflib.get_close_matches(field, known, n=1) or sorted(known)
+            raise InputError(f"{name} has no {field}; it takes {', '.join(near)}")
     model = network(**given)
     if isinstance(model, CfgNetwork) and model.initializer == "author":
         model.experiment.check_initialization()

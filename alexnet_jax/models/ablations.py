@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 
 from alexnet_jax.errors import InputError
 from alexnet_jax.layers.conv import Conv
@@ -58,6 +59,8 @@ class Ablatable(AlexNetBase):
                 raise InputError(
                     f"model.{field} must be one of {allowed}; got {value!r}"
                 )
+        if not isinstance(self.links, bool | np.bool_):
+            raise InputError(f"model.links must be True or False; got {self.links!r}")
         if not self.links and self.towers == 1:
             raise InputError(
                 f"model.links must be True with {type(self).__name__}, which has one "

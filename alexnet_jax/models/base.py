@@ -1,6 +1,7 @@
 """What AlexNets derive from: the methods that their tables are written with."""
 
 from collections.abc import Callable, Iterable, Sequence, Set
+from numbers import Real
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -169,7 +170,7 @@ class AlexNetBase(Classifier):
           InputError: The rate is out of range.
         """
         rate = self.dropout_rate if rate is None else rate
-        if not 0 <= rate < 1:
+        if not isinstance(rate, Real) or not 0 <= rate < 1:
             raise InputError(f"model.dropout_rate must be in [0, 1); got {rate!r}")
         kind = MaskDropout if mask else nn.Dropout
         return kind(rate, deterministic=not self.training, parent=None)
@@ -233,7 +234,7 @@ class AlexNetBase(Classifier):
           layers: Of the whole network.
           whole: Places of the layers that make the classes; None: the last.
         """
-        if not 0 < self.width <= 16:
+        if not isinstance(self.width, Real) or not 0 < self.width <= 16:
             raise InputError(f"model.width must be in (0, 16]; got {self.width!r}")
         if self.width == 1:
             return layers

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from numbers import Integral
+from numbers import Integral, Real
 from operator import lt
 from typing import Any, ClassVar, NamedTuple
 
@@ -257,10 +257,16 @@ class Classifier(nn.Module):
                 f"got {classes!r}"
             )
         least = 0, 0, 0, 1
-        if len(input_shape) != 4 or any(map(lt, input_shape, least)):
+        try:  # a symbolic length is no number, and is compared all the same
+            is_shape = len(input_shape) == 4 and not any(map(lt, input_shape, least))
+        except (TypeError, ValueError):
+            is_shape = False
+        if not is_shape or any(
+            isinstance(n, Real) and not isinstance(n, Integral) for n in input_shape
+        ):
             raise InputError(
                 "images must have shape (batch, height, width, channels), gray ones "
-                f"with 1 channel; got {tuple(input_shape)}"
+                f"with 1 channel; got {input_shape}"
             )
         # A symbolic length has no bound.
         known = [n for n in input_shape if isinstance(n, Integral)]

@@ -11,6 +11,7 @@ import pytest
 
 from alexnet_jax import d2l
 from alexnet_jax.d2l.board import save_curves
+from alexnet_jax.d2l.by_loop import settings
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
@@ -377,6 +378,28 @@ class TestBadInput:
     def test_more_gpus_than_there_are(self, monkeypatch):
         with pytest.raises(InputError, match="num_gpus must be at most 0.*got 2"):
             d2l.Trainer(max_epochs=1, num_gpus=2)
+
+    def test_folders_that_are_none(self):
+        for key in ("manual_dir", "data_dir"):
+            with pytest.raises(
+                InputError, match=f"^{key} must be a path or None; got 5"
+            ):
+                d2l.Digits(**{key: 5})
+
+    @pytest.mark.parametrize(
+        ("values", "line"),
+        [
+            ({"max_epochs": 1.5}, "max_epochs must be an integer; got 1.5"),
+            ({"max_epochs": True}, "max_epochs must be an integer; got True"),
+            ({"max_epochs": 1, "max_steps": "a"}, "max_steps must be an integer or N"),
+            ({"max_epochs": 1, "gradient_clip_val": [1, 2]}, "gradient_clip_val must"),
+        ],
+    )
+    def test_numbers_of_a_trainer(self, values, line):
+        with pytest.raises(InputError, match=f"^{line}"):
+            settings(d2l.Trainer(**values))
+        found = settings(d2l.Trainer(np.int64(3), max_steps=np.int32(7)))
+        assert (found.num_epochs, found.num_train_steps) == (3, 7)
 
     @pytest.mark.parametrize("resize", [224, (28,), (0, 0), "ab", (9, 9, 1), (1.5, 1)])
     def test_a_resize_that_is_no_pair(self, resize):

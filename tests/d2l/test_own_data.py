@@ -125,7 +125,15 @@ class Tensor:
         return len(self.array)
 
 
+class Stream(list):
+    """Batches whose number is not known, as of PyTorch's loader of a stream."""
+
+    def __len__(self):
+        raise TypeError("object of type 'IterableDataset' has no len()")
+
+
 GOOD = {
+    "a loader without a length": lambda: Stream([(X, Y), (X, Y)]),
     "lists": lambda: [[X.tolist(), Y.tolist()]],
     "tensors": lambda: [(Tensor(X), Tensor(Y))],
     "a generator": lambda: ((X, Y) for _ in range(2)),

@@ -83,10 +83,10 @@ def test_bfloat16_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"size": 0}, "size must be at least 1; got 0"),
-        ({"scale": -1.0}, "scale must be at least 0; got -1.0"),
-        ({"power": float("nan")}, "power must be at least 0; got nan"),
-        ({"k": 0.0}, "k must be greater than 0; got 0.0"),
+        ({"size": 0}, "size must be an integer of at least 1; got 0"),
+        ({"scale": -1.0}, "scale must be at least 0, and finite; got -1.0"),
+        ({"power": float("nan")}, "power must be at least 0, and finite; got nan"),
+        ({"k": 0.0}, "k must be greater than 0, and finite; got 0.0"),
     ],
 )
 def test_values_out_of_range(fields, line):

@@ -207,9 +207,20 @@ class TestMapNorm:
         ({"convention": "paper", "size": 4}, "size must be an odd integer .* got 4"),
         ({"convention": "caffe", "size": 2}, "size must be an odd integer .* got 2"),
         ({"convention": "torch", "size": 0}, "size must be an integer .* got 0"),
-        ({"convention": "2012", "alpha": -1.0}, "alpha must be at least 0; got -1.0"),
+        ({"convention": "torch", "size": 2.5}, "size must be an integer .* got 2.5"),
+        (
+            {"convention": "2012", "alpha": -1.0},
+            "alpha must be at least 0, and .* -1.0",
+        ),
+        (
+            {"convention": "2012", "alpha": float("inf")},
+            "alpha must be .* finite; got inf",
+        ),
         ({"convention": "2012", "beta": float("nan")}, "beta must be .*; got nan"),
-        ({"convention": "2012", "k": 0.0}, "k must be greater than 0; got 0.0"),
+        (
+            {"convention": "2012", "k": 0.0},
+            "k must be greater than 0, and finite; got 0.0",
+        ),
         ({"convention": "2012", "groups": 0}, "groups must be at least 1; got 0"),
     ],
 )
