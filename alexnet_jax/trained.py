@@ -1,5 +1,6 @@
 """A trained model: a run's network, opened again to predict."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.classes import find_class
 from alexnet_jax.explanation.explainer import Explainer, Explanation
 from alexnet_jax.explanation.patches import whole
-from alexnet_jax.extraction.inputs import paths_or_array
+from alexnet_jax.extraction.inputs import as_path, paths_or_array
 from alexnet_jax.extraction.outputs import check_pool, choose_layers, make_outputs
 from alexnet_jax.extraction.stream import Part, stream
 from alexnet_jax.inspection.layers import LayerRow, describe
@@ -309,10 +310,11 @@ class TrainedModel:
           batch_size: Pictures at a time; the network's `batch_size` if not given.
 
         Raises:
-          InputError: A pattern fits no layer, or `pool` is unknown.
+          InputError: A pattern fits no layer, `pool` is unknown, or `batch_size` is
+            less than 1.
         """
         _, compute = self._compute(layers, pool)
-        size = min(batch_size or self.batch_size, len(paths))
+        size = min(_count(batch_size, "batch_size") or self.batch_size, len(paths))
         pictures = self.read_pictures(paths, invert=invert, ahead=2 * size)
         return stream(pictures, compute, size)
 
@@ -375,8 +377,8 @@ class TrainedModel:
         if label is not None and not 0 <= label < classes:
             raise InputError(f"label must be from 0 to {classes - 1}; got {label}")
         notes: tuple[str, ...] = ()
-        if isinstance(image, str | Path):
-            ((_, picture),) = self.read_pictures([Path(image)])
+        if isinstance(image, str | os.PathLike):
+            ((_, picture),) = self.read_pictures([as_path(image)])
             if isinstance(picture, InputError):
                 raise picture
             image, notes = picture
@@ -436,10 +438,12 @@ class TrainedModel:
             it; without, nothing is written.
 
         Raises:
-          InputError: The data cannot be read, or has other classes.
+          InputError: The data cannot be read, or has other classes; or `batch_size` is
+            less than 1.
         """
         if name not in ("train", "test"):
             raise InputError(f"name of the split must be train or test; got {name!r}")
+        batch_size = _count(batch_size, "batch_size") or self.batch_size
         settings = self.config.data.copy_and_resolve_references()
         named = None if data_dir else settings.data_dir
         settings.data_dir = data_dir
@@ -447,8 +451,8 @@ class TrainedModel:
         with spinner("opening the data"):
             data = create_data(
                 settings,
-                batch_size=batch_size or self.batch_size,
-                eval_batch_size=batch_size or self.batch_size,
+                batch_size=batch_size,
+                eval_batch_size=batch_size,
                 seed=self.config.seed,
                 read_from=named,
                 prepare=prepare,
@@ -470,9 +474,15 @@ class TrainedModel:
         """Returns a class's name as people read it, such as `tench (n01440764)`.
 
         Where the data has no such class, it is a number.
+
+        Raises:
+          InputError: `label` is no whole number, or less than 0.
         """
         names = self._shown_names
-        return names[label] if label < len(names) else f"class {label}"
+        number = whole(label, "label")
+        if number is None or number < 0:
+            raise InputError(f"label must be at least 0; got {label!r}")
+        return names[number] if number < len(names) else f"class {number}"
 
     def predict_split(
         self, split: Split, examples: int | None = None
@@ -480,9 +490,11 @@ class TrainedModel:
         """Yields logits of a split's first examples, or all, a batch at a time.
 
         Raises:
-          InputError: All images are broken; or as in `predict`.
+          InputError: All images are broken, or `examples` is less than 1; or as in
+            `predict`.
         """
-        total = left = split.num_examples if examples is None else examples
+        counted = _count(examples, "examples")
+        total = left = split.num_examples if counted is None else counted
         batches = min(len(split), -(-total // split.batch_size))
         for step in track(range(len(split)), batches, "batches", "compiling"):
             batch = split.batch(step)
@@ -555,6 +567,14 @@ class TrainedModel:
                 "mistaken_for": None if other < 0 else self.class_name(other),
                 "mistaken": int(scores.confusions[label]),
             }
+
+
+def _count(value: Any, name: str) -> int | None:
+    """Returns a number of things as Python's; None as it is."""
+    number = whole(value, name)
+    if number is not None and number < 1:
+        raise InputError(f"{name} must be at least 1; got {value!r}")
+    return number
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -165,3 +165,27 @@ class TestLoad:
             InputError, match="layers: no layer is named 'fc9'; the nearest:"
         ):
             model.features(image[:1], ["conv1", "fc9"])
+
+
+@pytest.mark.heavy
+def test_numbers_that_a_model_cannot_take(trained):
+    model = aj.load(trained)
+    for size in (0, -3, 1.5, True):
+        with pytest.raises(InputError, match="^batch_size must be "):
+            model.open_split("test", batch_size=size)
+    split = model.open_split("test")
+    for examples in (0, -1, 2.5):
+        with pytest.raises(InputError, match="^examples must be "):
+            next(model.predict_split(split, examples))
+    for label in (-1, 1.5, None):
+        with pytest.raises(InputError, match="^label must be "):
+            model.class_name(label)
+    assert model.class_name(np.int64(3)) == "3"
+
+
+@pytest.mark.parametrize("path", ["", None, 5, b"runs"])
+def test_paths_that_are_none(path):
+    config = aj.default_config()
+    for call in (aj.load, lambda one: aj.train_and_evaluate(config, one)):
+        with pytest.raises(InputError, match=": must be a path; got "):
+            call(path)

@@ -109,7 +109,8 @@ IMPORTERS = {
     "weights": {"exporting", "reporting"},
     "exporting": set(),
     "extraction": {"trained"},
-    "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"},
+    "transfer": {"config", "optim", "step", "loop", "train", "inspection", "run"}
+    | {"extraction"},
     # And the package's own `__init__`, before anything else.
     "terminal": {"cli", "inspection", "reporting", "run", "data", "train"}
     | {"extraction", "explanation", "exporting", "loop", "sweep", "trained"},

@@ -51,13 +51,12 @@ class DataSpec:
         Raises:
           InputError: They are of another shape or dtype, or there are none.
         """
-        array = _as_array(images)
+        shape = ", ".join(map(str, self.image_shape))
+        wanted = f"images must be (N, {shape}) uint8, N >= 1"
+        array = _as_array(images, wanted)
         is_right = array.dtype == np.uint8 and array.shape[1:] == self.image_shape
         if not (is_right and len(array)):
-            raise InputError(
-                f"images must be (N, {', '.join(map(str, self.image_shape))}) uint8, "
-                f"N >= 1; got {array.shape} {array.dtype}"
-            )
+            raise InputError(f"{wanted}; got {array.shape} {array.dtype}")
         return array
 
     def as_image(self, image: Any) -> np.ndarray:
@@ -66,12 +65,10 @@ class DataSpec:
         Raises:
           InputError: It is of another shape or dtype.
         """
-        array = _as_array(image)
+        wanted = f"image must be ({', '.join(map(str, self.image_shape))}) uint8"
+        array = _as_array(image, wanted)
         if array.dtype != np.uint8 or array.shape != self.image_shape:
-            raise InputError(
-                f"image must be ({', '.join(map(str, self.image_shape))}) uint8; got "
-                f"{array.shape} {array.dtype}"
-            )
+            raise InputError(f"{wanted}; got {array.shape} {array.dtype}")
         return array
 
     def matches(self, other: "DataSpec") -> bool:
@@ -152,11 +149,15 @@ class DataSpec:
         return spec
 
 
-def _as_array(value: Any) -> np.ndarray:
+def _as_array(value: Any, wanted: str) -> np.ndarray:
     try:
         return np.asarray(value)
-    except (TypeError, ValueError):  # no numbers, or lists of unequal lengths
-        return np.zeros((), object)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Lists of unequal lengths; a tensor on another device, or with a gradient.
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{wanted}; got {type(value).__name__}, which NumPy cannot take ({reason})"
+        ) from error
 
 
 def _length(value: object) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.paths import refuse_address
+from alexnet_jax.terminal.paths import expand_home
 
 _ALLOWED = "images must be an array (N, h, w, C) uint8, a path, or several paths"
 _NO_SEQUENCES = (bytes, bytearray, Mapping, Set)
@@ -25,7 +25,7 @@ def paths_or_array(images: Any) -> list[Path] | np.ndarray:
       InputError: It is something else, or there is nothing in it.
     """
     if hasattr(images, "__array__"):
-        images = np.asarray(images)
+        images = _as_array(images, type(images).__name__)
         if images.dtype.kind not in "OUT":
             return images
         images = images.reshape(-1)  # of paths
@@ -39,24 +39,36 @@ def paths_or_array(images: Any) -> list[Path] | np.ndarray:
         raise InputError(f"{_ALLOWED}; got none")
     kinds = [isinstance(one, str | os.PathLike) for one in found]
     if all(kinds):
-        return [_as_path(one) for one in found]
+        return [as_path(one) for one in found]
     other = type(found[kinds.index(False)]).__name__
     if any(kinds):
         raise InputError(f"{_ALLOWED}; got paths and {other} mixed")
     if not several:
         raise InputError(f"{_ALLOWED}; got {other}")
-    try:
-        array = np.asarray(found)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{_ALLOWED}; got {other} of several shapes") from error
+    array = _as_array(found, f"{other} of several shapes")
     if array.dtype.kind not in "biuf":
         raise InputError(f"{_ALLOWED}; got several {other}")
     return array
 
 
-def _as_path(given: str | os.PathLike) -> Path:
+def _as_array(images: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # Lists of unequal lengths; a tensor on another device, or with a gradient.
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{_ALLOWED}; got {what}, which NumPy cannot make one of ({reason})"
+        ) from error
+
+
+def as_path(given: str | os.PathLike) -> Path:
+    """Returns the path of a picture, in which `~` is the home folder.
+
+    Raises:
+      InputError: It is empty, or an address.
+    """
     text = os.fspath(given)
     if not text:  # Python takes it for the current folder
         raise InputError("images: a path must not be empty")
-    refuse_address(os.fsdecode(text), "images")
-    return Path(os.fsdecode(text))
+    return expand_home(os.fsdecode(text), "images")

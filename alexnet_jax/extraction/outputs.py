@@ -11,6 +11,7 @@ from alexnet_jax.inspection.layers import LayerRow
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.models.layer_names import select
 from alexnet_jax.step import cast
+from alexnet_jax.transfer.settings import patterns_of
 
 # Of the height and width of maps. Means and maxima are 1 / (h w) of the memory.
 POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -44,10 +45,10 @@ def choose_layers(
                 f"{key} must be a name or pattern, or several, such as {names[-1]!r}; "
                 f"got {type(text).__name__}"
             )
-    patterns = [one.strip() for text in map(str, texts) for one in text.split(",")]
-    if not any(patterns):
+    patterns = patterns_of(texts)
+    if not patterns:
         raise InputError(f"{key} must name a layer, such as {names[-1]!r}; got none")
-    chosen = select(names, filter(None, patterns), key)
+    chosen = select(names, patterns, key)
     return [name for name in names if name in chosen]
 
 

@@ -57,9 +57,11 @@ def expand_home(text: str | Path, what: str) -> Path:
       what: What an error calls it.
 
     Raises:
-      InputError: `~NAME` is no user's, or has no home folder; the path is too long,
-        or an address such as `gs://bucket`.
+      InputError: `~NAME` is no user's, or has no home folder; the path is empty or too
+        long, or an address such as `gs://bucket`.
     """
+    if not isinstance(text, str | os.PathLike) or text == "":  # Python's current folder
+        raise InputError(f"{what}: must be a path; got {text!r}")
     refuse_address(text, what)
     path = Path(text)
     # Lone surrogates, which stand for no byte, are refused elsewhere.

@@ -403,6 +403,16 @@ def test_images_in_code_are_read_once(network, folder):
 DIGIT = np.zeros((8, 8, 1), np.uint8)
 
 
+class Tensor:
+    """Another library's, which NumPy cannot take."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
 @pytest.mark.parametrize(
     ("images", "line"),
     [
@@ -429,6 +439,8 @@ DIGIT = np.zeros((8, 8, 1), np.uint8)
         (["a.png", None], "got paths and NoneType mixed"),
         ([DIGIT, DIGIT[:4]], "got ndarray of several shapes"),
         ([[[0, 0], [0]]], "got list of several shapes"),
+        (Tensor(TypeError("can't convert cuda:0")), r"got Tensor, .* cuda:0\)$"),
+        (Tensor(RuntimeError("requires grad")), r"got Tensor, .* \(requires grad\)$"),
         ([1, 2], r"got \(2,\) int64"),
         (DIGIT, r"got \(8, 8, 1\) uint8"),
         (np.uint8(3), r"got \(\) uint8"),

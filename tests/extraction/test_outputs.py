@@ -78,6 +78,7 @@ def test_layers_are_chosen_in_the_networks_order():
     assert choose_layers(names, "fc6, conv1") == ["conv1", "fc6"]
     assert choose_layers(names, ["relu6", "conv*"]) == ["conv1", "conv2", "relu6"]
     assert choose_layers(names, ("conv[12]", "conv1")) == ["conv1", "conv2"]
+    assert choose_layers(names, "fc6,conv[1,2]") == ["conv1", "conv2", "fc6"]
     assert choose_layers(names, "*") == names
     with pytest.raises(
         InputError, match="^layers: no layer is named 'cnov1'; the near"
