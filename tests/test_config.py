@@ -60,7 +60,7 @@ BAD = {
     "early_stop.patience": [0],
     "optim.schedule": ["cosin"],
     "optim.warmup_steps": [-1, 2**31],
-    "optim.decay_epochs": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
+    "optim.decay_epochs": [(0,), (True, 2), (6, 3), (3, 3), (1.5,), ("a",)],
     "optim.decay_steps": [(0,), (6, 3), (3, 3), (1.5,), ("a",)],
     "optim.patience": [0],
     "optim.min_delta": [-0.1, 1.0, math.nan],

@@ -35,7 +35,9 @@ _MAX_ITEMS = 1000  # of a list
 
 
 def _integer(value: Any, low: int) -> bool:
-    return isinstance(value, int) and low <= value < _LIMIT
+    # Python counts True as 1.
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole and low <= value < _LIMIT
 
 
 def _real(value: Any, low: float, below: float = math.inf) -> bool:
@@ -44,7 +46,7 @@ def _real(value: Any, low: float, below: float = math.inf) -> bool:
 
 
 def _is_side(value: Any) -> bool:
-    return _integer(value, 1) and value <= _MAX_SIDE and not isinstance(value, bool)
+    return _integer(value, 1) and value <= _MAX_SIDE
 
 
 def _increasing(values: Any) -> bool:

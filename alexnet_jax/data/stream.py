@@ -159,6 +159,7 @@ class Stream:
         if self._kept is None or self._kept[0] != place:
             if place != self._next:
                 self._read_from(step, part)
+            self._next = None  # after an error a step is read anew
             batch = self._take()
             self._report(batch.pop("broken"))
             self._kept = place, batch

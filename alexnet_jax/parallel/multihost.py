@@ -38,7 +38,6 @@ _LAST_WORDS_S = 1.0
 
 # What may differ from process to process.
 _OWN = ("parallel.process_id", "data.data_dir", "data.manual_dir", "data.workers")
-_TEXT_BYTES = 16_384
 
 
 def start(config: ConfigDict) -> None:
@@ -268,8 +267,8 @@ def check_same_config(config: ConfigDict) -> None:
 
 def _texts(text: str) -> list[str]:
     """Returns every process's text."""
-    data = text.encode()[:_TEXT_BYTES]
-    padded = np.zeros(_TEXT_BYTES, np.uint8)
+    data = text.encode(errors="replace")
+    padded = np.zeros(max(1, largest(len(data))), np.uint8)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     rows = multihost_utils.process_allgather(padded)
     return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]

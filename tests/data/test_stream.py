@@ -212,6 +212,8 @@ class TestBrokenImages:
         assert line.startswith("data.on_broken: image ") and "\n" not in line
         assert ("cat/3.jpg (" in line) != ("eel/5.jpg (" in line)
         assert line.endswith("set data.on_broken=skip to skip broken images")
+        with pytest.raises(InputError, match="^data.on_broken: image "):
+            train.batch(step)  # not the next one
 
     def test_skipped(self, load, broken, capsys):
         train = load(on_broken="skip", **broken).train

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.parallel import multihost
 from alexnet_jax.parallel.multihost import reach_coordinator
@@ -95,3 +97,22 @@ with cli.one_line_errors(before_exit=multihost.abort_process):
     else:
         assert process.returncode == 128 + number
     assert len(error.splitlines()) == 1 and error.startswith("error: ")
+
+
+def test_long_configs_are_compared_as_a_whole(monkeypatch):
+    config = default_config()
+    config.optim.freeze = tuple(f"layer{number:030}" for number in range(900))
+
+    def gathered(array):
+        other = np.asarray(array).copy()
+        other[other == ord("7")] = ord("8") if is_other else ord("7")
+        return np.stack([array, other])
+
+    monkeypatch.setattr(multihost.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost.multihost_utils, "process_allgather", gathered)
+    is_other = False
+    multihost.check_same_config(config)
+    multihost.agree(lambda: None)
+    is_other = True
+    with pytest.raises(InputError, match="must be the same in every process; got"):
+        multihost.check_same_config(config)
