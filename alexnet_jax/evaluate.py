@@ -1,7 +1,7 @@
 """Evaluates a checkpoint on its data set, in all and by class.
 
   python -m alexnet_jax.evaluate runs/digits
-  python -m alexnet_jax.evaluate runs/digits/checkpoints/94 --split=train
+  python -m alexnet_jax.evaluate runs/digits/checkpoints/376 --split=train
 
 Prints the metrics, and the accuracy of each class.
 """

@@ -4,7 +4,7 @@
   python -m alexnet_jax.features runs/mine photos --output=f.csv --layers=fc6
 
 .npz           NumPy: path, and an array for each layer; np.load opens it
-.csv           path, and a column for each value: fc7_0, fc7_1, ...
+.csv           path, and a column for each value: relu7_0, relu7_1, ...
 .parquet       path, and a column of lists for each layer
 .h5, .hdf5     HDF5: path, and a data set for each layer (extra: `features`)
 

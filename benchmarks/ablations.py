@@ -73,7 +73,7 @@ def make_table(runs: Runs) -> str:
         for variant, by_seed in runs.items()
     }
     lines = [
-        "| variant | seeds | test top-1, % | less baseline, points | steps to 25 % "
+        "| variant | seeds | test top-1, % | minus baseline, points | steps to 25 % "
         "training error | ImageNet, points of top-1 / top-5 |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]

@@ -1,7 +1,7 @@
 """Half-width AlexNet on UCI's digits, bundled, at 224×224: nothing to download.
 
 `make quickstart`, or `python -m alexnet_jax.main --config=experiments/digits.py`. About
-80 s on two CPU cores; 0.9327 ± 0.0187 test accuracy over 3 seeds (2026-11-26, version
+90 s on two CPU cores; 0.9327 ± 0.0187 test accuracy over 3 seeds (2026-11-26, version
 0.2.0, jax 0.10.2, flax 0.12.8; results/digits).
 """
 

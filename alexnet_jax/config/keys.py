@@ -107,7 +107,8 @@ KEYS = (
     Key(
         "data.manual_dir",
         None,
-        "folder of the original files (not set: FASHION_MNIST_DIR, or downloaded)",
+        "folder of the original files, or of class folders, or a table (fashion_mnist, "
+        "not set: FASHION_MNIST_DIR, or downloaded)",
         str,
     ),
     Key(
