@@ -124,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = expand(options.output or _OUTPUT, "--output")
     if not (options.output or is_explanation(output)) and os.path.lexists(output):
         raise InputError(
-            f"--output: there is another picture {_OUTPUT} here; name a file to write"
+            f"--output: {_OUTPUT} is here already, and not of this command; name a "
+            "file to write"
         )
     check_output(output, _ENDINGS, "--output")
     paths = _list_pictures(options.images, output)

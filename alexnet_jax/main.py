@@ -513,18 +513,24 @@ def _config_with(changes: Mapping[str, str]) -> ConfigDict:
 
 def run_sweep(runs: Sequence[Combination], workdir: Path) -> None:
     """Trains once per combination, in a folder each; prints what came of them."""
+    import jax
+
     from alexnet_jax.parallel import multihost
     from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
 
     multihost.start(runs[0].config)
     folder = expand(workdir, "workdir")
     if (folder / METRICS_FILE).exists() and not (folder / SWEEP_FILE).exists():
-        raise InputError(
-            f"workdir: {workdir} holds a run by itself, beside which others would be "
-            "overlooked; choose another --workdir for several"
+        print(
+            f"note      {workdir} holds a run by itself, too, which `report` shows; "
+            "give it the folders of these, or choose another --workdir"
         )
     with multihost.silence_other_processes():
-        run_all(runs, workdir, run, is_primary=multihost.is_primary())
+        run_all(
+            *(runs, workdir, run),
+            is_primary=multihost.is_primary(),
+            is_alone=jax.process_count() == 1,
+        )
 
 
 def _longer_command(config: ConfigDict, workdir: Path) -> str:

@@ -170,6 +170,7 @@ def run_all(
     run: Callable[[ConfigDict, Path], dict[str, float]],
     *,
     is_primary: bool,
+    is_alone: bool = True,
 ) -> None:
     """Runs all combinations, one after the other, each in `workdir/FOLDER`.
 
@@ -182,6 +183,8 @@ def run_all(
       workdir: The sweep's folder.
       run: Trains once; see `train.train_and_evaluate`.
       is_primary: Whether this process writes.
+      is_alone: Whether no other process trains, too. Else one that is refused ends the
+        sweep: it may be in one process only, for which the others would wait.
 
     Raises:
       InputError: The first run is refused.
@@ -202,9 +205,12 @@ def run_all(
         print(f"run       {number} of {len(runs)}: {one}", flush=True)
         try:
             one.result = run(one.config, workdir / one.folder)
-        except (InputError, NotFiniteError) as error:
-            if number == 1 and isinstance(error, InputError):
-                raise  # maybe of all of them
+        except InputError as error:
+            if number == 1 or not is_alone:  # the first: maybe it is so of all
+                raise
+            one.error = str(error)  # a result of before is still there
+            print(f"failed    {error}", flush=True)
+        except NotFiniteError as error:
             one.result, one.error = {}, str(error)
             print(f"failed    {error}", flush=True)
         save()

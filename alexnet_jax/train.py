@@ -10,10 +10,10 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import (
-    check_unread,
     differences,
     learning_rate,
     size_text,
+    unread,
     validate,
 )
 from alexnet_jax.data import Data, DataSpec, check_workdir, create_data
@@ -32,6 +32,7 @@ from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.folder import Folder, named_disk_errors, open_folder
 from alexnet_jax.run.imported import imported_statistics
 from alexnet_jax.run.layer_files import with_texts
+from alexnet_jax.run.place import IMPORTED_FILE
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.rows import Row, best_of, is_evaluation, place_of, step_text
 from alexnet_jax.run.signals import StopSignal, noted_signals
@@ -144,15 +145,22 @@ def _run(
 
 
 def _check_new(config: ConfigDict, model: Classifier, workdir: Path) -> None:
-    """Refuses settings that a new run does not read, and weights that are not there."""
+    """Notes what a new run does not read; checks where its weights come from.
+
+    Raises:
+      InputError: They are not there, or those of an import were not written.
+    """
     if not multihost.is_primary() or step_folders(workdir / "checkpoints"):
         return
-    check_unread(config)
-    rate = config.model.dropout_rate
-    if rate is not None and not hasattr(model, "dropout_rate"):
+    for line in unread(config):
+        print(f"note      {line}")
+    if config.model.dropout_rate is not None and not hasattr(model, "dropout_rate"):
+        print(f"note      model.dropout_rate is not read: {config.model.name} has none")
+    if (workdir / IMPORTED_FILE).exists():
         raise InputError(
-            f"model.dropout_rate is not read by {config.model.name}, which has no "
-            f"dropout; leave it out; got {rate}"
+            f"workdir: {workdir} holds an import whose weights were not written; "
+            "import them again into another folder, or delete imported.json to begin "
+            "without"
         )
     if source := config.checkpoint.init_from:
         find_checkpoint(source, "checkpoint.init_from")

@@ -187,5 +187,5 @@ def test_numbers_that_a_model_cannot_take(trained):
 def test_paths_that_are_none(path):
     config = aj.default_config()
     for call in (aj.load, lambda one: aj.train_and_evaluate(config, one)):
-        with pytest.raises(InputError, match=": must be a path; got "):
+        with pytest.raises(InputError, match=" must be a path; got "):
             call(path)

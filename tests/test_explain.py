@@ -83,7 +83,7 @@ def test_another_picture_is_not_replaced_unless_named(run, place, error_line):
     shutil.copy("one.png", "explanation.png")
     before = (place / "explanation.png").read_bytes()
     line = error_line(main, run, "one.png")
-    assert "--output: there is another picture explanation.png here; name a" in line
+    assert "--output: explanation.png is here already, and not of this command" in line
     assert (place / "explanation.png").read_bytes() == before
 
 
@@ -96,6 +96,7 @@ def test_a_picture_of_any_name(run, place, capsys):
     assert b"\x1b" not in (place / "a.svg").read_bytes()
 
 
+@pytest.mark.heavy
 def test_a_broken_picture_leaves_the_others(run, place, capsys):
     (place / "broken.png").write_bytes(b"none")
     with pytest.raises(SystemExit, match="^1$"):

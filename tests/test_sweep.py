@@ -260,12 +260,30 @@ def test_one_that_is_refused_later_leaves_the_others(tmp_path, capsys):
     assert [bool(record["result"]) for record in records] == [True, False, True]
 
 
-def test_none_in_a_folder_that_is_a_run(tmp_path):
+def test_a_folder_that_is_a_run_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(main, "run", train)
     (tmp_path / "metrics.jsonl").touch()
-    runs = sweep.combine({"seed": [0, 1]}, config_with)
-    with pytest.raises(InputError, match="^workdir: .* holds a run by itself"):
-        main.run_sweep(runs, tmp_path)
-    assert not (tmp_path / "sweep.json").exists()
+    runs = sweep.combine({"seed": [0], "optim.learning_rate": [0.1]}, config_with)
+    main.run_sweep(runs, tmp_path)
+    assert f"note      {tmp_path} holds a run by itself, too" in capsys.readouterr().out
+
+
+def test_a_refused_run_keeps_the_result_it_had(tmp_path):
+    def refuse(config, workdir):
+        if config.seed == 2:
+            raise InputError("another run is writing")
+        return {"test/top1": 0.5, "best/top1": 0.5}
+
+    runs = sweep.combine(RATES, config_with)
+    sweep.run_all(runs[:2], tmp_path, train, is_primary=True)
+    again = sweep.combine(RATES, config_with)[:2]
+    with pytest.raises(RunError, match="^1 of 2 runs failed"):
+        sweep.run_all(again, tmp_path, refuse, is_primary=True)
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    failed = [record for record in records if "error" in record]
+    assert len(failed) == 1 and failed[0]["result"]["test/top1"] > 0
+    with pytest.raises(InputError):  # in one of several processes
+        sweep.run_all(again, tmp_path, refuse, is_primary=True, is_alone=False)
 
 
 def test_another_sweep_in_the_folder_keeps_the_results(tmp_path):

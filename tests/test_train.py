@@ -391,15 +391,20 @@ class TestBadInput:
         line = "model.width must be 1 with lenet5, which has one width; got 0.5"
         self.check(config, tmp_path, line)
 
-    def test_dropout_where_there_is_none(self, config, tmp_path):
-        config.model.dropout_rate = 0.3
-        line = "model.dropout_rate is not read by lenet5, which has no dropout"
-        self.check(config, tmp_path, line)
-
     def test_a_workdir_that_cannot_be_written(self, config, tmp_path):
         (tmp_path / "file").touch()
         message = "workdir: .*file/run cannot be written .*choose another --workdir"
         self.check(config, tmp_path / "file" / "run", message)
+
+
+def test_what_is_not_read_is_noted(config, tmp_path, capsys):
+    config.model.dropout_rate, config.optim.patience = 0.3, 2
+    config.checkpoint.init_from = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="^checkpoint.init_from: "):
+        train_and_evaluate(config, tmp_path / "run")
+    out = capsys.readouterr().out
+    assert "note      model.dropout_rate is not read: lenet5 has none\n" in out
+    assert "note      optim.patience is not read: it is of optim.schedule 'pl" in out
 
 
 class Recorder:

@@ -25,9 +25,9 @@ from alexnet_jax.config.keys import (
     wider,
 )
 from alexnet_jax.config.rules import (
-    check_unread,
     optional_keys,
     restore_types,
+    unread,
     validate,
 )
 
@@ -43,9 +43,9 @@ __all__ = [
     "size_text",
     "stored_pair",
     "wider",
-    "check_unread",
     "optional_keys",
     "restore_types",
+    "unread",
     "validate",
     "MAY_CHANGE",
     "config_of",

@@ -5,7 +5,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, FieldReference
@@ -319,7 +319,8 @@ def validate(config: ConfigDict) -> None:
             "debug.nans works in one process only; got it with "
             "parallel.distributed=True"
         )
-    if config.data.memory == "host" and (config.steps_per_dispatch or 1) > 1:
+    several = (config.steps_per_dispatch or 1) > 1 and not config.debug.nans
+    if config.data.memory == "host" and several:
         raise InputError(
             "steps_per_dispatch must be 1, or not set, with data.memory='host'; got "
             f"{config.steps_per_dispatch}"
@@ -400,13 +401,10 @@ def _validate_schedule(optim: ConfigDict, eval_every_epochs: int) -> None:
         )
 
 
-def check_unread(config: ConfigDict) -> None:
-    """Checks that nothing is set that the schedule does not read.
+def unread(config: ConfigDict) -> Iterator[str]:
+    """Yields a sentence for each setting that the schedule does not read.
 
-    Not a part of `validate`: runs of earlier versions that have such settings go on.
-
-    Raises:
-      InputError: Something is.
+    Not a part of `validate`: a sweep over schedules has settings of each of them.
     """
     optim, defaults = config.optim, default_config().optim
     readers = {
@@ -415,10 +413,10 @@ def check_unread(config: ConfigDict) -> None:
     }
     for key, schedules in readers.items():
         if optim.schedule not in schedules and optim[key] != defaults[key]:
-            hint = "; early_stop.patience ends a run" * (key == "patience")
-            raise InputError(
-                f"optim.{key} is read by optim.schedule {' and '.join(schedules)} "
-                f"only; got {optim[key]!r} with {optim.schedule!r}{hint}"
+            hint = "; to end a run early, set early_stop.patience" * (key == "patience")
+            yield (
+                f"optim.{key} is not read: it is of optim.schedule "
+                f"{' and '.join(map(repr, schedules))}{hint}"
             )
 
 

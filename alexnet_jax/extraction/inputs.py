@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax.data.spec import as_array
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand_home
 
@@ -25,7 +26,7 @@ def paths_or_array(images: Any) -> list[Path] | np.ndarray:
       InputError: It is something else, or there is nothing in it.
     """
     if hasattr(images, "__array__"):
-        images = _as_array(images, type(images).__name__)
+        images = as_array(images, _ALLOWED)
         if images.dtype.kind not in "OUT":
             return images
         images = images.reshape(-1)  # of paths
@@ -45,25 +46,14 @@ def paths_or_array(images: Any) -> list[Path] | np.ndarray:
         raise InputError(f"{_ALLOWED}; got paths and {other} mixed")
     if not several:
         raise InputError(f"{_ALLOWED}; got {other}")
-    array = _as_array(found, f"{other} of several shapes")
+    array = as_array(found, _ALLOWED, f"{other} of several shapes")
     if array.dtype.kind not in "biuf":
         raise InputError(f"{_ALLOWED}; got several {other}")
     return array
 
 
-def _as_array(images: Any, what: str) -> np.ndarray:
-    try:
-        return np.asarray(images)
-    except (TypeError, ValueError, RuntimeError) as error:
-        # Lists of unequal lengths; a tensor on another device, or with a gradient.
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{_ALLOWED}; got {what}, which NumPy cannot make one of ({reason})"
-        ) from error
-
-
 def as_path(given: str | os.PathLike) -> Path:
-    """Returns the path of a picture, in which `~` is the home folder.
+    """Returns the path of a picture; `~` is the home folder, unless a file is there.
 
     Raises:
       InputError: It is empty, or an address.
@@ -71,4 +61,5 @@ def as_path(given: str | os.PathLike) -> Path:
     text = os.fspath(given)
     if not text:  # Python takes it for the current folder
         raise InputError("images: a path must not be empty")
-    return expand_home(os.fsdecode(text), "images")
+    path = Path(os.fsdecode(text))
+    return path if os.path.lexists(path) else expand_home(path, "images")

@@ -247,7 +247,8 @@ def open_folder(path: Path, config: ConfigDict) -> Iterator[Folder]:
 
     Raises:
       InputError: The folder cannot be written, another run is writing to it, or it
-        holds another config's run.
+        holds another config's run, or another program's `config.json`.
+      RunError: A file of the folder cannot be read, moved or written.
     """
     if not is_primary():
         yield RemoteFolder(path, config)
@@ -256,7 +257,7 @@ def open_folder(path: Path, config: ConfigDict) -> Iterator[Folder]:
     with workdir_lock(path):
         with named_disk_errors(path):
             clear_places(path)
-            check_same_run(path, config)
+            config = check_same_run(path, config)
             clear_foreign(path)
         with contextlib.closing(RunFolder(path, config)) as folder:
             yield folder

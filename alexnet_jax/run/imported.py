@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import read_regular, write_file
+from alexnet_jax.atomic import locked, read_regular, write_file
 from alexnet_jax.config import side_pair, validate
 from alexnet_jax.data.spec import DataSpec
 from alexnet_jax.data.statistics import Statistics
@@ -132,12 +132,13 @@ def new_run(
     state = _state(config, spec, params)
     state = state.replace(model_state=dict(model_state or {}))
     made = [one for one in (workdir, *workdir.parents) if not one.exists()]
-    makes_lock = not (workdir / LOCK_FILE).exists()
+    lock = workdir / LOCK_FILE
+    new_lock = None if lock.exists() else lock
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_removed_on_error(made))
+        stack.enter_context(_removed_on_error(made, new_lock))
         with _errors_of_to(workdir):
             folder = stack.enter_context(open_folder(workdir, config))
-            stack.enter_context(_cleared_on_error(workdir, lock=makes_lock))
+            stack.enter_context(_cleared_on_error(workdir))
             folder.open_checkpoints()
             if folder.checkpoints.latest_step() is not None:
                 raise InputError(
@@ -175,26 +176,33 @@ def _errors_of_to(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _removed_on_error(made: Sequence[Path]) -> Iterator[None]:
-    """Removes folders that were made, the innermost first, if they are empty."""
+def _removed_on_error(made: Sequence[Path], lock: Path | None) -> Iterator[None]:
+    """Removes a lock and folders that were made, if the context ends in an error.
+
+    Args:
+      made: The folders, the innermost first; those that are empty.
+      lock: The lock's file, unless another process holds it now.
+    """
     try:
         yield
     except BrokenPipeError:  # whoever reads the report has enough of it
         raise
     except BaseException:
         with contextlib.suppress(OSError):
+            if lock is not None and lock.exists():
+                with locked(lock):
+                    lock.unlink()
             for one in made:
                 one.rmdir()
         raise
 
 
 @contextlib.contextmanager
-def _cleared_on_error(workdir: Path, *, lock: bool) -> Iterator[None]:
+def _cleared_on_error(workdir: Path) -> Iterator[None]:
     """Removes what a run writes into its folder, if the context ends in an error.
 
     Args:
       workdir: The folder, locked.
-      lock: Whether its lock was made, too.
     """
     names = [*RUN_FILES, IMPORTED_FILE, "checkpoints", "tensorboard"]
 
@@ -214,8 +222,6 @@ def _cleared_on_error(workdir: Path, *, lock: bool) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     is_folder = one.is_dir() and not one.is_symlink()
                     one.rmdir() if is_folder else one.unlink()
-        if lock:
-            (workdir / LOCK_FILE).unlink(missing_ok=True)
         raise
 
 

@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import move_aside, read_regular, write_file
-from alexnet_jax.config import differences, flatten_config, in_one_form
+from alexnet_jax.config import (
+    differences,
+    flatten_config,
+    in_one_form,
+    restore_types,
+)
 from alexnet_jax.data import DataSpec
 from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError
@@ -49,7 +54,7 @@ def read_kept(checkpoints: Path, name: str) -> Kept | None:
     return None
 
 
-def check_same_run(workdir: Path, config: ConfigDict) -> None:
+def check_same_run(workdir: Path, config: ConfigDict) -> ConfigDict:
     """Checks that a folder holds this config's run, if any.
 
     A `config.json` that cannot be read is written anew as a checkpoint keeps it. A run
@@ -58,6 +63,9 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
     Args:
       workdir: The folder.
       config: The run's config.
+
+    Returns:
+      The config, with that source of the first weights which the run began with.
 
     Raises:
       InputError: It is another config's, or there are checkpoints but no config, or
@@ -75,11 +83,11 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
             _clear_config(path, content)
         elif old and any(map(is_evaluation, scan_rows(workdir / FILE_NAME).rows)):
             _check_same_config(workdir, old, config)
-        return
+        return config
     if old is None:
         old = _restore_config(path)
     _check_same_config(workdir, old, config)
-    _check_same_source(workdir, old, config)
+    config = _with_source(old, config)
     epochs = old["num_epochs"], config.num_epochs
     follows = None
     text = config.model.cfg_params or ""
@@ -93,9 +101,15 @@ def check_same_run(workdir: Path, config: ConfigDict) -> None:
             f"note      num_epochs was {epochs[0]}, is {epochs[1]}: from this step on "
             f"the learning rates follow {follows}"
         )
+    return config
 
 
 def _check_same_config(workdir: Path, old: dict[str, Any], config: ConfigDict) -> None:
+    """Checks that two configs are of one run.
+
+    Raises:
+      InputError: They are not.
+    """
     changes = [*differences(old, config)]
     if changes:
         listed = "; ".join(_change(*change, config) for change in changes)
@@ -107,31 +121,42 @@ def _check_same_config(workdir: Path, old: dict[str, Any], config: ConfigDict) -
         )
 
 
-def _check_same_source(workdir: Path, old: dict[str, Any], config: ConfigDict) -> None:
-    """Refuses weights that would not be taken: they are at the first step only."""
+def _with_source(old: dict[str, Any], config: ConfigDict) -> ConfigDict:
+    """Returns the config with the run's source of its first weights; notes another."""
     before = old.get("checkpoint")
-    for key in ("init_from", "init_layers"):
-        is_now = in_one_form({key: config.checkpoint[key]})[key]
-        was = before.get(key) if isinstance(before, dict) else None
-        if is_now and is_now != was:
-            raise InputError(
-                f"checkpoint.{key}: {workdir} holds a run that has begun, and takes no "
-                f"other weights: it was {was!r}, is {is_now!r}; choose another "
-                "--workdir, or leave it out"
-            )
+    source = before.get("init_from") if isinstance(before, dict) else None
+    given = config.checkpoint.init_from
+    if given == source:
+        return config
+    if given is not None:
+        began = f"those of {source}" if source else "weights of its own"
+        print(
+            f"note      checkpoint.init_from {given!r} is not read: the run has begun, "
+            f"with {began}; choose another --workdir to begin with others"
+        )
+    known = config.copy_and_resolve_references()
+    restore_types(known)
+    known.checkpoint.init_from = source
+    return known
 
 
 def _clear_config(path: Path, content: bytes) -> None:
-    """Moves a damaged `config.json` aside; refuses to replace another program's."""
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError):
-        print(f"warning   {path} is damaged; moved to {move_aside(path)}")
-    else:
+    """Moves a damaged `config.json` aside.
+
+    Raises:
+      InputError: It is another program's.
+      OSError: It cannot be moved.
+    """
+    is_ours = True
+    with contextlib.suppress(ValueError, RecursionError):
+        record = json.loads(content)
+        is_ours = isinstance(record, dict) and "config" in record
+    if not is_ours:
         raise InputError(
             f"workdir: {path} is not a run's, and would be replaced; choose another "
             "--workdir"
         )
+    print(f"warning   {path} is damaged; moved to {move_aside(path)}")
 
 
 def _change(key: str, before: Any, after: Any, config: ConfigDict) -> str:

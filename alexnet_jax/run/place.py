@@ -96,17 +96,21 @@ def clear_places(workdir: Path) -> None:
 
 
 def clear_foreign(workdir: Path) -> None:
-    """Moves aside files of a run's names in a folder that is none, with a warning."""
+    """Moves aside files of a run's names in a folder that is none, with a warning.
+
+    Raises:
+      OSError: One cannot be moved.
+    """
     if (workdir / CONFIG_FILE).exists() or step_folders(workdir / "checkpoints"):
         return
     ours = set()
     with contextlib.suppress(InputError):  # of a run that was killed as it began
         DataSpec.load(workdir)
         ours = {DATA_FILE, STATISTICS_FILE, SPLIT_FILE}
-    for name in {*RUN_FILES, IMPORTED_FILE} - ours:
-        if os.path.lexists(workdir / name):
-            aside = move_aside(workdir / name)
-            print(f"warning   {workdir / name} is no run's; moved to {aside}")
+    for name in (*RUN_FILES, IMPORTED_FILE):
+        if name not in ours and os.path.lexists(workdir / name):
+            path, aside = workdir / name, move_aside(workdir / name)
+            print(f"warning   {path} is of no run that goes on; moved to {aside}")
 
 
 @contextlib.contextmanager

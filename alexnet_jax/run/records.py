@@ -173,9 +173,9 @@ def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
     ]
     faults = [found.fault] if found.fault else []
     if step == 0 and any(map(is_evaluation, found.rows)):
+        count = counted(len(found.rows), "row")
         faults.append(
-            f"{FILE_NAME}: no checkpoint is of its {counted(len(found.rows), 'row')}; "
-            "the run begins anew"
+            f"{FILE_NAME}: no checkpoint reaches its {count}; the run begins anew"
         )
     if differing:
         faults.append(
@@ -200,10 +200,6 @@ def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
     if text.encode() != content or path.is_symlink() or not path.exists():
         write_file(path, text)
     return whole
-
-
-def _differ(row: Row, other: Row) -> bool:
-    return to_text([row]) != to_text([other])  # NaN does not equal itself
 
 
 def _listed(steps: Iterable[float]) -> str:

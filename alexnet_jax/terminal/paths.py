@@ -61,7 +61,7 @@ def expand_home(text: str | Path, what: str) -> Path:
         long, or an address such as `gs://bucket`.
     """
     if not isinstance(text, str | os.PathLike) or text == "":  # Python's current folder
-        raise InputError(f"{what}: must be a path; got {text!r}")
+        raise InputError(f"{what} must be a path; got {text!r}")
     refuse_address(text, what)
     path = Path(text)
     # Lone surrogates, which stand for no byte, are refused elsewhere.

@@ -67,7 +67,7 @@ def test_a_copy_without_the_broken_is_not_opened_where_they_are_faults(tmp_path)
         (folder / "train" / name / "broken.jpg").write_bytes(b"no image")
     builder = image_folder.load(tmp_path / "data", str(folder), "skip")
     whole = builder.info.splits["train"].num_examples
-    with pytest.raises(InputError, match=r"was prepared without 2 broken images; set"):
+    with pytest.raises(InputError, match=r"lacks 2 images that could not be read as"):
         load(folder, tmp_path / "data")
     again = image_folder.load(tmp_path / "data", str(folder), "skip")
     assert again.data_path == builder.data_path
@@ -80,7 +80,8 @@ def test_a_copy_without_the_broken_is_not_opened_where_they_are_faults(tmp_path)
 def test_a_prepared_copy_beside_the_parts_or_hidden(tmp_path):
     root = write_folder(tmp_path / "zoo", 1, 1)
     for place in (root / "data", root / "train" / ".data"):
-        assert load(root, place).data_path == load(root, place).data_path
+        for _ in range(2):
+            assert Path(load(root, place).data_path).is_relative_to(place)
 
 
 def test_a_run_in_the_place_of_its_table(tmp_path):

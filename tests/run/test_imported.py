@@ -242,6 +242,7 @@ def test_gray_images_of_other_classes_fine_tune_it(run, config, tmp_path, capsys
     np.testing.assert_allclose(ours, theirs.sum(axis=2, keepdims=True), rtol=1e-5)
 
 
+@pytest.mark.heavy
 def test_an_error_removes_what_was_written_alone(run, tmp_path):
     net = TrainedModel(run)
     folder = tmp_path / "run"
@@ -257,9 +258,20 @@ def test_an_error_removes_what_was_written_alone(run, tmp_path):
         assert (folder / "checkpoints" / "0").is_dir()
         raise KeyError
     assert [*folder.iterdir()] == [folder / "notes.txt"]
+    (folder / "config.json").write_text("{}")  # another program's
+    with pytest.raises(InputError, match="^--to: .* is not a run's"), written():
+        pass
+    assert {one.name for one in folder.iterdir()} == {"notes.txt", "config.json"}
 
 
 @pytest.mark.heavy
+def test_an_import_without_its_weights_is_not_trained(run, data_dir, tmp_path):
+    folder = copied(run, tmp_path)
+    shutil.rmtree(folder / "checkpoints")
+    with pytest.raises(InputError, match="holds an import whose weights were not"):
+        train_and_evaluate(continued(folder, data_dir), folder)
+
+
 def test_the_list_of_its_checkpoints(run):
     _, line = checkpoints_text(run)
     assert line.split()[0] == "0" and line.endswith("intact")

@@ -42,20 +42,30 @@ def test_another_config_does_not_begin_over_results(tmp_path):
     opens(tmp_path, num_epochs=3)  # as long as one likes
 
 
-def test_weights_that_would_not_be_taken_are_refused(tmp_path):
+def test_weights_that_are_not_taken_are_noted(tmp_path, capsys):
     left(tmp_path, RESULT)
     step = tmp_path / "checkpoints" / "10"
     step.mkdir(parents=True)
     (step / CHECKSUMS).write_text("{}")
-    opens(tmp_path)
-    for key, value in (("init_from", "runs/other"), ("init_layers", ("conv*",))):
-        with pytest.raises(InputError, match=f"^checkpoint.{key}: .* no other weights"):
-            opens(tmp_path, checkpoint={key: value})
+
+    def recorded(**checkpoint):
+        config = default_config()
+        config.checkpoint.update(checkpoint)
+        with open_folder(tmp_path, config) as folder:
+            assert config.checkpoint.init_from == checkpoint.get("init_from")
+            return folder.config.checkpoint.init_from
+
+    assert recorded() is None and not capsys.readouterr().out
+    assert recorded(init_from="runs/other") is None
+    line = "'runs/other' is not read: the run has begun, with weights of its own; "
+    assert line in capsys.readouterr().out
     record = {"config": default_config().to_dict()}
-    record["config"]["checkpoint"]["init_from"] = "runs/other"
+    record["config"]["checkpoint"]["init_from"] = "runs/first"
     (tmp_path / "config.json").write_text(json.dumps(record))
-    opens(tmp_path, checkpoint={"init_from": "runs/other"})
-    opens(tmp_path)  # it went on without the flag, too
+    assert recorded(init_from="runs/other") == recorded() == "runs/first"
+    assert "with those of runs/first; choose" in capsys.readouterr().out
+    assert recorded(init_from="runs/first") == "runs/first"
+    assert not capsys.readouterr().out
 
 
 def test_a_run_without_results_gives_way(tmp_path):
@@ -68,14 +78,14 @@ def test_the_same_run_begins_anew_and_keeps_what_it_had(tmp_path, capsys):
     path = tmp_path / "metrics.jsonl"
     before = path.read_bytes()
     assert restore_rows(path, 0, Stored([], True)) == []
-    assert "no checkpoint is of its 1 row; the run begins anew" in (
+    assert "no checkpoint reaches its 1 row; the run begins anew" in (
         capsys.readouterr().out
     )
     assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == before
     assert path.read_bytes() == b""
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", '{"model_type": "bert"}'])
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"model_type": "bert"}', "null"])
 def test_another_programs_config_is_not_replaced(content, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(content)
@@ -92,7 +102,7 @@ def test_files_of_a_folder_that_is_no_run_are_moved_aside(tmp_path, capsys):
     opens(tmp_path)
     told = capsys.readouterr().out
     for name in names:
-        assert f"{tmp_path / name} is no run's; moved to" in told
+        assert f"{tmp_path / name} is of no run that goes on; moved to" in told
         assert (tmp_path / f"{name}.damaged").read_text() == name
     assert not (tmp_path / "imported.json").is_symlink()
 
@@ -105,8 +115,15 @@ def test_what_a_killed_run_began_with_stays(config, tmp_path, capsys):
     assert not [*tmp_path.glob("*.damaged")] and not capsys.readouterr().out
 
 
-def test_a_damaged_config_is_moved_aside(tmp_path, capsys):
-    (tmp_path / "config.json").write_text('{"config": {')
+@pytest.mark.parametrize("text", ['{"config": {', '{"config": {"num_epochs": 4.0}}'])
+def test_a_damaged_config_is_moved_aside(text, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(text)
     opens(tmp_path)
     assert "is damaged; moved to" in capsys.readouterr().out
-    assert (tmp_path / "config.json.damaged").read_text() == '{"config": {'
+    assert (tmp_path / "config.json.damaged").read_text() == text
+
+
+def test_a_kill_between_the_first_two_files(tmp_path, capsys):
+    (tmp_path / "statistics.npz").write_bytes(b"ours, or not")
+    opens(tmp_path)
+    assert "statistics.npz is of no run that goes on; moved" in capsys.readouterr().out

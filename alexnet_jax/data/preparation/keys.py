@@ -58,7 +58,8 @@ def check_names(info: tfds.core.DatasetInfo) -> None:
       InputError: A name is empty, has several lines, or is another's but for spaces.
     """
     for feature in _features(info).values():
-        if not isinstance(feature, tfds.features.ClassLabel):
+        is_label = isinstance(feature, tfds.features.ClassLabel)
+        if not is_label or feature.num_classes is None:  # named as it is prepared
             continue
         seen: dict[str, str] = {}
         for name in feature.names:

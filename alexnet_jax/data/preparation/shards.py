@@ -30,6 +30,7 @@ from alexnet_jax.atomic import (
 )
 from alexnet_jax.data.decoding import BrokenImage
 from alexnet_jax.data.preparation.jpeg import Conversion
+from alexnet_jax.data.preparation.prepared import may_write
 from alexnet_jax.data.preparation.sources import Source
 from alexnet_jax.data.preparation.tfds_internals import ExampleSerializer, ShardConfig
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
@@ -271,18 +272,19 @@ def check_whole(builder: tfds.core.DatasetBuilder, on_broken: str) -> None:
       on_broken: As it is now.
 
     Raises:
-      InputError: It is `fail`, and images were skipped.
+      InputError: It is `fail`, and images were skipped; not of a copy that is only
+        read.
     """
-    if on_broken != "fail":
+    if on_broken != "fail" or not may_write():
         return
     folder, skipped = Path(builder.data_path), 0
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         skipped = sum(json.loads(read_regular(folder / _SKIPPED)).values())
     if skipped:
         raise InputError(
-            f"data.on_broken: {folder} was prepared without "
-            f"{counted(skipped, 'broken image')}; set data.on_broken=skip to do "
-            "without, or repair what is broken and delete that folder"
+            f"data.on_broken: {folder} lacks {counted(skipped, 'image')} that could "
+            "not be read as it was prepared; set data.on_broken=skip to do without, or "
+            "repair the files and delete that folder"
         )
 
 

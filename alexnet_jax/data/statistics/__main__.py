@@ -46,6 +46,12 @@ def make_parser() -> cli.Parser:
     add("name", metavar="NAME", help=f"one of {names}, tfds/NAME or MODULE:BUILDER")
     add("--data-dir", metavar="DIR", help="folder of the prepared data sets")
     add("--manual-dir", metavar="DIR", help="folder of the original files")
+    add(
+        "--on-broken",
+        choices=("fail", "skip"),
+        default="fail",
+        help="as config.data.on_broken (default: fail)",
+    )
     add("--val-share", metavar="SHARE", type=float, help="as config.data.val_share")
     add("--seed", type=int, default=0, help="of the run, which draws that share")
     return parser

@@ -20,6 +20,7 @@ from alexnet_jax.models.cuda_convnet.updates import LayerUpdates
 
 PREFIX = "cfg:"
 _MAX_BYTES = 1_000_000  # the longest of 2012 has 20,000
+_MAX_LINE = 10_000
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,10 @@ def read_text(path: str, key: str) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{key}: cannot read {path!r}: {reason}") from None
-    if text is None:
+    if text is None or max(map(len, text.splitlines()), default=0) > _MAX_LINE:
         raise InputError(
-            f"{key}: must be a text file in UTF-8 of at most {_MAX_BYTES:,} bytes; got "
-            f"{path!r}"
+            f"{key}: must be a text file in UTF-8 of at most {_MAX_BYTES:,} bytes, and "
+            f"{_MAX_LINE:,} characters a line; got {path!r}"
         )
     return text
 

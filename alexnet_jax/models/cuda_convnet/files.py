@@ -15,7 +15,6 @@ _HEAD = re.compile(r"\[([^\[\]]+)\]\s*$")
 _KEY = re.compile(r"([^\s=:]+)\s*[=:]\s*")
 _REMARK = re.compile(r"\s;")
 _MAX_NAME = 100
-_MAX_LINE = 10_000
 
 
 class Place(NamedTuple):
@@ -92,18 +91,14 @@ def parse_file(text: str, name: str) -> File:
       name: The file's, for errors.
 
     Raises:
-      InputError: A line is none of section, key and comment, or too long; a name is
-        none; or a key has two values. File and line are named.
+      InputError: A line is none of section, key and comment; a name is none; or a key
+        has two values. File and line are named.
     """
     sections: dict[str, Section] = {}
     comments: list[str] = []
     section: Section | None = None
     for number, line in enumerate(text.splitlines(), 1):
         place = Place(name, number)
-        if len(line) > _MAX_LINE:
-            raise place.error(
-                f"a line must have at most {_MAX_LINE:,} characters; got {len(line):,}"
-            )
         stripped = line.strip()
         if stripped.startswith(("#", ";")):
             comments.append(stripped.lstrip("#; ").rstrip())

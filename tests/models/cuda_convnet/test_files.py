@@ -72,10 +72,6 @@ def test_a_remark_after_a_value():
         ("[" + "n" * 101 + "]", "net.cfg:1: a name must be printable, of at most 100"),
         ("[a]\n\x1b[31m=1", "net.cfg:2: a name must be printable, of at most 100"),
         ("\x00\x01\x1b[31m", "net.cfg:1: a line must be"),
-        (
-            "[a]\nx=1" + " " * 900_000 + "2",
-            "net.cfg:2: a line must have at most 10,000 characters; got 900,004",
-        ),
     ],
 )
 def test_what_is_no_line(text, expected):
@@ -91,16 +87,19 @@ def test_the_nearest_names():
 
 
 def test_files_that_are_none(tmp_path):
+    is_none = "must be a text file in UTF-8 of at most 1,000,000 bytes, and 10,000 char"
     cases = {
-        "folder": "must be a text file in UTF-8 of at most 1,000,000 bytes; got",
+        "folder": is_none,
         "missing.cfg": "cannot read .*missing.cfg'?: No such file",
-        "big.cfg": "must be a text file in UTF-8 of at most 1,000,000 bytes; got",
-        "bytes.cfg": "must be a text file in UTF-8 of at most 1,000,000 bytes; got",
+        "big.cfg": is_none,
+        "bytes.cfg": is_none,
+        "spaces.cfg": is_none,
         "nul\0.cfg": "cannot read .*: embedded null",
         "../../../../../../../dev/zero": "must be a text file in UTF-8",
     }
     (tmp_path / "folder").mkdir()
     (tmp_path / "big.cfg").write_text("#" * 1_000_001)
+    (tmp_path / "spaces.cfg").write_text("[a]\nx=1" + " " * 900_000 + "2")
     (tmp_path / "bytes.cfg").write_bytes(b"[conv1]\n\xff\xfe")
     for name, expected in cases.items():
         with pytest.raises(InputError, match=f"^model.name: {expected}") as caught:
