@@ -53,7 +53,9 @@ def settings(trainer: Any) -> ConfigDict:
     try:
         config.optim.clip_norm = float(norm)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"gradient_clip_val must be a number; got {norm!r}") from error
+        raise InputError(
+            f"gradient_clip_val must be a number; got {norm!r:.60}"
+        ) from error
     try:
         validate(config)
     except InputError as error:
