@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexnet_jax import cli
-from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.errors import InputError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -75,20 +75,6 @@ def make_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the verification report of the file that the arguments name."""
     options = make_parser().parse_args(argv)
-    try:
-        _convert(options)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and (
-            "RESOURCE_EXHAUSTED" not in str(error)
-        ):
-            raise
-        raise RunError(
-            f"out of memory while {options.source} was read; end other programs, or "
-            "take a computer with more memory"
-        ) from error
-
-
-def _convert(options: argparse.Namespace) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.verification import print_verification
     from alexnet_jax.run.imported import new_run

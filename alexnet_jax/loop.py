@@ -45,8 +45,7 @@ from alexnet_jax.run.events import Due, Events
 from alexnet_jax.run.interval import Interval
 from alexnet_jax.run.memory import release_freed_memory
 from alexnet_jax.run.progress import Meter, epoch_line, speed_text
-from alexnet_jax.run.records import Row
-from alexnet_jax.run.rows import step_text
+from alexnet_jax.run.rows import Row, step_text
 from alexnet_jax.run.signals import Stopped, StopSignal
 from alexnet_jax.step import (
     Norms,

@@ -36,8 +36,7 @@ from alexnet_jax.config import (
     validate,
 )
 from alexnet_jax.errors import InputError
-from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
-from alexnet_jax.sweep import Combination, combine, parse_sweep, run_all
+from alexnet_jax.sweep import SWEEP_FILE, Combination, combine, parse_sweep, run_all
 from alexnet_jax.terminal.experiments import config_hint, find_experiment
 from alexnet_jax.terminal.output import output_may_be_lost
 from alexnet_jax.terminal.paths import expand, refuse_address
@@ -516,7 +515,7 @@ def run_sweep(runs: Sequence[Combination], workdir: Path) -> None:
     import jax
 
     from alexnet_jax.parallel import multihost
-    from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
+    from alexnet_jax.run.rows import METRICS_FILE
 
     multihost.start(runs[0].config)
     folder = expand(workdir, "workdir")
@@ -562,10 +561,10 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
 
 def _has_stopped_early(config: ConfigDict, workdir: Path) -> bool:
     """Whether a run, or one of several in a folder, ended for want of patience."""
-    from alexnet_jax.run.rows import FILE_NAME, scan_rows, stopped_early
+    from alexnet_jax.run.rows import METRICS_FILE, scan_rows, stopped_early
 
     folder = expand(workdir, "workdir")
-    files = [*folder.glob(FILE_NAME), *folder.glob(f"*/{FILE_NAME}")]
+    files = [*folder.glob(METRICS_FILE), *folder.glob(f"*/{METRICS_FILE}")]
     rows = [scan_rows(file).rows for file in files]
     return any(stopped_early(one, config.early_stop.patience) for one in rows)
 

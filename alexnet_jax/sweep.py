@@ -23,7 +23,7 @@ from alexnet_jax.terminal.text import counted
 if TYPE_CHECKING:
     from alexnet_jax.terminal.tables import Table
 
-FILE_NAME = "sweep.json"
+SWEEP_FILE = "sweep.json"
 _EXAMPLE = "--sweep='optim.learning_rate=0.01,0.03;seed=0,1'"
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _MAX_RUNS = 1000
@@ -190,7 +190,7 @@ def run_all(
       InputError: The first run is refused.
       RunError: Some have failed; said after the last run.
     """
-    file = local_path(workdir, "workdir") / FILE_NAME
+    file = local_path(workdir, "workdir") / SWEEP_FILE
 
     def save() -> None:
         if is_primary:
@@ -260,7 +260,7 @@ def _print_results(runs: Sequence[Combination], workdir: Path) -> None:
     from alexnet_jax.terminal.tables import print_table
 
     print()
-    print_table(results_table(runs), f"in {workdir / FILE_NAME}")
+    print_table(results_table(runs), f"in {workdir / SWEEP_FILE}")
 
 
 def results_table(runs: Sequence[Combination]) -> "Table":

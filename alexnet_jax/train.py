@@ -136,7 +136,7 @@ def _run(
         rows = folder.ended_rows(step)
         if rows:
             folder.draw_curves(lambda: _curves(config.name, rows), missing=True)
-        return _report_finished(config, workdir, step, rows)
+        return _report(config, workdir, rows, earlier=step)
     state = trainer.put(multihost.from_primary(state))
     _announce(config, parallel, state, data, workdir, trainer.frozen)
     with closing(folder):  # a run has finished when its last checkpoint is on disk
@@ -343,24 +343,17 @@ def _rates_text(optim: ConfigDict) -> str:
     )
 
 
-def _report(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
-    """Prints and returns the result of a run that ends now."""
-    if not multihost.is_primary():
-        return {}
-    result = _result(config, workdir, rows)
-    print(f"finished  {_describe(config, result, rows)}")
-    return result
-
-
-def _report_finished(
-    config: ConfigDict, workdir: Path, step: int, rows: list[Row]
+def _report(
+    config: ConfigDict, workdir: Path, rows: list[Row], earlier: int | None = None
 ) -> Row:
-    """Prints and returns the result of a run that ended before."""
+    """Prints and returns the result of a run that ends, or ended earlier at a step."""
     if not multihost.is_primary():
         return {}
     result = _result(config, workdir, rows)
-    print(f"finished  earlier, at step {step:,}: {_describe(config, result, rows)}")
-    print(f"workdir   {workdir}, left as it is")
+    when = "" if earlier is None else f"earlier, at step {earlier:,}: "
+    print(f"finished  {when}{_describe(config, result, rows)}")
+    if earlier is not None:
+        print(f"workdir   {workdir}, left as it is")
     return result
 
 

@@ -18,9 +18,10 @@ points of top-1 / top-5 error on ImageNet, ten views, against configuration 145:
 Full width, batch 128, ten epochs, the rate lowered after epochs 7 and 9: made for a
 GPU, and not yet run. At a quarter of the width, 128×128 pixels, batch 32 and one epoch
 the baseline has 0.8521 ± 0.0058 test accuracy on CPU cores (three seeds, 2026-11-22,
-jax 0.10.2, flax 0.12.8; results/ablations has all variants). At half the width, 112×112,
-batch 128 and three epochs it has 0.8841 ± 0.0016, and neither `no_lrn` nor `pool_2x2`
-differs from it by a sign that two seeds share (2026-11-28; results/ablations-half).
+jax 0.10.2, flax 0.12.8; results/ablations has all variants). At half the width,
+112×112, batch 128 and three epochs it has 0.8841 ± 0.0016, and neither `no_lrn` nor
+`pool_2x2` differs from it by a sign that two seeds share (2026-11-28;
+results/ablations-half).
 """
 
 from ml_collections import ConfigDict

@@ -17,7 +17,7 @@ from alexnet_jax.layers.dense import flatten
 from alexnet_jax.models import Classifier, create_model
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.preprocessing.pipeline import create_pipeline
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.step import create_state, make_eval_step, make_train_step
 
 # Leaves of `config.augment`: all at once.

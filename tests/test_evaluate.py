@@ -14,7 +14,7 @@ from alexnet_jax.loop import Trainer
 from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.run.checksums import CHECKSUMS
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.trained import TrainedModel
 
 

@@ -9,7 +9,7 @@ from alexnet_jax.data.statistics import measure
 from alexnet_jax.models import create_model
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.preprocessing.pipeline import create_pipeline
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.step import create_state, make_train_step
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import checkpoint_of, padded_batch

@@ -22,7 +22,7 @@ from alexnet_jax.metrics import (
     shown_metrics,
     training_sums,
 )
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.trained import load
 

@@ -15,7 +15,7 @@ from alexnet_jax.config import side_pair
 from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import create_pipeline
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.run.weights import find_checkpoint, load_weights
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.trained import TrainedModel, probabilities

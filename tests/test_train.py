@@ -19,7 +19,7 @@ from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.optim import OPTIMIZERS
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.folder import RunFolder
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.run.signals import Stopped
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import AUGMENTED, UserNet, checkpoint_of, metrics_of

@@ -71,33 +71,17 @@ _SIZE: Rule = (
     f"an integer of at least 1 and at most {_MAX_SIDE}, or a pair of them, height and "
     "width, such as '(96, 128)'",
 )
-_OPTIONAL_SIZE: Rule = (
-    lambda value: value is None or _SIZE[0](value),
-    f"{_SIZE[1]}, or not set",
-)
-_OPTIONAL_COUNT: Rule = (
-    lambda value: value is None or _integer(value, 1),
-    "an integer of at least 1, or not set",
-)
+_INDEX: Rule = (lambda value: _integer(value, 0), "an integer of at least 0")
 _FLOAT32_MAX = 3.4e38
 _RATE: Rule = (
     lambda value: _real(value, 0.0, _FLOAT32_MAX),
     "a finite number of at least 0",
 )
 _SHARE: Rule = (lambda value: _real(value, 0.0, 1.0), "in [0, 1)")
-_OPTIONAL_SHARE: Rule = (
-    lambda value: value is None or (_real(value, 0.0, 1.0) and value > 0),
-    "in (0, 1), or not set",
-)
+_PART: Rule = (lambda value: _real(value, 0.0, 1.0) and value > 0, "in (0, 1)")
 # An empty text is what a shell makes of a variable that is not set.
-_OPTIONAL_PATH: Rule = (
-    lambda value: value is None or value.strip() != "",
-    "a path, or not set",
-)
-_LAYERS: Rule = (
-    lambda value: value is None or settings.are_names(value),
-    settings.NAMES_ALLOWED,
-)
+_PATH: Rule = (lambda value: value.strip() != "", "a path")
+_LAYERS: Rule = settings.are_names, settings.NAMES_ALLOWED
 
 # Names of networks, data sets, initializations, scales and metrics are checked where
 # they are registered; what depends on the devices, where these are known.
@@ -106,42 +90,30 @@ _RULES: dict[str, Rule] = {
     "seed": (lambda value: 0 <= value < 2**32, "in [0, 2**32)"),
     "batch_size": _COUNT,
     "num_epochs": _COUNT,
-    "num_train_steps": _OPTIONAL_COUNT,
-    "steps_per_dispatch": _OPTIONAL_COUNT,
+    "num_train_steps": _COUNT,
+    "steps_per_dispatch": _COUNT,
     "dtype": _one_of("float32", "bfloat16"),
     "model.num_classes": _COUNT,
-    "model.dropout_rate": (
-        lambda value: value is None or _SHARE[0](value),
-        f"{_SHARE[1]}, or not set",
-    ),
+    "model.dropout_rate": _SHARE,
     "model.width": (lambda value: _real(value, 0.0) and 0 < value <= 16, "in (0, 16]"),
-    "data.val_share": _OPTIONAL_SHARE,
-    "data.data_dir": _OPTIONAL_PATH,
-    "data.manual_dir": _OPTIONAL_PATH,
+    "data.val_share": _PART,
+    "data.data_dir": _PATH,
+    "data.manual_dir": _PATH,
     "data.image_size": _SIZE,
-    "data.stored_size": _OPTIONAL_SIZE,
+    "data.stored_size": _SIZE,
     "data.fit": _one_of("crop", "warp"),
     "data.resize": _one_of("bicubic", "bilinear", "opencv"),
-    "data.workers": (
-        lambda value: _integer(value, 0),
-        "an integer of at least 0",
-    ),
+    "data.workers": _INDEX,
     "data.memory": _one_of("auto", "host", "device"),
     "data.on_broken": _one_of("fail", "skip"),
-    "augment.canvas": _OPTIONAL_SIZE,
+    "augment.canvas": _SIZE,
     "augment.crop": _one_of("none", "random", "random_resized"),
     "augment.color": _SHARE,
-    "augment.color_epochs": _OPTIONAL_COUNT,
+    "augment.color_epochs": _COUNT,
     "augment.shared": _COUNT,
     "optim.name": _one_of("sgd", "sgd_2012", "adamw"),
-    "optim.params": (
-        lambda value: value is None or value.strip() != "",
-        "the path of a layer-parameter file, or not set",
-    ),
-    "optim.learning_rate": (
-        lambda value: value is None or _RATE[0](value),
-        f"{_RATE[1]}, or not set",
-    ),
+    "optim.params": (_PATH[0], "the path of a layer-parameter file"),
+    "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
     "optim.b1": _SHARE,
     "optim.b2": _SHARE,
@@ -150,14 +122,11 @@ _RULES: dict[str, Rule] = {
     "optim.label_smoothing": _SHARE,
     "optim.clip_norm": _RATE,
     "optim.accumulate_steps": _COUNT,
-    "optim.ema": _OPTIONAL_SHARE,
+    "optim.ema": _PART,
     "optim.schedule": _one_of(
         "constant", "step", "cosine", "plateau", "2012", "one_weird_trick"
     ),
-    "optim.warmup_steps": (
-        lambda value: _integer(value, 0),
-        "an integer of at least 0",
-    ),
+    "optim.warmup_steps": _INDEX,
     "optim.decay_epochs": (
         _increasing,
         "a tuple of increasing epochs, such as '(30, 60)'",
@@ -170,16 +139,13 @@ _RULES: dict[str, Rule] = {
     "optim.min_delta": _SHARE,
     "optim.max_drops": _COUNT,
     "optim.freeze": _LAYERS,
-    "optim.rates": (
-        lambda value: value is None or settings.are_rates(value),
-        settings.RATES_ALLOWED,
-    ),
+    "optim.rates": (settings.are_rates, settings.RATES_ALLOWED),
     "optim.decay_rate": (
         lambda value: _real(value, 0.0) and 0 < value <= 1,
         "in (0, 1]",
     ),
-    "early_stop.patience": _OPTIONAL_COUNT,
-    "eval.batch_size": _OPTIONAL_COUNT,
+    "early_stop.patience": _COUNT,
+    "eval.batch_size": _COUNT,
     "eval.every_epochs": _COUNT,
     "eval.metrics": (
         lambda value: len(value) == len(set(value)) and {"loss", "top1"} <= set(value),
@@ -187,13 +153,13 @@ _RULES: dict[str, Rule] = {
     ),
     "eval.views": (lambda value: value in (1, 10), "1 or 10"),
     "checkpoint.every_epochs": _COUNT,
-    "checkpoint.every_steps": _OPTIONAL_COUNT,
+    "checkpoint.every_steps": _COUNT,
     "checkpoint.every_seconds": (
-        lambda value: value is None or (_real(value, 0.0) and value > 0),
-        "a finite number above 0, or not set",
+        lambda value: _real(value, 0.0) and value > 0,
+        "a finite number above 0",
     ),
     "checkpoint.keep": _COUNT,
-    "checkpoint.init_from": _OPTIONAL_PATH,
+    "checkpoint.init_from": _PATH,
     "checkpoint.init_layers": _LAYERS,
     "parallel.data": (
         lambda value: value == -1 or _integer(value, 1),
@@ -201,14 +167,11 @@ _RULES: dict[str, Rule] = {
     ),
     "parallel.model": _COUNT,
     "parallel.coordinator": (
-        lambda value: value is None or bool(re.fullmatch(r"\S+:[0-9]+", value)),
-        "HOST:PORT of process 0, or not set",
+        lambda value: bool(re.fullmatch(r"\S+:[0-9]+", value)),
+        "HOST:PORT of process 0",
     ),
-    "parallel.num_processes": _OPTIONAL_COUNT,
-    "parallel.process_id": (
-        lambda value: value is None or _integer(value, 0),
-        "an integer of at least 0, or not set",
-    ),
+    "parallel.num_processes": _COUNT,
+    "parallel.process_id": _INDEX,
     "log.every_steps": _COUNT,
 }
 
@@ -223,8 +186,7 @@ class _Type(NamedTuple):
     def words(self) -> str:
         """What an error calls the type."""
         names = {str: "a string", bool: "True or False"}
-        words = names.get(self.type, f"of type {self.type.__name__}")
-        return f"{words}, or not set" if self.optional else words
+        return names.get(self.type, f"of type {self.type.__name__}")
 
     def fits(self, value: Any) -> bool:
         """Whether a value is of the type; those of a tuple may be of any."""
@@ -311,8 +273,10 @@ def validate(config: ConfigDict) -> None:
             raise InputError(f"{key} is missing; begin with default_config()")
         value = leaves[key]
         is_allowed, allowed = _RULES.get(key, (lambda value: True, kind.words))
-        if not (kind.fits(value) and is_allowed(value)):
-            raise InputError(f"{key} must be {allowed}; got {_shown(value)}")
+        # None, where a key need not be set, is of its type and nothing else.
+        if not (kind.fits(value) and (value is None or is_allowed(value))):
+            unset = ", or not set" * kind.optional
+            raise InputError(f"{key} must be {allowed}{unset}; got {_shown(value)}")
     _validate_canvas(config)
     if config.debug.nans and config.parallel.distributed:
         raise InputError(

@@ -44,7 +44,7 @@ from alexnet_jax.d2l.hooks import (
 from alexnet_jax.d2l.loaders import loaders, num_batches
 from alexnet_jax.d2l.module import Module, TrainState
 from alexnet_jax.errors import InputError, RunError
-from alexnet_jax.run.records import Row, is_evaluation
+from alexnet_jax.run.rows import Row, is_evaluation
 
 
 class Trainer(HyperParameters):

@@ -183,7 +183,7 @@ def create_data(
 
 
 def _decode_all(builder: tfds.core.DatasetBuilder) -> None:
-    if _fits_memory(builder, "train"):
+    if _fits_memory(builder):
         for split in builder.info.splits:
             decode(builder, split)
 
@@ -201,7 +201,7 @@ def _create(
     evaluated, division = _evaluated(builder), None
     if evaluated is None:
         division = divide(builder, data.val_share, seed, beside)
-    in_memory = _fits_memory(builder, "train")
+    in_memory = _fits_memory(builder)
     if size and not in_memory:
         print(f"note      {info.full_name} is read from disk, not held in memory")
 
@@ -266,9 +266,9 @@ def _has_labels(builder: tfds.core.DatasetBuilder, split: str) -> bool:
         return len(records) > 0 and parse(records[0], find_keys(builder.info))[1] >= 0
 
 
-def _fits_memory(builder: tfds.core.DatasetBuilder, split: str) -> bool:
+def _fits_memory(builder: tfds.core.DatasetBuilder) -> bool:
     """Whether images are of one size, and few enough to be decoded into memory."""
-    size, count = fixed_shape(builder.info), builder.info.splits[split].num_examples
+    size, count = fixed_shape(builder.info), builder.info.splits["train"].num_examples
     return size is not None and count * 3 * math.prod(size) <= _MEMORY_BYTES
 
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from alexnet_jax.atomic import atomic_files, read_regular, remove_unfinished
+from alexnet_jax.atomic import atomic_files, is_made_by, remove_unfinished
 from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError, RunError
 
@@ -45,7 +45,7 @@ def check_place(folder: Path, form: str) -> None:
     found = {path.name: path for path in folder.iterdir()}
     names = {*found}
     ours = names & {*MODEL_FILES[form], *BESIDE_FILES.get(form, ()), *OTHER_FILES}
-    if ours and not _is_export(folder):
+    if ours and not is_made_by(folder / CARD, MARK):
         raise InputError(
             f"--to: {folder} holds {', '.join(sorted(ours))}, which no export wrote; "
             "choose another folder"
@@ -88,13 +88,6 @@ def _has_checkpoints(folder: Path) -> bool:
         return False
     is_new = (folder.parent / "config.json").exists()
     return is_new or any(path.name.isdecimal() for path in folder.iterdir())
-
-
-def _is_export(folder: Path) -> bool:
-    try:
-        return MARK.encode() in read_regular(folder / CARD)
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from alexnet_jax.exporting.usage import dtype_of, how_to_use, views_of
 from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.preprocessing.normalize import MEASURED
 from alexnet_jax.run.imported import read_imported
-from alexnet_jax.run.rows import FILE_NAME, Row, best_of, is_evaluation, scan_rows
+from alexnet_jax.run.rows import METRICS_FILE, Row, best_of, is_evaluation, scan_rows
 from alexnet_jax.terminal.text import printable
 from alexnet_jax.trained import TrainedModel
 
@@ -75,7 +75,7 @@ def model_card(
       license_name: Of the weights; the code's says nothing of them.
     """
     rows = [
-        row for row in scan_rows(net.workdir / FILE_NAME).rows if is_evaluation(row)
+        row for row in scan_rows(net.workdir / METRICS_FILE).rows if is_evaluation(row)
     ]
     front = yaml.safe_dump(
         _front_matter(net, rows, license_name), sort_keys=False, allow_unicode=True

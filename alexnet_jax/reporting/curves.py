@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from alexnet_jax.run.records import Row, is_evaluation
+from alexnet_jax.run.rows import Row, is_evaluation
 from alexnet_jax.terminal.text import printable
 
 _MAX_LEGEND_COLUMNS = 3

@@ -40,7 +40,7 @@ def tile(filters: np.ndarray, columns: int, gap: float = 1.0) -> np.ndarray:
     return sheet[1:, 1:]
 
 
-def filter_shades(kernel: np.ndarray, towers: int = 1) -> list[np.ndarray]:
+def filter_shades(kernel: np.ndarray, towers: int) -> list[np.ndarray]:
     """Returns the filters of a first convolution as images, for each tower.
 
     All share one scale: mid-gray is 0, and the weight of largest magnitude is black or

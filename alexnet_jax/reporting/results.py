@@ -19,7 +19,7 @@ from alexnet_jax.run.rows import (
     steps_per_epoch,
     stopped_early,
 )
-from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
+from alexnet_jax.sweep import SWEEP_FILE
 from alexnet_jax.terminal.tables import shorten
 from alexnet_jax.terminal.text import counted
 

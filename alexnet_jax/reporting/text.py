@@ -9,7 +9,7 @@ from alexnet_jax.metrics import CALIBRATION_BINS, METRICS
 from alexnet_jax.run.checksums import files_of, find_fault, read_seconds, step_folders
 from alexnet_jax.run.read import read_config
 from alexnet_jax.run.rows import (
-    FILE_NAME,
+    METRICS_FILE,
     Row,
     is_evaluation,
     read_kept_row,
@@ -106,7 +106,7 @@ def checkpoints_text(workdir: Path) -> Iterator[str]:
 
 def _epochs(workdir: Path) -> Callable[[int], str]:
     """Returns what says in which epoch a step of a run is, as its records say."""
-    rows = scan_rows(workdir / FILE_NAME).rows
+    rows = scan_rows(workdir / METRICS_FILE).rows
     try:
         total = f"/{read_config(workdir).num_epochs}"
     except InputError:

@@ -30,8 +30,8 @@ from alexnet_jax.run.place import Place
 from alexnet_jax.run.quarantine import set_aside
 from alexnet_jax.run.quiet import silence_writers
 from alexnet_jax.run.rows import (
-    FILE_NAME,
-    METRICS,
+    METRICS_FILE,
+    ROW_ITEM,
     Row,
     Stored,
     is_row,
@@ -124,7 +124,7 @@ class Checkpoints:
     def rows(self) -> Stored:
         """Returns the rows of metrics that the checkpoints hold."""
         rows = {step: row for step, row in self._rows.items() if is_row(row)}
-        kept = self._folder / str(self.latest_step()) / FILE_NAME
+        kept = self._folder / str(self.latest_step()) / METRICS_FILE
         if are_all := kept.is_file():
             rows |= {int(row["step"]): row for row in scan_rows(kept).rows}
         return Stored([row for _, row in sorted(rows.items())], are_all)
@@ -263,7 +263,7 @@ def _create_writer() -> ocp.Checkpointer:
     handler = ocp.CompositeCheckpointHandler(
         composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
         default=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-        metrics=ocp.JsonCheckpointHandler(METRICS, multiprocessing_options=alone),
+        metrics=ocp.JsonCheckpointHandler(ROW_ITEM, multiprocessing_options=alone),
     )
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
 

@@ -26,8 +26,7 @@ from alexnet_jax.run.place import (
 )
 from alexnet_jax.run.quarantine import quarantine_damaged
 from alexnet_jax.run.records import Records, restore_rows
-from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
-from alexnet_jax.run.rows import Row, scan_rows, stopped_early
+from alexnet_jax.run.rows import METRICS_FILE, Row, scan_rows, stopped_early
 
 _PNG_END = b"IEND\xaeB`\x82"
 

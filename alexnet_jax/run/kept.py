@@ -21,7 +21,7 @@ from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import has_checksums, read_checksums, step_folders
 from alexnet_jax.run.records import CONFIG_FILE
-from alexnet_jax.run.rows import FILE_NAME, is_evaluation, scan_rows
+from alexnet_jax.run.rows import METRICS_FILE, is_evaluation, scan_rows
 
 KEPT_FILES: tuple[str, ...] = (CONFIG_FILE, DATA_FILE, STATISTICS_FILE)
 # A rate of a layer-parameter file that depends on the length of the run.
@@ -81,7 +81,7 @@ def check_same_run(workdir: Path, config: ConfigDict) -> ConfigDict:
     if not any(has_checksums(path) for path in step_folders(checkpoints).values()):
         if old is None and content is not None:
             _clear_config(path, content)
-        elif old and any(map(is_evaluation, scan_rows(workdir / FILE_NAME).rows)):
+        elif old and any(map(is_evaluation, scan_rows(workdir / METRICS_FILE).rows)):
             _check_same_config(workdir, old, config)
         return config
     if old is None:

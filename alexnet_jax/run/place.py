@@ -14,7 +14,7 @@ from alexnet_jax.errors import InputError, RunError
 from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.records import CONFIG_FILE
-from alexnet_jax.run.rows import FILE_NAME as METRICS_FILE
+from alexnet_jax.run.rows import METRICS_FILE
 
 CURVES_FILE = "curves.png"
 IMPORTED_FILE = "imported.json"

@@ -15,8 +15,14 @@ from alexnet_jax.config import config_of, flatten_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.imported import Imported, read_imported
 from alexnet_jax.run.place import IMPORTED_FILE
-from alexnet_jax.run.rows import FILE_NAME, Row, is_evaluation, read_rows, stopped_early
-from alexnet_jax.sweep import FILE_NAME as SWEEP_FILE
+from alexnet_jax.run.rows import (
+    METRICS_FILE,
+    Row,
+    is_evaluation,
+    read_rows,
+    stopped_early,
+)
+from alexnet_jax.sweep import SWEEP_FILE
 from alexnet_jax.terminal.paths import expand
 
 
@@ -144,7 +150,7 @@ def read_run(workdir: Path, name: str, setting: str = "") -> Run:
       InputError: It holds neither rows nor imported weights.
     """
     folders = settings(workdir).get(setting, [])
-    read = {folder: read_rows(folder / FILE_NAME) for folder in folders}
+    read = {folder: read_rows(folder / METRICS_FILE) for folder in folders}
     sources = {folder: read_imported(folder) for folder in folders}
     found = {one: rows for one, rows in read.items() if rows or sources[one]}
     if not found:
@@ -174,7 +180,7 @@ def settings(workdir: Path) -> dict[str, list[Path]]:
 
 
 def _holds_run(path: Path) -> bool:
-    return any((path / name).exists() for name in (FILE_NAME, IMPORTED_FILE))
+    return any((path / name).exists() for name in (METRICS_FILE, IMPORTED_FILE))
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -22,20 +22,17 @@ from alexnet_jax.atomic import (
     write_file,
 )
 from alexnet_jax.run.rows import (
-    FILE_NAME,
+    METRICS_FILE,
     Row,
     Stored,
     is_evaluation,
     parse_rows,
-    read_rows,
     to_text,
 )
 from alexnet_jax.terminal.text import counted
 
 if TYPE_CHECKING:
     from alexnet_jax.run.board import Board
-
-__all__ = ["Records", "Row", "is_evaluation", "read_rows"]
 
 CONFIG_FILE = "config.json"
 
@@ -85,7 +82,7 @@ class Records:
             "devices": sorted({device.device_kind for device in jax.devices()}),
         }
         write_file(workdir / CONFIG_FILE, json.dumps(record, indent=2) + "\n")
-        self._path = workdir / FILE_NAME
+        self._path = workdir / METRICS_FILE
         self.rows = restore_rows(self._path, step, stored)
         self._lines = [to_text([row]) for row in self.rows]
         self._file, self._length = open_append(self._path), len(self.text)
@@ -175,11 +172,11 @@ def restore_rows(path: Path, step: int, stored: Stored) -> list[Row]:
     if step == 0 and any(map(is_evaluation, found.rows)):
         count = counted(len(found.rows), "row")
         faults.append(
-            f"{FILE_NAME}: no checkpoint reaches its {count}; the run begins anew"
+            f"{METRICS_FILE}: no checkpoint reaches its {count}; the run begins anew"
         )
     if differing:
         faults.append(
-            f"{FILE_NAME}: the rows of step {_listed(differing)} are not as their "
+            f"{METRICS_FILE}: the rows of step {_listed(differing)} are not as their "
             "checkpoint has them; taken from there"
         )
     if faults:

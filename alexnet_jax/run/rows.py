@@ -10,8 +10,8 @@ from alexnet_jax.atomic import read_regular
 
 Row = dict[str, float]
 
-FILE_NAME = "metrics.jsonl"
-METRICS = "metrics"  # Orbax's folder of a checkpoint's row, and its file
+METRICS_FILE = "metrics.jsonl"
+ROW_ITEM = "metrics"  # Orbax's folder of a checkpoint's row, and its file
 _MAX = 2**53  # which a float holds to the unit
 _MAX_FLOAT = 3.5e38
 _NEEDED = frozenset(("step", "epoch", "train/loss", "train/top1"))
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
             return None
         shown = ", ".join(map(str, self.bad[:5])) + (", ..." if self.bad[5:] else "")
         lines, are = ("line", "is") if len(self.bad) == 1 else ("lines", "are")
-        return f"{FILE_NAME}: {lines} {shown} {are} damaged; skipped"
+        return f"{METRICS_FILE}: {lines} {shown} {are} damaged; skipped"
 
 
 class Stored(NamedTuple):
@@ -112,7 +112,7 @@ def read_rows(path: Path) -> list[Row]:
 def read_kept_row(folder: Path) -> Row:
     """Returns the row that a checkpoint keeps; an empty one if it cannot be read."""
     try:
-        row = json.loads(read_regular(folder / METRICS / METRICS))
+        row = json.loads(read_regular(folder / ROW_ITEM / ROW_ITEM))
     except (OSError, ValueError, RecursionError):
         return {}
     top1 = row.get("test/top1", -1.0) if isinstance(row, dict) else None

@@ -144,10 +144,8 @@ def _literal(text: str) -> Any:
         return None
 
 
-NAMES_ALLOWED = (
-    "a layer's name or a pattern such as 'conv*', or a tuple of them, or not set"
-)
+NAMES_ALLOWED = "a layer's name or a pattern such as 'conv*', or a tuple of them"
 RATES_ALLOWED = (
     "a factor for each of some layers, such as \"{'fc8': 10.0}\" or 'fc8=10,conv*=0.1',"
-    " finite and at least 0, each pattern once, or not set"
+    " finite and at least 0, each pattern once"
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 
 _SMALL_FILES = ("metrics.jsonl", "config.json", "data.json", "curves.png")
 

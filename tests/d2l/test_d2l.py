@@ -361,7 +361,7 @@ class TestBadInput:
             d2l.Trainer(max_epochs=1).fit(model, digits)
 
     def test_a_norm_too_large_for_a_float(self, digits):
-        with pytest.raises(InputError, match="^gradient_clip_val must be a number; got 1000"):
+        with pytest.raises(InputError, match="^gradient_clip_val must be a number"):
             d2l.Trainer(max_epochs=1, gradient_clip_val=10**400).fit(UserNet(), digits)
 
     @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "0"])

@@ -17,7 +17,7 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.notes import percent
 from alexnet_jax.models import MODELS
 from alexnet_jax.reporting.predictions import predict_files
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.trained import TrainedModel
 from tests.exporting.runs import make_run
 from tests.graphs import Fork

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
 DIGITS = "--config=experiments/digits.py"

@@ -15,7 +15,7 @@ import pytest
 from alexnet_jax.config import default_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.parallel.multihost import start
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import EXPERIMENTS
 

@@ -15,7 +15,7 @@ from alexnet_jax.exporting.preprocessing_file import write_preprocessing
 from alexnet_jax.exporting.usage import notes_on_results, views_of
 from alexnet_jax.preprocessing.pipeline import make_preprocessing
 from alexnet_jax.run.imported import Imported
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.trained import TrainedModel
 from tests.exporting.runs import make_run
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from tests.faults.lives import Campaign, two_at_a_time
 
 # A checkpoint gets its name; one loses it.

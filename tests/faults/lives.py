@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from alexnet_jax.run.checksums import CHECKSUMS, step_folders
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.run.weights import load_arrays
 
 ROOT = Path(__file__).parents[2]

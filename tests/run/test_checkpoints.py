@@ -22,7 +22,7 @@ from alexnet_jax.reporting.text import checkpoints_text
 from alexnet_jax.run.checkpoints import Checkpoints
 from alexnet_jax.run.checksums import CHECKSUMS, find_fault, step_folders
 from alexnet_jax.run.folder import workdir_lock
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.run.weights import load_weights
 from alexnet_jax.train import train_and_evaluate
 from tests.faults.damage import KINDS, empty_folder

@@ -18,7 +18,7 @@ from alexnet_jax.reporting.text import checkpoints_text
 from alexnet_jax.run.imported import imported_statistics, new_run, read_imported
 from alexnet_jax.run.place import IMPORTED_FILE
 from alexnet_jax.run.read import read_config, read_run
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.trained import TrainedModel
 from tests.helpers import checkpoint_of

@@ -5,7 +5,7 @@ import pytest
 from alexnet_jax import loop
 from alexnet_jax.run import interval
 from alexnet_jax.run.interval import Interval
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.train import train_and_evaluate
 from tests.helpers import checkpoint_of
 

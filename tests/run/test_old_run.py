@@ -16,7 +16,7 @@ from PIL import Image
 from alexnet_jax import evaluate, predict, report
 from alexnet_jax.config import differences
 from alexnet_jax.run.read import read_config
-from alexnet_jax.run.records import read_rows
+from alexnet_jax.run.rows import read_rows
 from alexnet_jax.train import train_and_evaluate
 from alexnet_jax.trained import load
 

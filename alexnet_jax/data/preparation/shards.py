@@ -71,7 +71,6 @@ def write_shards(
     conversion: Conversion,
     *,
     on_broken: str,
-    workers: int | None = None,
 ) -> None:
     """Writes a data set as ArrayRecord; continues what a killed run began.
 
@@ -81,7 +80,6 @@ def write_shards(
       sources: The examples of each split.
       conversion: What is done to the images.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
-      workers: Processes that write; None for one per core.
 
     Raises:
       InputError: An image is broken, a source cannot be read, or the disk is full;
@@ -96,7 +94,7 @@ def write_shards(
             part.unlink()
         shards = _plan(builder, sources, conversion, folder, on_broken)
         _remove_damaged(shards)
-        _write_missing(builder, shards, workers or count_cores())
+        _write_missing(builder, shards)
         _finish(builder, shards, folder, target)
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -150,7 +148,7 @@ def _remove_damaged(shards: dict[str, list[Shard]]) -> None:
 
 
 def _write_missing(
-    builder: tfds.core.DatasetBuilder, shards: dict[str, list[Shard]], workers: int
+    builder: tfds.core.DatasetBuilder, shards: dict[str, list[Shard]]
 ) -> None:
     """Writes the shards that do not exist yet."""
     all_shards = [shard for split in shards.values() for shard in split]
@@ -173,7 +171,7 @@ def _write_missing(
         flush=True,
     )
     images = sum(len(shard.source) for shard in missing)
-    workers = min(workers, len(missing), 1 + images // _IMAGES_PER_PROCESS)
+    workers = min(count_cores(), len(missing), 1 + images // _IMAGES_PER_PROCESS)
     skipped = 0
     with (
         contextlib.closing(map_unordered(write_shard, missing, workers)) as done,
