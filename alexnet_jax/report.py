@@ -15,7 +15,7 @@ from pathlib import Path
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.paths import expand_home
+from alexnet_jax.terminal.paths import expand_home, is_same_file
 
 
 def make_parser() -> cli.Parser:
@@ -60,6 +60,13 @@ def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
         raise InputError(
             f"--output must be a folder or FILE.html; got {output}; in a folder, the "
             "learning curves are written as curves.png"
+        )
+    if (output / "metrics.jsonl").exists() and not any(
+        is_same_file(output, workdir) for workdir in workdirs
+    ):
+        raise InputError(
+            f"--output: {output} is another run's folder, whose curves.png would be "
+            "replaced; choose another folder"
         )
     return output / "report.html"
 

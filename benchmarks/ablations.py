@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax import cli
+from alexnet_jax.main import parse_seeds
+from alexnet_jax.terminal.paths import expand
 
 Rows = list[dict[str, Any]]
 Runs = dict[str, dict[int, Rows]]  # by variant and seed
@@ -43,10 +45,10 @@ def read_runs(workdir: Path) -> Runs:
     runs: Runs = {}
     for variant in PUBLISHED:
         for folder in workdir.glob(f"{variant}/seed-*"):
+            seed = folder.name.removeprefix("seed-")
             rows = [*_finished_rows(folder)]
-            if rows:
-                seed = int(folder.name.removeprefix("seed-"))
-                runs.setdefault(variant, {})[seed] = rows
+            if rows and seed.isdecimal():
+                runs.setdefault(variant, {})[int(seed)] = rows
     return runs
 
 
@@ -169,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add(
         "--workdir",
-        type=Path,
+        type=cli.path,
         default=Path("runs/ablations"),
         help="folder of the runs (default: runs/ablations)",
     )
@@ -188,12 +190,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if strange := [word for word in settings if not word.startswith("--config.")]:
         parser.error(f"unexpected argument {strange[0]!r}")
-    failed = 0
+    failed, workdir = 0, expand(options.workdir, "--workdir")
     if not options.table:
-        seeds = [int(seed) for seed in options.seeds.split(",")]
-        failed = run_all(options.workdir, variants, seeds, settings)
-    table = make_table(read_runs(options.workdir))
-    (options.workdir / "table.md").write_text(table)
+        seeds = parse_seeds(options.seeds.split(","))
+        failed = run_all(workdir, variants, seeds, settings)
+    table = make_table(read_runs(workdir))
+    (workdir / "table.md").write_text(table)
     print(table)
     if failed:
         sys.exit(f"{failed} runs failed; each one's log.txt says why")

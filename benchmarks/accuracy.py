@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser("benchmarks.accuracy", __doc__)
     add = parser.add_argument
     add("--models", default=",".join(MODELS), help=f"a list of {MODELS} (default: all)")
-    add("--batch-size", type=int, default=16, help="images (default: 16)")
+    add("--batch-size", type=cli.positive_int, default=16, help="images (default: 16)")
     options = parser.parse_args(argv)
     models = options.models.split(",")
     if unknown := sorted({*models} - {*MODELS}):
@@ -144,5 +144,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if not os.environ.get("JAX_PLATFORMS"):  # which JAX has read
+        jax.config.update("jax_platforms", "cpu")
     main()

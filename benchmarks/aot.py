@@ -297,5 +297,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if not os.environ.get("JAX_PLATFORMS"):  # which JAX has read
+        jax.config.update("jax_platforms", "cpu")
     main()

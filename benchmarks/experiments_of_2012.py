@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alexnet_jax import cli
 from alexnet_jax.atomic import write_file
+from alexnet_jax.errors import InputError
 from alexnet_jax.inspection.experiments import (
     ExperimentRow,
     cells,
@@ -88,10 +89,19 @@ def experiments_table(rows: Sequence[ExperimentRow]) -> str:
 
 
 def write_page(tables: Mapping[str, str], page: Path = PAGE) -> None:
-    """Writes each table between its two comments."""
+    """Writes each table between its two comments.
+
+    Raises:
+      InputError: A comment is missing, or stands twice.
+    """
     text = page.read_text()
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        for mark in (begin, end):
+            if text.count(mark) != 1:
+                raise InputError(
+                    f"{page} must have the comment {mark} once; restore it"
+                )
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
     write_file(page, text.encode())

@@ -31,7 +31,7 @@ READ_AHEAD = 6  # batches that a side may hold when its turn begins, and a few m
 
 # AlexNet of the paper, a forward pass and two as long backwards, two FLOP each.
 FLOP_PER_IMAGE = 3 * 2 * 724_406_816
-GPU_FLOP_PER_S = 0.4 * 790e12  # of an H200's measured rate of bfloat16 products
+GPU_FLOP_PER_S = 0.4 * 790e12  # of an H200's rate of bfloat16 products
 
 
 def make_images(folder: Path, count: int) -> float:
@@ -192,10 +192,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints an object."""
     parser = cli.Parser("benchmarks.input", __doc__)
     add = parser.add_argument
-    add("--images", type=int, default=2_000, help="JPEG files to make (default: 2000)")
-    add("--workers", type=int, default=2, help="processes that decode (default: 2)")
-    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
-    add("--batches", type=int, default=8, help="batches per measurement (default: 8)")
+    add(
+        "--images",
+        type=cli.positive_int,
+        default=2_000,
+        help="JPEG files to make (default: 2000)",
+    )
+    add(
+        "--workers",
+        type=cli.positive_int,
+        default=2,
+        help="processes that decode (default: 2)",
+    )
+    add(
+        "--repeats",
+        type=cli.positive_int,
+        default=5,
+        help="measurements of each (default: 5)",
+    )
+    add(
+        "--batches",
+        type=cli.positive_int,
+        default=8,
+        help="batches per measurement (default: 8)",
+    )
     found = measure(**vars(parser.parse_args(argv)))
     lines = [
         f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in found.items()

@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from alexnet_jax import cli
 from alexnet_jax.config import default_config
 from alexnet_jax.inspection.collectives import bytes_by_device, collectives
-from alexnet_jax.models import create_model
+from alexnet_jax.models import MODELS, create_model
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import DataParallel, Parallel, create_parallel
 from alexnet_jax.parallel.mesh import MeshParallel
@@ -51,7 +51,8 @@ def layouts(name: str, batch_size: int) -> dict[str, Parallel]:
         ),
     }
     for data, model in LAYOUTS:
-        if data * model <= len(jax.devices()) and batch_size % data == 0:
+        has_room = data * model <= len(jax.devices()) and batch_size % data == 0
+        if has_room and model in (1, MODELS[name].towers):
             kind = "pmap" if model == 1 else "shard_map"
             found[f"{data} × {model} ({kind})"] = create_parallel(
                 data, model, batch_size, name
@@ -113,16 +114,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints a line, or with --json an object, a layout."""
     parser = cli.Parser("benchmarks.scaling", __doc__)
     add = parser.add_argument
-    add("--model", default="alexnet_2012", help="the network (default: alexnet_2012)")
+    add(
+        "--model",
+        default="alexnet_2012",
+        choices=MODELS,
+        metavar="NAME",
+        help="the network (default: alexnet_2012)",
+    )
     add(
         "--batch-size",
         type=int,
         default=32,
         help="images over all devices (default: 32)",
     )
-    add("--image-size", type=int, default=224, help="pixels a side (default: 224)")
-    add("--dtype", default="float32", help="float32 or bfloat16 (default: float32)")
-    add("--repeats", type=int, default=3, help="steps to time (default: 3)")
+    add(
+        "--image-size",
+        type=cli.positive_int,
+        default=224,
+        help="pixels a side (default: 224)",
+    )
+    add(
+        "--dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="of the computation (default: float32)",
+    )
+    add(
+        "--repeats", type=cli.positive_int, default=3, help="steps to time (default: 3)"
+    )
     add("--json", action="store_true", help="print a list of objects")
     options = parser.parse_args(argv)
     if jax.config.jax_platforms in (None, "", "cpu"):  # ignored where there is a GPU

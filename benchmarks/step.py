@@ -77,9 +77,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--models", default=",".join(MODELS), help=f"a list of {MODELS} (default: all)")
     add("--modes", default=",".join(MODES), help=f"a list of {MODES} (default: both)")
-    add("--batch-size", type=int, default=128, help="images per step (default: 128)")
-    add("--repeats", type=int, default=5, help="measurements of each (default: 5)")
-    add("--steps", type=int, default=2, help="steps per measurement (default: 2)")
+    add(
+        "--batch-size",
+        type=cli.positive_int,
+        default=128,
+        help="images per step (default: 128)",
+    )
+    add(
+        "--repeats",
+        type=cli.positive_int,
+        default=5,
+        help="measurements of each (default: 5)",
+    )
+    add(
+        "--steps",
+        type=cli.positive_int,
+        default=2,
+        help="steps per measurement (default: 2)",
+    )
     add("--json", action="store_true", help="print a list of objects")
     options = parser.parse_args(argv)
     models, modes = options.models.split(","), options.modes.split(",")
@@ -101,5 +116,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch's side, too
     main()

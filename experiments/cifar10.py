@@ -22,8 +22,8 @@ after its file, and the file after its test error, but for `80sec`:
   a page for it that does not come with them; `12pct` was released with the last rates
   of its run and begins with those of `13pct`.
 
-Not yet run. By short runs at 32×32 on two CPU cores, of some 700 images/s, `80sec`
-would take twelve minutes and `18pct` three hours; `11pct`, at 140, wants a GPU.
+Not yet run. By short runs at 32×32 on two CPU cores, whose logs are not kept, `80sec`
+would take some twelve minutes and `18pct` three hours; `11pct` wants a GPU.
 """
 
 import os

@@ -41,7 +41,8 @@ from alexnet_jax.terminal.paths import expand
 
 PREFIX = "tfds/"
 FORM = "tfds/NAME[/CONFIG][:VERSION]"
-_NAME = re.compile(r"tfds/(\w+)(?:/([^/:]+))?(?::([0-9*]+\.[0-9*]+\.[0-9*]+))?")
+_PART = r"(?:0|[1-9][0-9]{0,8}|\*)"  # of a version
+_NAME = re.compile(rf"tfds/(\w+)(?:/([^/:]+))?(?::({_PART}\.{_PART}\.{_PART}))?")
 _CONSTRUCTED = re.compile(
     r'Failed to construct dataset "[^"]*", builder_kwargs ".*?}": '
 )

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def check_installed() -> None:
         raise InputError(
             "gradio is not installed, which the page is made with; run: "
             "pip install 'alexnet_jax[demo]'"
+        )
+    found = version("gradio")
+    if found.partition(".")[0] != "6":
+        raise InputError(
+            f"gradio must be of version 6, which the page is made with; got {found}: "
+            "run: pip install 'alexnet_jax[demo]'"
         )
 
 
@@ -180,9 +187,10 @@ def served(
         theme=gr.themes.Default(font=fonts[0], font_mono=fonts[1]),
         css=css,
     )
+    names = *_LOCAL_NAMES, listening.getsockname()[0]  # as 127.0.1.1 of a host's name
     server = uvicorn.Server(
         uvicorn.Config(
-            Guard(app, _LOCAL_NAMES if is_local(listening) else None),
+            Guard(app, names if is_local(listening) else None),
             log_config=None,
             log_level="error",
             access_log=False,

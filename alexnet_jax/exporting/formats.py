@@ -97,8 +97,11 @@ class Network:
     @cached_property
     def logits(self) -> np.ndarray:
         """What it answers, computed in float32: `(N, K)`."""
-        model = self.net.model
-        return np.asarray(jax.jit(model.apply)(self.own.variables, self.seen))
+        # A GPU would round factors to TF32's ten bits.
+        with jax.default_matmul_precision("highest"):
+            return np.asarray(
+                jax.jit(self.net.model.apply)(self.own.variables, self.seen)
+            )
 
     def probabilities(self, image: jax.Array) -> jax.Array:
         """Maps stored images to probabilities, as evaluation does.

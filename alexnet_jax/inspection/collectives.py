@@ -24,6 +24,7 @@ _KINDS = (
     "all-to-all",
 )
 _OPERATION = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(?:-start)?\((.*)")
+_Array = tuple[str, tuple[int, ...]]  # dtype and shape
 _ARRAY = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
 
 
@@ -77,8 +78,8 @@ def collectives(program: str) -> list[Collective]:
             (dtype, tuple(int(length) for length in shape.split(",") if length))
             for dtype, shape in _ARRAY.findall(result)
         ]
-        if f"{kind}-start" in line:  # operands and results; the results are the latter
-            arrays = arrays[len(arrays) // 2 :]
+        if f"{kind}-start" in line:
+            arrays = _results(kind, arrays)
         scope = (re.findall(r'op_name="([^"]*)"', rest) or [""])[0]
         senders = 1.0
         if kind == "collective-permute":
@@ -96,6 +97,17 @@ def collectives(program: str) -> list[Collective]:
             )
         )
     return found
+
+
+def _results(kind: str, arrays: list[_Array]) -> list[_Array]:
+    """Returns the results among the arrays that an asynchronous start names.
+
+    Of a permutation these are the operand, the result and scalars; an all-reduce names
+    its results alone; all others name operands, then results.
+    """
+    if kind == "collective-permute":
+        return arrays[1:2]
+    return arrays if kind == "all-reduce" else arrays[len(arrays) // 2 :]
 
 
 def _group_size(attributes: str) -> int:

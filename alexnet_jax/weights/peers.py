@@ -160,7 +160,9 @@ def _our_logits(own: Own, size: tuple[int, int]) -> np.ndarray:
     variables: dict[str, Any] = dict(own.variables)
     if jax.tree.map(np.shape, shapes) != jax.tree.map(np.shape, variables):
         raise NotCompared(f"the file's network takes images of {size[0]}×{size[1]}")
-    return np.asarray(jax.jit(model.apply)(_take(variables), image))[0]
+    # A GPU would round factors to TF32's ten bits.
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(jax.jit(model.apply)(_take(variables), image))[0]
 
 
 def _take(variables: dict[str, Any]) -> dict[str, Any]:

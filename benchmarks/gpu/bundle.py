@@ -162,7 +162,21 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints how large the bundle is."""
     options = _parse(argv)
-    machine = read_machine(options.machine.read_text())
+    try:
+        machine = read_machine(options.machine.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"--machine must be text in UTF-8; got {options.machine}: write what `pip "
+            "freeze` prints there"
+        ) from error
+    ignored = ["git", "check-ignore", "-q", str(options.bundle.absolute())]
+    if options.bundle.absolute().is_relative_to(ROOT) and (
+        subprocess.run(ignored, cwd=ROOT, check=False).returncode
+    ):
+        raise InputError(
+            f"BUNDLE must be outside of {ROOT}, of which it gets a copy, or be ignored "
+            f"by Git; got {options.bundle}"
+        )
     if "jax" not in machine:
         raise InputError("--machine must list jax, as `pip freeze` there does")
     if options.bundle.exists() and any(options.bundle.iterdir()):

@@ -15,7 +15,7 @@ from benchmarks.sides import create_step
 
 # The first that matches is a kernel's kind.
 KINDS = {
-    "convolutions": r"conv|cudnn|xmma|implicit|dgrad|wgrad|fprop",
+    "convolutions": r"conv(?!ert)|cudnn|xmma|implicit|dgrad|wgrad|fprop",
     "matrix products": r"gemm|nvjet|cublas|cutlass|dot",
     "window searches and scatters": r"scatter|reduce-window|select-and",
     "copies": r"copy|memcpy|memset|transpose",

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alexnet_jax.atomic import write_file
+from alexnet_jax.atomic import free_place, write_file
 from alexnet_jax.errors import InputError
 from benchmarks.gpu.part import read, write
 
@@ -55,7 +55,7 @@ class Runner:
     """The files of a suite, and the time that is left to it."""
 
     def __init__(self, output: Path, stem: str, work: Path, seconds: float) -> None:
-        """Begins the files anew; the time runs from now.
+        """Begins the files, beside earlier ones; the time runs from now.
 
         Args:
           output: Folder of the three files.
@@ -80,10 +80,12 @@ class Runner:
         self.results = (output / f"{stem}.jsonl").absolute()
         self._log = (output / f"{stem}.txt").absolute()
         self._archive = output / f"{stem}.tar.gz"
-        self._archive.unlink(missing_ok=True)
         self._work, self._part_log = work.absolute(), log.absolute()
+        for path in (self.results, self._log, self._archive):
+            if path.exists():  # of an earlier suite
+                path.rename(free_place(path.with_name(f"earlier-{path.name}")))
         for path in (self.results, self._log):
-            path.write_text("")
+            path.touch()
 
     def perform(self, parts: Sequence[Part]) -> None:
         """Measures every part for which there is time, and sums up.

@@ -34,6 +34,8 @@ def measure(
     seeds: Sequence[int],
     work: str,
     published: float | None = None,
+    *,
+    anew: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each seed, and one over all of them.
 
@@ -43,11 +45,15 @@ def measure(
       seeds: Of the runs.
       work: Folder of runs; small files are copied to `kept/` in it.
       published: Test accuracy of its source.
+      anew: Whether what an earlier suite has trained is removed; else it is continued.
 
     Raises:
       SystemExit: No seed reached a test.
     """
     workdir, rows = Path(work, "runs", name), []
+    if anew:
+        shutil.rmtree(workdir, ignore_errors=True)
+    continued = workdir.exists()
     start = time.perf_counter()
     status = train([*flags, f"--seeds={','.join(map(str, seeds))}"], workdir)
     wall_s = time.perf_counter() - start
@@ -62,7 +68,7 @@ def measure(
         yield {"run": name, "seed": seed, "published": published} | row
     if not rows:
         raise SystemExit(f"{name}: no seed reached a test; status {status}")
-    yield _mean(name, rows, wall_s, status, published)
+    yield _mean(name, rows, None if continued else wall_s, status, published)
 
 
 def summarize(folder: Path) -> dict[str, Any] | None:
@@ -100,7 +106,7 @@ def keep(folder: Path, target: Path) -> None:
 def _mean(
     name: str,
     rows: Sequence[dict[str, Any]],
-    wall_s: float,
+    wall_s: float | None,
     status: int,
     published: float | None,
 ) -> dict[str, Any]:
@@ -122,5 +128,6 @@ def _mean(
     text += "" if published is None else f" (published: {published})"
     text += f"; {found['time_s']:.1f} s a seed from the first step on, of these "
     text += f"{first['eval_s']:.1f} evaluation and {first['save_s']:.1f} saving; "
-    text += f"{found['images_per_s']:,.0f} images/s; {wall_s:.1f} s in all"
+    text += f"{found['images_per_s']:,.0f} images/s; "
+    text += "continued" if wall_s is None else f"{wall_s:.1f} s in all"
     return {"run": name} | found | {"words": text}

@@ -22,8 +22,9 @@ _COMPILED = ["ours", "torch.compile"]
 _NO_GRAPHS = {"XLA_FLAGS": "--xla_gpu_enable_command_buffer="}
 # Compiles in a few seconds: for numbers, not for speed.
 _QUICK = {"XLA_FLAGS": "--xla_gpu_autotune_level=0"}
-# Tests whose numbers should be a GPU's as well.
-_GOLDEN = ["tests/golden", "tests/layers", "-mnot heavy"]
+# Tests whose numbers should be a GPU's as well; of networks they are marked as heavy.
+_GOLDEN = ["tests/golden", "-mnot slow"]
+_LAYERS = ["tests/layers", "-mnot heavy and not slow"]
 _FEW = ["tests/golden", "-m", "slow", "-knormalization"]
 _NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each process chooses anew
 
@@ -115,7 +116,7 @@ def _steps(place: Place, small: bool) -> list[Part]:
         _step(place, d2l, "bfloat16", 128, 150),
         _profile(place, d2l, "bfloat16", 128, 20),
         _step(place, paper, "bfloat16", 128, 150),
-        _part("tests", "golden", 90, _QUICK, paths=_GOLDEN, platform="cuda"),
+        _part("tests", "golden", 120, _QUICK, paths=_GOLDEN, platform="cuda"),
         _step(place, d2l, "bfloat16", 512, 60, sides=_EAGER),
         _step(place, d2l, "float32", 128, 60, sides=_EAGER),
         _profile(place, paper, "bfloat16", 128, 20),
@@ -128,6 +129,7 @@ def _steps(place: Place, small: bool) -> list[Part]:
             models=["alexnet_torchvision", "alexnet_2012", "alexnet_caffe", "lenet5"],
             batch_size=16,
         ),
+        _part("tests of layers", "golden", 90, _QUICK, paths=_LAYERS, platform="cuda"),
         *(_step(place, name, "bfloat16", 128, 150, sides=_COMPILED) for name in others),
         _step(place, paper, "bfloat16", 512, 150),
         _step(place, d2l, "bfloat16", 2048, 150),
@@ -175,7 +177,9 @@ def _job(place: Place, small: bool) -> list[Part]:
     evaluation: dict[str, Any] = {"mode": "eval", "sides": [*SIDES]}
     return [
         _data(place, small),
-        _part("half", "runs", 90, name="half", flags=half, seeds=[0], **runs),
+        _part(
+            "half", "runs", 90, name="half", flags=half, seeds=[0], anew=True, **runs
+        ),
         _part("resume", "resume", 150, _NO_CACHE, **resume),
         _part("starts d2l", "starts", 120, flags=one_epoch, **runs),
         _step(place, "alexnet_d2l", "bfloat16", 500, 120, **evaluation),

@@ -58,6 +58,7 @@ def test_time_in_which_two_kernels_run_counts_once():
         (("select-and-scatter.1", "x"), "window searches and scatters"),
         (("input_reduce_fusion", "input_reduce_fusion"), "reductions"),
         (("MemcpyD2D", "MemcpyD2D"), "copies"),
+        (("wrapped_convert", "loop_convert_fusion"), "fusions"),
         (("x", "y"), "all else"),
     ],
 )

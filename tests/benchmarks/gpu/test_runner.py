@@ -32,6 +32,7 @@ def perform(tmp_path):
         runner = Runner(tmp_path / "out", "suite-1", tmp_path / "work", seconds)
         runner.perform(parts)
         names = {path.name for path in (tmp_path / "out").iterdir()}
+        names = {name.removeprefix("earlier-") for name in names}
         assert names <= {"suite-1.jsonl", "suite-1.txt", "suite-1.tar.gz"}
         assert all(p.stat().st_size < LIMIT for p in (tmp_path / "out").iterdir())
         found = {}
@@ -105,6 +106,13 @@ def test_a_suite_ends_in_time(perform):
     found = perform(part("hangs", 2.0), part("returns", 1.5), seconds=3)
     assert found["hangs"][-1]["ended"] == "out of time"
     assert found["returns"] == [{"ended": "no time left"}]
+
+
+def test_results_of_an_earlier_suite_are_kept(perform, tmp_path):
+    assert perform(part("returns"))["returns"][0] == {"value": 1}
+    before = (tmp_path / "out" / "suite-1.jsonl").read_text()
+    assert perform(part("good"))["good"][-1]["ended"] == "ok"
+    assert (tmp_path / "out" / "earlier-suite-1.jsonl").read_text() == before
 
 
 def test_no_file_is_larger_than_16_mb(perform, tmp_path, monkeypatch):
