@@ -109,6 +109,13 @@ def is_local(listening: socket.socket) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
+def allowed_names(listening: socket.socket) -> tuple[str, ...] | None:
+    """Returns the names of this machine that a request may have; None: any."""
+    if not is_local(listening):
+        return None
+    return *_LOCAL_NAMES, listening.getsockname()[0]  # such as 127.0.1.1, a host's own
+
+
 @contextlib.contextmanager
 def own_folder() -> Iterator[Path]:
     """Makes the folder of visitors' files, which is gone at the end.
@@ -187,10 +194,9 @@ def served(
         theme=gr.themes.Default(font=fonts[0], font_mono=fonts[1]),
         css=css,
     )
-    names = *_LOCAL_NAMES, listening.getsockname()[0]  # as 127.0.1.1 of a host's name
     server = uvicorn.Server(
         uvicorn.Config(
-            Guard(app, names if is_local(listening) else None),
+            Guard(app, allowed_names(listening)),
             log_config=None,
             log_level="error",
             access_log=False,

@@ -75,6 +75,15 @@ def test_without_gradio_a_line_names_the_extra(monkeypatch, error_line):
     assert line.endswith("pip install 'alexnet_jax[demo]'")
 
 
+def test_another_gradio_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(server, "version", lambda name: "5.49.1")
+    with pytest.raises(InputError, match="must be of version 6, .* got 5.49.1: run"):
+        server.check_installed()
+    monkeypatch.setattr(server, "version", lambda name: "6.31.0")
+    server.check_installed()
+
+
 def test_visitors_files_lie_in_a_folder_that_goes(monkeypatch):
     monkeypatch.setenv("GRADIO_ALLOWED_PATHS", "/")
     monkeypatch.setenv("GRADIO_SHARE", "True")
@@ -148,6 +157,15 @@ def ask(method, path, hosts=LOCAL, **headers):
 )
 def test_the_guard_lets_through_what_the_page_asks_for(method, path, headers, status):
     assert ask(method, path, **headers)[0] == status
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.1", "0.0.0.0"])
+def test_the_page_answers_at_its_own_address(host):
+    with socket.socket() as listening:
+        listening.bind((host, 0))
+        names = server.allowed_names(listening)
+        assert (names is None) == (host == "0.0.0.0")
+        assert ask("GET", "/", names, host=host)[0] == 200
 
 
 def test_browsers_are_told_to_ask_no_other_host():
