@@ -123,20 +123,20 @@ def _check_same_config(workdir: Path, old: dict[str, Any], config: ConfigDict) -
 
 def _with_source(old: dict[str, Any], config: ConfigDict) -> ConfigDict:
     """Returns the config with the run's source of its first weights; notes another."""
+    known = config.copy_and_resolve_references()
+    restore_types(known)
     before = old.get("checkpoint")
-    source = before.get("init_from") if isinstance(before, dict) else None
-    given = config.checkpoint.init_from
-    if given == source:
-        return config
-    if given is not None:
+    for key in ("init_from", "init_layers"):
+        value = before.get(key) if isinstance(before, dict) else None
+        with contextlib.suppress(TypeError):  # an edited file's, of another type
+            known.checkpoint[key] = tuple(value) if isinstance(value, list) else value
+    source, given = known.checkpoint.init_from, config.checkpoint.init_from
+    if given not in (None, source):
         began = f"those of {source}" if source else "weights of its own"
         print(
             f"note      checkpoint.init_from {given!r} is not read: the run has begun, "
             f"with {began}; choose another --workdir to begin with others"
         )
-    known = config.copy_and_resolve_references()
-    restore_types(known)
-    known.checkpoint.init_from = source
     return known
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from alexnet_jax import default_config
+from alexnet_jax.config import validate
 from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.checksums import CHECKSUMS
@@ -66,6 +67,28 @@ def test_weights_that_are_not_taken_are_noted(tmp_path, capsys):
     assert "with those of runs/first; choose" in capsys.readouterr().out
     assert recorded(init_from="runs/first") == "runs/first"
     assert not capsys.readouterr().out
+
+
+def test_layers_that_are_not_taken_do_not_spoil_the_record(tmp_path):
+    left(tmp_path, RESULT)
+    step = tmp_path / "checkpoints" / "10"
+    step.mkdir(parents=True)
+    (step / CHECKSUMS).write_text("{}")
+    config = default_config()
+    config.checkpoint.init_from, config.checkpoint.init_layers = "runs/a", ("conv*",)
+    with open_folder(tmp_path, config) as folder:
+        validate(folder.config)
+        assert folder.config.checkpoint.init_layers is None
+    record = {"config": config.to_dict()}
+    record["config"]["checkpoint"]["init_layers"] = ["conv*"]  # as JSON has it
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with open_folder(tmp_path, default_config()) as folder:
+        validate(folder.config)
+        assert folder.config.checkpoint.init_layers == ("conv*",)
+    record["config"]["checkpoint"]["init_from"] = {"a": 1}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with open_folder(tmp_path, default_config()):
+        pass
 
 
 def test_a_run_without_results_gives_way(tmp_path):
