@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,12 @@ def check_installed() -> None:
             "gradio is not installed, which the page is made with; run: "
             "pip install 'alexnet_jax[demo]'"
         )
-    found = version("gradio")
-    if found.partition(".")[0] != "6":
-        raise InputError(
-            f"gradio must be of version 6, which the page is made with; got {found}: "
-            "run: pip install 'alexnet_jax[demo]'"
-        )
+    with contextlib.suppress(PackageNotFoundError):  # a copy without metadata
+        if not (found := version("gradio")).startswith("6."):
+            raise InputError(
+                f"gradio must be of version 6, which the page is made with; got {found}"
+                ": run: pip install 'alexnet_jax[demo]'"
+            )
 
 
 def listen(host: str, port: int | None) -> socket.socket:
