@@ -36,7 +36,14 @@ from alexnet_jax.config import (
     validate,
 )
 from alexnet_jax.errors import InputError
-from alexnet_jax.sweep import SWEEP_FILE, Combination, combine, parse_sweep, run_all
+from alexnet_jax.sweep import (
+    SWEEP_FILE,
+    Combination,
+    combine,
+    parse_seeds,
+    parse_sweep,
+    run_all,
+)
 from alexnet_jax.terminal.experiments import config_hint, find_experiment
 from alexnet_jax.terminal.output import output_may_be_lost
 from alexnet_jax.terminal.paths import expand, refuse_address
@@ -432,25 +439,6 @@ def run(config: ConfigDict, workdir: Path) -> dict[str, float]:
             folder = expand(caches, "XDG_CACHE_HOME") / "alexnet_jax"
             jax.config.update("jax_compilation_cache_dir", str(folder))
     return train_and_evaluate(config, workdir)
-
-
-def parse_seeds(values: Sequence[str]) -> list[int]:
-    """Parses `--seeds`.
-
-    Raises:
-      InputError: There are none, or they are not distinct integers.
-    """
-    try:
-        seeds = [int(value) for value in values]
-    except ValueError:
-        seeds = []
-    in_range = all(0 <= seed < 2**32 for seed in seeds)
-    if not seeds or not in_range or len(set(seeds)) < len(seeds):
-        raise InputError(
-            "--seeds must be distinct integers in [0, 2**32), such as --seeds=0,1,2; "
-            f"got {','.join(values)!r}"
-        )
-    return seeds
 
 
 def _combinations() -> list[Combination]:

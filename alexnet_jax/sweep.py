@@ -110,6 +110,25 @@ def _split(text: str, separator: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+def parse_seeds(values: Sequence[str]) -> list[int]:
+    """Parses `--seeds`.
+
+    Raises:
+      InputError: There are none, or they are not distinct integers.
+    """
+    try:
+        seeds = [int(value) for value in values]
+    except ValueError:
+        seeds = []
+    in_range = all(0 <= seed < 2**32 for seed in seeds)
+    if not seeds or not in_range or len(set(seeds)) < len(seeds):
+        raise InputError(
+            "--seeds must be distinct integers in [0, 2**32), such as --seeds=0,1,2; "
+            f"got {','.join(values)!r}"
+        )
+    return seeds
+
+
 def combine(
     sweep: Mapping[str, Sequence[str]], create: Callable[[dict[str, str]], ConfigDict]
 ) -> list[Combination]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax import cli
-from alexnet_jax.main import parse_seeds
+from alexnet_jax.sweep import parse_seeds
 from alexnet_jax.terminal.paths import expand
 
 Rows = list[dict[str, Any]]

@@ -13,7 +13,7 @@ from jax.errors import JaxRuntimeError
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError, RunError
-from alexnet_jax.main import parse_seeds
+from alexnet_jax.sweep import parse_seeds
 
 BENCHMARKS = [
     "step",

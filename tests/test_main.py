@@ -3,7 +3,7 @@
 import pytest
 
 from alexnet_jax.errors import InputError
-from alexnet_jax.main import parse_seeds
+from alexnet_jax.sweep import parse_seeds
 
 
 def test_seeds_must_be_distinct_integers():
