@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from alexnet_jax.terminal.text import printable
     from alexnet_jax.trained import TrainedModel
 
-    output = expand(options.output or _OUTPUT, "--output")
+    given = options.output or _OUTPUT
+    output = expand(given, "--output")
     if not (options.output or is_explanation(output)) and os.path.lexists(output):
         raise InputError(
             f"--output: {_OUTPUT} is here already, and not of this command; name a "
@@ -154,17 +155,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         figure = draw_explanations([one for _, one in shown], titles)
         _write(output, to_bytes(figure, output.suffix.lower()[1:], MAKER))
     if options.json:
-        cli.print_json(
-            [
-                explanation_record(network, *one, options.output or _OUTPUT)
-                for one in found
-            ]
-        )
+        cli.print_json([explanation_record(network, *one, given) for one in found])
     else:
         for path, one in shown:
             print("\n".join(explanation_lines(network, path, one)))
         if shown:
-            print(f"picture  {options.output or _OUTPUT}")
+            print(f"picture  {given}")
     cli.exit_on_errors([one for _, one in found if isinstance(one, str)])
 
 

@@ -50,6 +50,11 @@ from alexnet_jax.terminal.paths import expand, refuse_address
 from alexnet_jax.terminal.user_code import check_readable, load_module, named_errors
 from alexnet_jax.transfer.settings import Names, Rates, parse_names, parse_rates
 
+_MEMORY = (  # what to do where there is too little
+    "lower batch_size, eval.batch_size or data.image_size, raise "
+    "optim.accumulate_steps, set data.memory=host, or share the batch among more "
+    "devices"
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "See --help.")
 _SEEDS = flags.DEFINE_list("seeds", None, "See --help.")
 _SWEEP = flags.DEFINE_multi_string("sweep", None, "See --help.")
@@ -507,12 +512,12 @@ def run_sweep(runs: Sequence[Combination], workdir: Path) -> None:
 
     multihost.start(runs[0].config)
     folder = expand(workdir, "workdir")
-    if (folder / METRICS_FILE).exists() and not (folder / SWEEP_FILE).exists():
-        print(
-            f"note      {workdir} holds a run by itself, too, which `report` shows; "
-            "give it the folders of these, or choose another --workdir"
-        )
     with multihost.silence_other_processes():
+        if (folder / METRICS_FILE).exists() and not (folder / SWEEP_FILE).exists():
+            print(
+                f"note      {workdir} holds a run by itself, too, which `report` "
+                "shows; give it the folders of these, or choose another --workdir"
+            )
         run_all(
             *(runs, workdir, run),
             is_primary=multihost.is_primary(),
@@ -566,13 +571,6 @@ def _abort(status: int) -> None:
     if "orbax.checkpoint" in sys.modules:
         sys.stdout.flush()
         os._exit(status)  # for threads of a checkpoint that could not be written
-
-
-_MEMORY = (
-    "lower batch_size, eval.batch_size or data.image_size, raise "
-    "optim.accumulate_steps, set data.memory=host, or share the batch among more "
-    "devices"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,6 +22,7 @@ from alexnet_jax import cli
 from alexnet_jax.layers.conv import Conv
 from alexnet_jax.layers.cpu.switch import plain_forms
 from alexnet_jax.models import Classifier, create_model
+from benchmarks.arguments import add_counts
 from benchmarks.compared import SIZES
 
 MODELS = tuple(name for name in SIZES if name != "lenet5")  # which has no quick form
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser("benchmarks.accuracy", __doc__)
     add = parser.add_argument
     add("--models", default=",".join(MODELS), help=f"a list of {MODELS} (default: all)")
-    add("--batch-size", type=cli.positive_int, default=16, help="images (default: 16)")
+    add_counts(parser, {"--batch-size": (16, "images")})
     options = parser.parse_args(argv)
     models = options.models.split(",")
     if unknown := sorted({*models} - {*MODELS}):

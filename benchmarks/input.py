@@ -24,6 +24,7 @@ from PIL import Image
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
+from benchmarks.arguments import add_counts
 
 SIZE = 256
 BATCH_SIZE = 128
@@ -191,30 +192,14 @@ def measure(
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints an object."""
     parser = cli.Parser("benchmarks.input", __doc__)
-    add = parser.add_argument
-    add(
-        "--images",
-        type=cli.positive_int,
-        default=2_000,
-        help="JPEG files to make (default: 2000)",
-    )
-    add(
-        "--workers",
-        type=cli.positive_int,
-        default=2,
-        help="processes that decode (default: 2)",
-    )
-    add(
-        "--repeats",
-        type=cli.positive_int,
-        default=5,
-        help="measurements of each (default: 5)",
-    )
-    add(
-        "--batches",
-        type=cli.positive_int,
-        default=8,
-        help="batches per measurement (default: 8)",
+    add_counts(
+        parser,
+        {
+            "--images": (2000, "JPEG files to make"),
+            "--workers": (2, "processes that decode"),
+            "--repeats": (5, "measurements of each"),
+            "--batches": (8, "batches per measurement"),
+        },
     )
     found = measure(**vars(parser.parse_args(argv)))
     lines = [

@@ -30,6 +30,7 @@ from alexnet_jax.parallel import DataParallel, Parallel, create_parallel
 from alexnet_jax.parallel.mesh import MeshParallel
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 from alexnet_jax.step import create_state, make_train_step
+from benchmarks.arguments import add_counts
 
 LAYOUTS = ((2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2))
 
@@ -121,26 +122,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="NAME",
         help="the network (default: alexnet_2012)",
     )
-    add(
-        "--batch-size",
-        type=int,
-        default=32,
-        help="images over all devices (default: 32)",
-    )
-    add(
-        "--image-size",
-        type=cli.positive_int,
-        default=224,
-        help="pixels a side (default: 224)",
+    add_counts(
+        parser,
+        {
+            "--batch-size": (32, "images over all devices"),
+            "--image-size": (224, "pixels a side"),
+            "--repeats": (3, "steps to time"),
+        },
     )
     add(
         "--dtype",
         default="float32",
         choices=("float32", "bfloat16"),
         help="of the computation (default: float32)",
-    )
-    add(
-        "--repeats", type=cli.positive_int, default=3, help="steps to time (default: 3)"
     )
     add("--json", action="store_true", help="print a list of objects")
     options = parser.parse_args(argv)

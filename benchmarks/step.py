@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet_jax import cli
+from benchmarks.arguments import add_counts
 from benchmarks.compared import SIZES
 from benchmarks.sides import Side, take_turns
 
@@ -77,23 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--models", default=",".join(MODELS), help=f"a list of {MODELS} (default: all)")
     add("--modes", default=",".join(MODES), help=f"a list of {MODES} (default: both)")
-    add(
-        "--batch-size",
-        type=cli.positive_int,
-        default=128,
-        help="images per step (default: 128)",
-    )
-    add(
-        "--repeats",
-        type=cli.positive_int,
-        default=5,
-        help="measurements of each (default: 5)",
-    )
-    add(
-        "--steps",
-        type=cli.positive_int,
-        default=2,
-        help="steps per measurement (default: 2)",
+    add_counts(
+        parser,
+        {
+            "--batch-size": (128, "images per step"),
+            "--repeats": (5, "measurements of each"),
+            "--steps": (2, "steps per measurement"),
+        },
     )
     add("--json", action="store_true", help="print a list of objects")
     options = parser.parse_args(argv)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet_jax.data import spec
 from alexnet_jax.errors import InputError
 
 _GRAY_OR_COLOR = (1, 3, 4)  # channels
@@ -16,18 +17,12 @@ def as_array(value: Any, place: str) -> np.ndarray:
     Raises:
       InputError: It holds something else, or rows of several lengths.
     """
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:  # ragged; on another device
-        text = " ".join(str(error).split())
-        raise InputError(
-            f"data: {place} must hold arrays of numbers; {type(value).__name__} cannot "
-            f"be made one ({text[:120]})"
-        ) from error
+    wanted = f"data: {place} must hold arrays of numbers"
+    array = spec.as_array(value, f"{wanted}; {type(value).__name__} cannot be made one")
     # A kind of `V` is bfloat16, as JAX has it in NumPy.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise InputError(
-            f"data: {place} must hold arrays of numbers; got dtype {array.dtype} of "
+            f"{wanted}; got dtype {array.dtype} of "
             f"shape {array.shape}; convert it first, images such as by "
             "np.stack(X).astype('float32'), names of classes such as by "
             "np.unique(y, return_inverse=True)[1]"

@@ -85,7 +85,7 @@ DATA_SETS: dict[str, Loader] = {
 }
 
 
-_DIVIDED = frozenset(DATA_SETS) - {"image_folder"}  # those that have a test part
+_WITH_TEST = frozenset(DATA_SETS) - {"image_folder"}
 
 # The others are measured. By a builder's name.
 _PUBLISHED = dict.fromkeys(("imagenet2012", "imagenet2012_256"), KRIZHEVSKY)
@@ -294,7 +294,7 @@ def _load(data_dir: Path, data: ConfigDict) -> tfds.core.DatasetBuilder:
     """Finds a data set by its name and opens it; the one door to all of them."""
     name = data.name
     if name in DATA_SETS:
-        if data.val_share is not None and name in _DIVIDED:
+        if data.val_share is not None and name in _WITH_TEST:
             raise InputError(  # now, not after it is prepared
                 f"data.val_share: {name} has a part of its own, on which runs are "
                 "measured; leave data.val_share out"

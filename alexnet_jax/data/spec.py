@@ -53,7 +53,7 @@ class DataSpec:
         """
         shape = ", ".join(map(str, self.image_shape))
         wanted = f"images must be (N, {shape}) uint8, N >= 1"
-        array = as_array(images, wanted)
+        array = as_array(images, not_taken(wanted, type(images).__name__))
         is_right = array.dtype == np.uint8 and array.shape[1:] == self.image_shape
         if not (is_right and len(array)):
             raise InputError(f"{wanted}; got {array.shape} {array.dtype}")
@@ -66,7 +66,7 @@ class DataSpec:
           InputError: It is of another shape or dtype.
         """
         wanted = f"image must be ({', '.join(map(str, self.image_shape))}) uint8"
-        array = as_array(image, wanted)
+        array = as_array(image, not_taken(wanted, type(image).__name__))
         if array.dtype != np.uint8 or array.shape != self.image_shape:
             raise InputError(f"{wanted}; got {array.shape} {array.dtype}")
         return array
@@ -149,13 +149,12 @@ class DataSpec:
         return spec
 
 
-def as_array(value: Any, wanted: str, what: str | None = None) -> np.ndarray:
+def as_array(value: Any, fault: str) -> np.ndarray:
     """Returns an array of any library, or lists of numbers, as NumPy's.
 
     Args:
       value: The array.
-      wanted: What an error says is allowed.
-      what: What an error calls the value; its type if not given.
+      fault: What an error says before NumPy's reason.
 
     Raises:
       InputError: It is none.
@@ -165,10 +164,12 @@ def as_array(value: Any, wanted: str, what: str | None = None) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         # Lists of unequal lengths; a tensor on another device, or with a gradient.
         reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{wanted}; got {what or type(value).__name__}, which NumPy cannot take "
-            f"({reason})"
-        ) from error
+        raise InputError(f"{fault} ({reason})") from error
+
+
+def not_taken(wanted: str, what: str) -> str:
+    """Returns the fault of what is no array, for `as_array`."""
+    return f"{wanted}; got {what}, which NumPy cannot take"
 
 
 def _length(value: object) -> int:

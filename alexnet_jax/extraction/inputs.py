@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_jax.data.spec import as_array
+from alexnet_jax.data.spec import as_array, not_taken
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.paths import expand_home
 
@@ -26,7 +26,7 @@ def paths_or_array(images: Any) -> list[Path] | np.ndarray:
       InputError: It is something else, or there is nothing in it.
     """
     if hasattr(images, "__array__"):
-        images = as_array(images, _ALLOWED)
+        images = as_array(images, not_taken(_ALLOWED, type(images).__name__))
         if images.dtype.kind not in "OUT":
             return images
         images = images.reshape(-1)  # of paths
@@ -46,7 +46,7 @@ def paths_or_array(images: Any) -> list[Path] | np.ndarray:
         raise InputError(f"{_ALLOWED}; got paths and {other} mixed")
     if not several:
         raise InputError(f"{_ALLOWED}; got {other}")
-    array = as_array(found, _ALLOWED, f"{other} of several shapes")
+    array = as_array(found, not_taken(_ALLOWED, f"{other} of several shapes"))
     if array.dtype.kind not in "biuf":
         raise InputError(f"{_ALLOWED}; got several {other}")
     return array

@@ -204,7 +204,7 @@ def _cleared_on_error(workdir: Path) -> Iterator[None]:
     Args:
       workdir: The folder, locked.
     """
-    names = [*RUN_FILES, IMPORTED_FILE, "checkpoints", "tensorboard"]
+    names = [*RUN_FILES, "checkpoints", "tensorboard"]
 
     def present() -> list[Path]:
         paths = [workdir / name for name in names]

@@ -20,7 +20,7 @@ CURVES_FILE = "curves.png"
 IMPORTED_FILE = "imported.json"
 LOCK_FILE = ".lock"
 # What a run writes, beside its folders.
-RUN_FILES = (*KEPT_FILES, SPLIT_FILE, METRICS_FILE, CURVES_FILE)
+RUN_FILES = (*KEPT_FILES, SPLIT_FILE, METRICS_FILE, CURVES_FILE, IMPORTED_FILE)
 _MIN_OPEN_FILES, _OPEN_FILES = 64, 1024
 
 
@@ -107,9 +107,9 @@ def clear_foreign(workdir: Path) -> None:
     with contextlib.suppress(InputError):  # of a run that was killed as it began
         DataSpec.load(workdir)
         ours = {DATA_FILE, STATISTICS_FILE, SPLIT_FILE}
-    for name in (*RUN_FILES, IMPORTED_FILE):
-        if name not in ours and os.path.lexists(workdir / name):
-            path, aside = workdir / name, move_aside(workdir / name)
+    for path in (workdir / name for name in RUN_FILES if name not in ours):
+        if os.path.lexists(path):
+            aside = move_aside(path)
             print(f"warning   {path} is of no run that goes on; moved to {aside}")
 
 
