@@ -8,6 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+# What the metadata of a report's files name.
+MAKER = "alexnet_jax.report"
+
 
 def to_png(figure: Figure) -> bytes:
     """Returns a figure as the bytes of a PNG file."""

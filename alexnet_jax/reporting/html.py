@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from alexnet_jax.reporting.files import MAKER
 from alexnet_jax.reporting.themes import DARK, LIGHT, css_colors
 from alexnet_jax.terminal.text import printable
 
@@ -24,6 +25,7 @@ _PAGE = """<!DOCTYPE html>
 <meta charset="utf-8"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta name="color-scheme" content="light dark"/>
+<meta name="generator" content="{maker}"/>
 <title>{title}</title>
 <link rel="icon" href="data:,"/>
 <style>{style}</style>
@@ -230,4 +232,6 @@ def document(title: str, blocks: Iterable[str]) -> str:
     """Returns the page."""
     style = _STYLE.replace("/* light */", css_colors(LIGHT))
     style = style.replace("/* dark */", css_colors(DARK))
-    return _PAGE.format(title=text(title), style=style, body="\n".join(blocks))
+    return _PAGE.format(
+        maker=MAKER, title=text(title), style=style, body="\n".join(blocks)
+    )

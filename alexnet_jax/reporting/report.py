@@ -1,12 +1,13 @@
 """The report of runs: a self-contained page; its figures as PNG files, if wanted."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet_jax.atomic import write_file
+from alexnet_jax.atomic import is_made_by, write_file
 from alexnet_jax.config import (
     default_config,
     flatten_config,
@@ -24,7 +25,7 @@ from alexnet_jax.inspection.tables import (
 from alexnet_jax.models import create_configured
 from alexnet_jax.reporting.command import command_of
 from alexnet_jax.reporting.curves import draw_curves
-from alexnet_jax.reporting.files import to_png
+from alexnet_jax.reporting.files import MAKER, to_bytes
 from alexnet_jax.reporting.html import (
     Heading,
     anchor_of,
@@ -47,6 +48,7 @@ from alexnet_jax.reporting.sections import Section, filter_sections, prediction_
 from alexnet_jax.reporting.themes import on_paper
 from alexnet_jax.run.imported import Imported
 from alexnet_jax.run.read import Run, read_config, read_runs
+from alexnet_jax.terminal.paths import is_same_file
 from alexnet_jax.trained import TrainedModel
 
 _MAX_OPEN = 12  # rows of a long table that is shown at once
@@ -132,7 +134,8 @@ def write_report(
       The PNG files.
 
     Raises:
-      InputError: A folder holds no run.
+      InputError: A folder holds no run, or the figures' holds files of these names
+        that no report wrote.
     """
     runs = read_runs(workdirs)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,15 +160,39 @@ def write_report(
         page.figures["curves"] = lambda: draw_curves(curves)
     for number, report in enumerate(reports, 1):
         _add_run(page, report, number, len(runs))
+    figures = {
+        file.parent / f"{name}.png": draw
+        for name, draw in page.figures.items()
+        if images_too
+    }
+    if images_too:
+        _refuse_strangers([file, *figures], workdirs)
     write_file(file, page.document(title))
-    if not images_too:
-        return []
-    files = []
-    for name, draw in page.figures.items():
-        files.append(file.parent / f"{name}.png")
+    for path, draw in figures.items():
         with on_paper():
-            write_file(files[-1], to_png(draw()))
-    return files
+            write_file(path, to_bytes(draw(), "png", MAKER))
+    return [*figures]
+
+
+def _refuse_strangers(files: Sequence[Path], workdirs: Sequence[Path]) -> None:
+    """Checks that no file of a report's names is another program's.
+
+    Raises:
+      InputError: One is, in a folder that is none of the runs'.
+    """
+    folder = files[0].parent
+    if any(is_same_file(folder, workdir) for workdir in workdirs):
+        return  # its files are of the run, or were moved aside as it began
+    names = [
+        path.name
+        for path in files
+        if os.path.lexists(path) and not is_made_by(path, MAKER)
+    ]
+    if names:
+        raise InputError(
+            f"--output: {folder} holds {', '.join(names)}, which no report wrote; "
+            "choose another folder"
+        )
 
 
 def _add_run(page: _Page, report: "_RunReport", number: int, runs: int) -> None:

@@ -206,6 +206,19 @@ def test_a_page_alone_without_a_folder_for_the_figures(tmp_path, capsys):
     main([str(run), f"--output={tmp_path / 'out'}"])
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"curves.png", "report.html"}
+    main([str(run), f"--output={tmp_path / 'out'}"])  # its own are replaced
+
+
+@pytest.mark.parametrize("name", ["curves.png", "report.html"])
+def test_files_of_other_programs_are_not_replaced(name, tmp_path, error_line):
+    run = write(tmp_path / "run", rows_of())
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    line = error_line(main, str(run), f"--output={folder}")
+    assert f"--output: {folder} holds {name}, which no report wrote; choose" in line
+    assert {path.name for path in folder.iterdir()} == {name}
+    assert (folder / name).read_text() == "mine"
 
 
 def test_what_is_left_out_of_a_folder_is_said(tmp_path):
