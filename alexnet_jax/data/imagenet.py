@@ -18,7 +18,11 @@ from alexnet_jax.data.preparation.builder import (
 from alexnet_jax.data.preparation.damage import NotPrepared
 from alexnet_jax.data.preparation.jpeg import TO_JPEG, Conversion, shrink
 from alexnet_jax.data.preparation.prepared import Access, accessed
-from alexnet_jax.data.preparation.shards import check_whole, write_shards
+from alexnet_jax.data.preparation.shards import (
+    check_whole,
+    count_lacking,
+    write_shards,
+)
 from alexnet_jax.data.preparation.sources import Files, ImageFile, Records, Source
 from alexnet_jax.data.preparation.tfds_internals import Imagenet2012, skip_registration
 from alexnet_jax.errors import InputError
@@ -91,13 +95,17 @@ def load_256(
 
     def write(builder: tfds.core.DatasetBuilder) -> None:
         sources: Mapping[str, Source]
+        lacking = None
         try:
             with accessed(Access(may_write=False)):
                 large = load(data_dir, None, on_broken)
-            sources = {split: Records.of(large, split) for split in TARS}
         except NotPrepared:
             sources = list_tars(manual_dir)
-        write_shards(builder, sources, _SHRUNK, on_broken=on_broken)
+        else:
+            check_whole(large, on_broken)
+            sources = {split: Records.of(large, split) for split in TARS}
+            lacking = count_lacking(large)
+        write_shards(builder, sources, _SHRUNK, on_broken=on_broken, lacking=lacking)
 
     builder = open_builder(Imagenet2012Shrunk, data_dir, write)
     check_whole(builder, on_broken)

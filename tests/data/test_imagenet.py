@@ -167,6 +167,21 @@ class TestAt256Pixels:
             assert theirs["file_name"].decode() == name
             assert ours["image"] == theirs["image"] or name in (CMYK, PNG)
 
+    def test_what_the_large_ones_lack_is_lacked(self, tmp_path):
+        broken = {**VALIDATION, "ILSVRC2012_val_00000003.JPEG": b"no image"}
+        (tmp_path / "tars").mkdir()
+        tars = write_tars(tmp_path / "tars", validation=broken)
+        imagenet.load(tmp_path, str(tars), "skip")
+        with pytest.raises(InputError) as error:
+            imagenet.load_256(tmp_path, None, "fail")
+        assert f"{tmp_path}/imagenet2012/5.1.0 lacks 1 image that" in str(error.value)
+        assert not (tmp_path / "imagenet2012_256/1.0.0").exists()
+        small = imagenet.load_256(tmp_path, None, "skip")
+        assert small.info.splits["validation"].num_examples == len(VALIDATION) - 1
+        with pytest.raises(InputError) as error:
+            imagenet.load_256(tmp_path, None, "fail")
+        assert "imagenet2012_256/1.0.0 lacks 1 image that" in str(error.value)
+
 
 class TestBadTars:
     def refused(self, folder, tmp_path):

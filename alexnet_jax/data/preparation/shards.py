@@ -71,6 +71,7 @@ def write_shards(
     conversion: Conversion,
     *,
     on_broken: str,
+    lacking: Mapping[str, int] | None = None,
 ) -> None:
     """Writes a data set as ArrayRecord; continues what a killed run began.
 
@@ -80,6 +81,7 @@ def write_shards(
       sources: The examples of each split.
       conversion: What is done to the images.
       on_broken: `fail`, or `skip` to skip broken images with a message for each.
+      lacking: The number of images that the sources lack, of each split.
 
     Raises:
       InputError: An image is broken, a source cannot be read, or the disk is full;
@@ -95,7 +97,7 @@ def write_shards(
         shards = _plan(builder, sources, conversion, folder, on_broken)
         _remove_damaged(shards)
         _write_missing(builder, shards)
-        _finish(builder, shards, folder, target)
+        _finish(builder, shards, folder, target, lacking or {})
     except OSError as error:
         raise _unwritable(folder, error) from error
 
@@ -238,6 +240,7 @@ def _finish(
     shards: dict[str, list[Shard]],
     folder: Path,
     target: Path,
+    lacking: Mapping[str, int],
 ) -> None:
     """Describes the data set and moves it to its final place."""
     infos = [
@@ -252,7 +255,9 @@ def _finish(
     builder.info.set_splits(tfds.core.SplitDict(infos))
     builder.info.write_to_directory(folder)
     skipped = {
-        split: sum(len(shard.source) for shard in parts) - info.num_examples
+        split: lacking.get(split, 0)
+        + sum(len(shard.source) for shard in parts)
+        - info.num_examples
         for (split, parts), info in zip(shards.items(), infos, strict=True)
     }
     if any(skipped.values()):
@@ -275,15 +280,21 @@ def check_whole(builder: tfds.core.DatasetBuilder, on_broken: str) -> None:
     """
     if on_broken != "fail" or not may_write():
         return
-    folder, skipped = Path(builder.data_path), 0
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        skipped = sum(json.loads(read_regular(folder / _SKIPPED)).values())
-    if skipped:
+    if skipped := sum(count_lacking(builder).values()):
         raise InputError(
-            f"data.on_broken: {folder} lacks {counted(skipped, 'image')} that could "
-            "not be read as it was prepared; set data.on_broken=skip to do without, or "
-            "repair the files and delete that folder"
+            f"data.on_broken: {builder.data_path} lacks {counted(skipped, 'image')} "
+            "that could not be read as it was prepared; set data.on_broken=skip to do "
+            "without, or repair the files and delete that folder"
         )
+
+
+def count_lacking(builder: tfds.core.DatasetBuilder) -> dict[str, int]:
+    """Returns the number of images that a prepared data set lacks, of each split."""
+    try:
+        found = json.loads(read_regular(Path(builder.data_path) / _SKIPPED))
+        return {split: int(number) for split, number in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # of none skipped no file is written
 
 
 def _template(
