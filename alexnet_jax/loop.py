@@ -479,7 +479,7 @@ class _Fit:
                 *(step, self._trainer.num_steps, self._trainer.steps_per_epoch),
                 self._config.num_epochs,
             )
-            raise Stopped(received, step, place)
+            raise Stopped(received, step, place, state)
         self._meter.resume()
 
     def _received(self, step: int, count: int) -> int | None:

@@ -35,7 +35,7 @@ class HyperParameters:
         """
         frame: Any = inspect.currentframe()
         arguments = frame.f_back.f_locals
-        left_out = {"self", *ignore}
+        left_out = {"self", *([ignore] if isinstance(ignore, str) else ignore)}
         self.hparams = {
             name: value
             for name, value in arguments.items()

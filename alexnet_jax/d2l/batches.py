@@ -107,22 +107,21 @@ def check_prepared(data: Any, classes: int) -> None:
         check_labels(label, len(label), classes, f"data.{name}")
 
 
-def to_batches(
-    data: Any, classes: int, own: tuple[Loader, Loader]
-) -> tuple[Split, Split]:
+def to_batches(data: Any, classes: int, own: tuple[Any, Any]) -> tuple[Split, Split]:
     """Returns training and validation batches as the command line's loop takes them.
 
     Args:
       data: A data module with both.
       classes: The network's, which labels are below.
-      own: Its loaders, unless it is a registered data set.
+      own: Its loaders.
 
     Raises:
       InputError: They give what cannot be used.
     """
     if is_prepared(data):
         check_prepared(data, classes)
-        return data.data.train, data.data.test
+        train, test = own
+        return train.batches, test.batches
     train, test = (Batches(loader, classes) for loader in own)
     check_channels(train.image_shape[-1], test.image_shape[-1])
     return train, test

@@ -67,6 +67,15 @@ class ProgressBoard:
         self.weight = 1.0
         self._waiting: dict[str, list[tuple[float, float, float]]] = {}
 
+    def begin(self, xlim: tuple[float, float]) -> None:
+        """Begins a fit: a value that waits for others is of none that come now.
+
+        Args:
+          xlim: The first and the last epoch.
+        """
+        self.xlim = xlim
+        self._waiting.clear()
+
     def draw(self, x: float, y: float, label: str, every_n: int = 1) -> None:
         """Adds a point: the mean of every `every_n` that came under a label."""
         waiting = self._waiting.setdefault(label, [])

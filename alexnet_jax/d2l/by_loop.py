@@ -1,9 +1,10 @@
 """Trains a `Classifier` of the book by the loop of the command line."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -14,7 +15,7 @@ from alexnet_jax.d2l.checks import check_update
 from alexnet_jax.d2l.data import as_sides
 from alexnet_jax.d2l.hooks import check_optimizer, own_optimizer
 from alexnet_jax.d2l.module import TrainState
-from alexnet_jax.errors import InputError
+from alexnet_jax.errors import InputError, NotFiniteError
 from alexnet_jax.models.classifier import Classifier
 from alexnet_jax.parallel import DataParallel
 from alexnet_jax.run.signals import Stopped, noted_signals
@@ -77,6 +78,7 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
 
     Raises:
       InputError: The model or the data cannot be used.
+      KeyboardInterrupt: A signal came; the trainer has what was learned until then.
       RunError: The loss is not finite.
     """
     devices = trainer.devices
@@ -102,19 +104,32 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     resize = getattr(data, "resize", None)
     size = train.image_shape[:2] if resize is None else as_sides(resize)
     config.data.image_size = size
+    config.data.scale = "unit"  # what the book's loaders give, and nothing else
+    if model.author_scale != config.data.scale:
+        print(
+            f"note      {type(model).__name__} is given images in [0, 1], as loaders "
+            f"have them; its author's scale is {model.author_scale!r}"
+        )
     # As many points of train_loss an epoch, and in a shorter run.
     steps = min(len(train), trainer.max_steps or len(train))
     points = getattr(model, "plot_train_per_epoch", 2)
     config.log.every_steps = max(1, -int(-steps // points))
     validate(config)
     own_tx = check_optimizer(model) if own_optimizer(model) else None
+    if own_tx is None and callable(model.lr):  # a schedule of optax
+        own_tx = optax.sgd(model.lr)
+    elif own_tx is None:
+        _check_rate(model)
     tx = None if own_tx is None else _promoting(own_tx)
     if tx is not None and config.optim.clip_norm:
         tx = optax.chain(optax.clip_by_global_norm(config.optim.clip_norm), tx)
     parallel = DataParallel(devices)
-    trained = loop.Trainer(config, model, train, test, parallel, key, tx)
+    # The loop names the rate, which an optimizer of one's own need not read.
+    network = model if own_tx is None else model.clone(lr=0.0)
+    trained = loop.Trainer(config, network, train, test, parallel, key, tx)
     if own_tx is not None:
         check_update(model, own_tx, jax.eval_shape(trained.draw).params)
+    trainer.model, trainer.optim = model, trained.tx if own_tx is None else own_tx
     board = trainer.board
     board.xlim = (0, trained.num_steps / trained.steps_per_epoch)
     say = (lambda text: None) if board.display else print
@@ -127,8 +142,32 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
                 say=say,
                 window=trainer._draw_loss,
             )
-    except Stopped:
+    except Stopped as stopped:
+        _keep(trainer, trained, stopped.state, key)
         raise KeyboardInterrupt from None
+    except NotFiniteError as error:
+        rate = "the learning rate" if own_tx is not None else f"lr ({model.lr:g})"
+        problem = str(error).partition(";")[0]
+        raise NotFiniteError(f"{problem}; lower {rate}") from error
+    _keep(trainer, trained, state, key)
+
+
+def _check_rate(model: Classifier) -> None:
+    """Checks the learning rate that the loop's own SGD takes.
+
+    Raises:
+      InputError: It is no number of at least 0.
+    """
+    rate: Any = model.lr
+    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if not (is_number or getattr(rate, "shape", None) == ()) or not 0 <= rate < np.inf:
+        raise InputError(
+            f"lr must be a number of at least 0, or a schedule of optax; got {rate!r}"
+        )
+
+
+def _keep(trainer: Any, trained: loop.Trainer, state: Any, key: jax.Array) -> None:
+    """Sets what a trainer says of a fit."""
     others = dict(state.model_state)
     trainer.state = TrainState(
         step=state.step,
@@ -142,6 +181,7 @@ def fit_by_loop(trainer: Any, model: Classifier, data: Any, key: jax.Array) -> N
     )
     trainer.train_batch_idx = int(state.step)
     trainer.epoch = trainer.train_batch_idx // trained.steps_per_epoch
+    trainer.val_batch_idx = trainer.epoch * trainer.num_val_batches
 
 
 def _promoting(tx: optax.GradientTransformation) -> optax.GradientTransformation:

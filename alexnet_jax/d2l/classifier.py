@@ -28,10 +28,9 @@ class Classifier(Module, _Classifier):  # type: ignore[misc]
         for name, kind in _Classifier.__annotations__.items():
             if name in cls.__dict__ and name in _FIELDS and name not in own:
                 cls.__annotations__[name] = kind  # NiN's `num_classes = 10`
-        constructor = cls.__dict__.get("__init__")
         # A field without a default could not follow `lr`, which has one.
         super().__init_subclass__(kw_only=True, **kwargs)
-        if constructor is None and not kw_only:
+        if not kw_only:
             _take_positions(cls)
 
     @nn.nowrap

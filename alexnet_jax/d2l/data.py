@@ -14,7 +14,8 @@ from alexnet_jax.config import default_config, validate
 from alexnet_jax.d2l.base import overridden
 from alexnet_jax.d2l.datamodule import DataModule, check_count
 from alexnet_jax.d2l.functions import show_images
-from alexnet_jax.data import Split, create_data, true_examples
+from alexnet_jax.data import create_data, true_examples
+from alexnet_jax.data.batches import Batches
 from alexnet_jax.errors import InputError
 from alexnet_jax.preprocessing.pipeline import scale_and_resize
 
@@ -44,15 +45,19 @@ def as_sides(resize: Any) -> tuple[int, int]:
 
 
 class _Loader:
-    """Iterates batches `(X, y)`, an epoch each time; as long as an epoch."""
+    """Iterates batches `(X, y)`, an epoch each time; as long as an epoch.
 
-    def __init__(self, batches: Split, size: tuple[int, int]) -> None:
-        self._batches, self._size = batches, size
+    Attributes:
+      batches: Those in memory, which are not resized yet.
+    """
+
+    def __init__(self, batches: Batches, size: tuple[int, int]) -> None:
+        self.batches, self._size = batches, size
         self._epochs = itertools.count()
         self._resize = jax.jit(scale_and_resize, static_argnums=1)
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Pair]:
         first = next(self._epochs) * len(self)
@@ -64,13 +69,15 @@ class _Loader:
         return self._batch(0)
 
     def _batch(self, step: int) -> Pair:
-        batch = true_examples(self._batches.batch(step))  # the last may be smaller
+        batch = true_examples(self.batches.batch(step))  # the last may be smaller
         images = self._resize(batch["image"], self._size)
         return images, jnp.asarray(batch["label"])
 
 
 class _Prepared(DataModule):
     """A registered data set, decoded into memory.
+
+    Attributes may be set between fits, `batch_size` and `seed` too.
 
     Attributes:
       train: Images `(N, h, w, C) uint8` and labels `(N,) int32`.
@@ -122,11 +129,47 @@ class _Prepared(DataModule):
         splits: Any = self.data.train, self.data.test  # in memory
         self.train, self.val = ((split.image, split.label) for split in splits)
         self.labels = self.data.spec.class_names
-        self._loaders = [_Loader(split, self.resize) for split in splits]
+        self._loaders: dict[bool, tuple[Any, _Loader]] = {}
 
     def get_dataloader(self, train: bool) -> Iterable[Pair]:
-        """Returns the batches to train or to validate on, resized on the device."""
-        return self._loaders[0 if train else 1]
+        """Returns the batches to train or to validate on, resized on the device.
+
+        It is the same object, whose every iteration has another order, until what it
+        is made of changes.
+
+        Raises:
+          InputError: An attribute cannot be used.
+        """
+        name, examples = ("train", self.train) if train else ("val", self.val)
+        check_count(self.batch_size, "batch_size", 1)
+        sides = as_sides(self.resize)
+        try:
+            given = tuple(examples)
+            made_of = (*map(id, given), self.batch_size, sides, self.seed)
+            images, labels = map(np.asarray, given)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"data.{name} must be a pair of images and labels"
+            ) from error
+        if train not in self._loaders or self._loaders[train][0] != made_of:
+            if images.ndim != 4 or images.dtype != np.uint8 or not len(images):
+                raise InputError(
+                    f"data.{name}: images must be (N, h, w, C) uint8, N >= 1; got "
+                    f"{images.shape} {images.dtype}"
+                )
+            if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+                raise InputError(
+                    f"data.{name}: labels must be ({len(images)},) integers, as many "
+                    f"as images; got {labels.shape} {labels.dtype}"
+                )
+            split = Batches(
+                images,
+                labels.astype(np.int32),
+                self.batch_size,
+                self.seed if train else None,
+            )
+            self._loaders[train] = made_of, _Loader(split, sides)
+        return self._loaders[train][1]
 
     def visualize(
         self, batch: Pair, nrows: int = 1, ncols: int = 8, labels: Sequence[str] = ()

@@ -13,8 +13,9 @@ from alexnet_jax.errors import InputError
 class Loader:
     """Iterates what `data.train_dataloader()` or `data.val_dataloader()` returns.
 
-    It is called anew for each iteration, so that it may return a generator. Batches are
-    tuples of NumPy arrays; float64 and int64 become float32 and int32.
+    What it returns first is iterated each time, as in the book; it is called anew for
+    each iteration only if it returns a generator. Batches are tuples of NumPy arrays;
+    float64 and int64 become float32 and int32.
     """
 
     def __init__(self, make: Callable[[], Iterable[Any]], name: str) -> None:
@@ -22,6 +23,7 @@ class Loader:
         self._make, self.name = make, name
         self._length: int | None = None
         self._has_given = False
+        self._kept: Iterable[Any] | None = None
 
     def __len__(self) -> int:
         if self._length is None:
@@ -50,12 +52,16 @@ class Loader:
             )
 
     def _made(self) -> Iterable[Any]:
+        if self._kept is not None:
+            return self._kept
         loader: Any = self._make()
         if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             raise InputError(
                 f"data: {self.name} must return an iterable of pairs (X, y); got "
                 f"{type(loader).__name__}"
             )
+        if not isinstance(loader, Iterator):  # which has an end
+            self._kept = loader
         return loader
 
 

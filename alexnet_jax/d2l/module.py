@@ -61,6 +61,19 @@ class Module(nn.Module, HyperParameters):
     plot_valid_per_epoch: int = field(default=1, init=False)
     board: ProgressBoard = field(default_factory=ProgressBoard, init=False)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuses a constructor, whose arguments Flax does not hand on to copies.
+
+        Raises:
+          InputError: The class has one.
+        """
+        if "__init__" in vars(cls):
+            raise InputError(
+                f"{cls.__name__}: a network has no __init__ of its own; write its "
+                "arguments as fields (lr: float = 0.1), as the book's JAX code does"
+            )
+        super().__init_subclass__(**kwargs)
+
     def __call__(self, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Returns `forward` of the same arguments."""
         return self.forward(X, *args, **kwargs)
@@ -155,6 +168,8 @@ class Module(nn.Module, HyperParameters):
         if train:
             batches, points = trainer.num_train_batches, self.plot_train_per_epoch
             x = trainer.train_batch_idx / batches
+            # As many points in a shorter run.
+            batches = min(batches, getattr(trainer, "max_steps", None) or batches)
         else:
             batches, points = trainer.num_val_batches, self.plot_valid_per_epoch
             x = trainer.epoch + 1

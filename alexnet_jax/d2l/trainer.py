@@ -166,6 +166,9 @@ class Trainer(HyperParameters):
         if self.board is None:  # an __init__() of one's own
             self.board = ProgressBoard(xlabel="epoch", xlim=(0, self.max_epochs))
             self._first_board = self.board
+        # An earlier fit's are gone, should this one fail.
+        self.state, self.epoch = None, 0
+        self.train_batch_idx = self.val_batch_idx = 0
         self._take_model(model)
         model.trainer = self  # configure_optimizers() may ask it for the steps
         model.training = True
@@ -176,12 +179,25 @@ class Trainer(HyperParameters):
                 self._fit_by_hooks(model, data, key, own)
             else:
                 self._take_board(model)
+                self._begin_board()
                 fit_by_loop(self, model, data, key)
+        except KeyboardInterrupt:
+            self._save_picture(model)
+            raise
         finally:
             model.training = False
-        if not self.board.display:
+        self._save_picture(model)
+
+    def _save_picture(self, model: Any) -> None:
+        """Saves a script's curves; those of no point are not."""
+        if not self.board.display and any(self.board.data.values()):
             name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(model).__name__).lower()
             self.picture = save_curves(self.board, name)
+
+    def _begin_board(self) -> None:
+        """Lets what an earlier fit left over count for no point of this one."""
+        if isinstance(self.board, ProgressBoard):
+            self.board.begin((0, self.max_epochs))
 
     def prepare_data(self, data: Any) -> None:
         """Sets the loaders and their lengths.
@@ -258,6 +274,7 @@ class Trainer(HyperParameters):
                 self.prepare_data(data)
             self.prepare_model(model)
             self.board = self._taken = model.board  # one of one's own may set it alone
+            self._begin_board()
             self.model = model
             self._wrap_loaders(model, data)
             self._create_state(model, key, clip=own_epoch)

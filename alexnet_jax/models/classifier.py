@@ -290,7 +290,7 @@ class Classifier(nn.Module):
     def _all_follow(self) -> AbstractContextManager:
         """While parameters are drawn: checks that all kernels follow the scheme."""
         scheme = self.scheme()
-        if scheme is None or not self.is_initializing():
+        if scheme is None or not self.is_initializing() or self._has_other_layers():
             return nullcontext()
 
         def check(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
@@ -306,6 +306,21 @@ class Classifier(nn.Module):
             return output
 
         return nn.intercept_methods(check)
+
+    @nn.nowrap
+    def _has_other_layers(self) -> bool:
+        """Whether the author's scheme is another class's than the layers are."""
+        if self.initializer != "author":
+            return False
+        owners = [
+            next(
+                place
+                for place, one in enumerate(type(self).__mro__)
+                if name in vars(one)
+            )
+            for name in ("setup", "author_initializer")
+        ]
+        return owners[0] < owners[1]
 
     @nn.nowrap
     def layer_summary(self, input_shape: tuple[int, ...], key: Any = None) -> None:

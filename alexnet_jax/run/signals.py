@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from alexnet_jax.terminal.signals import Ended, ending_signals
 
@@ -15,19 +16,22 @@ class Stopped(Exception):
     Attributes:
       number: The signal's.
       step: The step that was saved.
+      state: What the run had learned.
     """
 
-    def __init__(self, number: int, step: int, place: str) -> None:
-        """Keeps both, and says where in the run the step is.
+    def __init__(self, number: int, step: int, place: str, state: Any) -> None:
+        """Keeps them, and says where in the run the step is.
 
         Args:
           number: The signal's.
           step: The step that was saved.
           place: As `rows.step_text` says it.
+          state: The `TrainState` after the step.
         """
         super().__init__(f"{signal.Signals(number).name} at {place}, saved")
         self.number = number
         self.step = step
+        self.state = state
 
 
 class StopSignal:
