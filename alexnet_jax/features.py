@@ -129,16 +129,22 @@ def _list_pictures(images: list[Path], output: Path) -> list[Path]:
 def _metadata(network: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Returns where the features come from, as JSON holds it."""
     from alexnet_jax import __version__
-    from alexnet_jax.config import flatten_config
+    from alexnet_jax.config import flatten_config, stored_pair
 
     config = flatten_config(network.config)
-    keys = ("data.image_size", "data.scale", "data.fit", "data.resize")
+    config["data.stored_size"] = stored_pair(network.config.data)
+    if config["data.scale"] == "author":
+        config["data.scale"] = network.model.author_scale
+    keys = (
+        *("data.image_size", "data.stored_size", "data.scale", "data.fit"),
+        *("data.resize", "augment.canvas"),
+    )
     return {
         "run": str(network.workdir),
         "step": network.step,
         "network": config["model.name"],
         "data": network.spec.name,
-        "preprocessing": {key: config[key] for key in (*keys, "augment.canvas")},
+        "preprocessing": {key: config[key] for key in keys},
         "dtype": config["dtype"],
         "pool": options.pool,
         "inverted": options.invert,

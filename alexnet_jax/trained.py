@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,14 @@ import numpy as np
 from flax import traverse_util
 
 from alexnet_jax.config import side_pair, wider
-from alexnet_jax.data import DataSpec, Split, create_data, true_examples
+from alexnet_jax.data import (
+    DataSpec,
+    Split,
+    WrongShare,
+    check_manual_dir,
+    create_data,
+    true_examples,
+)
 from alexnet_jax.data.pictures import Picture, list_files, read_pictures
 from alexnet_jax.data.wordnet import shown_names
 from alexnet_jax.errors import InputError
@@ -448,15 +455,30 @@ class TrainedModel:
         named = None if data_dir else settings.data_dir
         settings.data_dir = data_dir
         settings.manual_dir = manual_dir or settings.manual_dir
+        check_manual_dir(settings.name, manual_dir)
+        open_data = partial(
+            create_data,
+            settings,
+            batch_size=batch_size,
+            eval_batch_size=batch_size,
+            seed=self.config.seed,
+            read_from=named,
+            prepare=prepare,
+        )
         with spinner("opening the data"):
-            data = create_data(
-                settings,
-                batch_size=batch_size,
-                eval_batch_size=batch_size,
-                seed=self.config.seed,
-                read_from=named,
-                prepare=prepare,
-            )
+            try:
+                data = open_data()
+            except WrongShare as error:
+                if not manual_dir:
+                    raise
+                if not error.brought:
+                    raise InputError(
+                        f"--manual-dir: {manual_dir} has no part to measure; put the "
+                        "images into test/CLASS/, beside train/CLASS/ with those that "
+                        "the network was trained on"
+                    ) from error
+                settings.val_share = None  # the run's was of other images
+                data = open_data()
         if data.spec.class_names != self.spec.class_names:
             raise InputError(
                 f"data.name: {data.spec.name} has other classes than "

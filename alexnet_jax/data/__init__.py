@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from alexnet_jax.config import stored_pair
+from alexnet_jax.config import BUNDLED, stored_pair
 from alexnet_jax.data import (
     digits,
     fashion_mnist,
@@ -41,6 +41,7 @@ from alexnet_jax.data.validation import (
     EVALUATED,
     SPLIT_FILE,
     Division,
+    WrongShare,
     check_share,
     divide,
 )
@@ -54,6 +55,8 @@ __all__ = [
     "Data",
     "DataSpec",
     "Split",
+    "WrongShare",
+    "check_manual_dir",
     "check_name",
     "check_workdir",
     "create_data",
@@ -114,6 +117,8 @@ class Data:
     @property
     def statistics_file(self) -> Path:
         """Where `data.statistics` stores what it measures of the training images."""
+        if isinstance(self.train, Stream):
+            return self.train.statistics_file
         tag = Order(0, 1, None, self.division.train).tag if self.division else ""
         return stored_path(self.beside or self.folder, tag)
 
@@ -228,7 +233,9 @@ def _create(
             channels,
             data.resize,
         )
-        published = _PUBLISHED.get(builder.name)
+        published = None
+        if not own_builder.is_name(data.name):
+            published = _PUBLISHED.get(builder.name)
         return Stream(
             reader, data.workers, data.on_broken, published, may_write(), beside
         )
@@ -242,6 +249,7 @@ def _create(
         image_shape=train.image_shape,
         measure=train.statistics,
         streamed=not in_memory,
+        files=info.config_name or "" if data.name == "image_folder" else "",
     )
     return Data(train, test, spec, folder, division, beside)
 
@@ -337,6 +345,23 @@ def check_workdir(data: ConfigDict, workdir: Path) -> None:
                 f"workdir: {workdir} holds the table {root.name}, which the run would "
                 "replace; choose another --workdir"
             )
+
+
+def check_manual_dir(name: str, manual_dir: str | None) -> None:
+    """Checks that `--manual-dir` is read.
+
+    Args:
+      name: Of the data set, as `config.data.name`.
+      manual_dir: The flag's value; None if it was not given.
+
+    Raises:
+      InputError: The data set comes with the package.
+    """
+    if manual_dir is not None and name in BUNDLED:
+        raise InputError(
+            f"--manual-dir: {name} comes with the package and reads no folder; leave "
+            "it out, or take the data set image_folder"
+        )
 
 
 def is_name(name: str) -> bool:

@@ -13,12 +13,13 @@ from alexnet_jax.data.image_files import (
     OTHER_SUFFIXES,
     SUFFIXES,
     as_utf8,
+    is_hidden,
     stat_file,
 )
 from alexnet_jax.data.preparation.sources import ImageFile
 from alexnet_jax.data.validation import check_share
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.text import counted
+from alexnet_jax.terminal.text import counted, printable
 
 LAYOUT = (
     "it must contain train/CLASS/*.jpg and val/CLASS/*.jpg; or CLASS/*.jpg, with "
@@ -32,8 +33,6 @@ PARTS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _NOWHERE = "it is a link that leads nowhere"
-# Folders that archives and network drives leave behind.
-_LITTER = frozenset(("__MACOSX", "@eaDir"))
 
 
 class Found(NamedTuple):
@@ -71,6 +70,11 @@ def read_class_folders(root: Path, on_broken: str, val_share: float | None) -> F
                 f"{folders['train']}, which has {len(names)} classes"
             )
     check_share(as_utf8(root), folders, val_share)
+    if len(names) == 1:
+        raise InputError(
+            f"data.manual_dir: {folders['train']} has one class folder, {names[0]}; "
+            "there is nothing to learn from one class; add another one"
+        )
     left_out: Counter[str] = Counter()
     files = {
         split: tuple(_list(folder, on_broken, left_out))
@@ -98,7 +102,7 @@ def check_outside(root: Path, place: Path, field: str) -> None:
     for folder in _find_parts(root).values():
         above = os.path.realpath(folder)
         if real.is_relative_to(above) and not any(
-            map(_is_hidden, real.relative_to(above).parts)
+            map(is_hidden, real.relative_to(above).parts)
         ):
             raise InputError(
                 f"{field}: {as_utf8(place)} is within {as_utf8(folder)}, where each "
@@ -176,7 +180,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
     """Returns what could be a class of a split, in order."""
     try:
         with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not _is_hidden(entry.name)]
+            found = [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         raise InputError(
             f"data.manual_dir: {as_utf8(folder)} cannot be read ({error.strerror}); "
@@ -200,14 +204,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_hidden(name: str) -> bool:
-    return name[0] == "." or name in _LITTER
-
-
 def _list(folder: Path, on_broken: str, left_out: Counter[str]) -> Iterator[ImageFile]:
     """Lists the images below each class folder; counts by suffix what is left out."""
     for name in os.listdir(folder):
-        if name.lower().endswith(SUFFIXES) and not _is_hidden(name):
+        if name.lower().endswith(SUFFIXES) and not is_hidden(name):
             left_out["beside the class folders"] += os.path.isfile(folder / name)
     for entry in _scan(folder):
         fault, empty, others = _class_fault(entry), True, Counter[str]()
@@ -249,7 +249,7 @@ def _walk(
             yield place, f"it cannot be read: {error.strerror}"
             continue
         for entry in entries:
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if _is_folder(entry):
                 waiting.append((Path(entry), (*above, here)))
@@ -276,7 +276,7 @@ def report_broken(name: str, reason: str, on_broken: str) -> None:
     Raises:
       InputError: `on_broken` is `fail`.
     """
-    line = f"{as_utf8(name)} ({reason})"
+    line = f"{printable(as_utf8(name))} ({reason})"
     if on_broken == "fail":
         raise InputError(
             f"data.on_broken: image {line} is broken; repair or remove it, or set "

@@ -55,12 +55,20 @@ OTHER_SUFFIXES = (
 HEIF_REMEDY = "pip install 'alexnet_jax[heif]'"
 _HEIF_BRANDS = b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
+# Folders that archives and network drives leave behind.
+_LITTER = frozenset(("__MACOSX", "@eaDir"))
+
 MAX_PIXELS = 100_000_000  # of an image; Pillow's own limit is higher
 MAX_BYTES = 1 << 30  # of a file
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # What it logs of a damaged file, it also raises.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder, by its name, is none that a user put there."""
+    return name.startswith(".") or name in _LITTER
 
 
 def open_image(file: IO[bytes]) -> Image.Image:

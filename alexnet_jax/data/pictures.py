@@ -19,7 +19,7 @@ from alexnet_jax.data.decoding import (
     count_frames,
     read_pixels,
 )
-from alexnet_jax.data.image_files import MAX_PIXELS, open_file
+from alexnet_jax.data.image_files import MAX_PIXELS, is_hidden, open_file
 from alexnet_jax.data.preparation.jpeg import decode_file
 from alexnet_jax.data.preparation.workers import count_cores
 from alexnet_jax.data.spec import DataSpec
@@ -78,7 +78,7 @@ def _walk(folder: Path, key: str) -> Iterator[Path]:
 
 
 def _is_shown(name: str) -> bool:
-    return not name.startswith(".") and not is_unfinished(name)
+    return not is_hidden(name) and not is_unfinished(name)
 
 
 def has_dark_background(mean_image: np.ndarray) -> bool:

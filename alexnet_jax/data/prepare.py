@@ -31,7 +31,7 @@ from collections.abc import Iterator, Sequence
 
 from alexnet_jax import cli
 from alexnet_jax.config import default_config, validate
-from alexnet_jax.data import DATA_SETS, is_name, open_data_set
+from alexnet_jax.data import DATA_SETS, check_manual_dir, is_name, open_data_set
 from alexnet_jax.terminal.bar import spinner
 
 
@@ -80,6 +80,7 @@ def make_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepares the data set that the arguments name."""
     options = make_parser().parse_args(argv)
+    check_manual_dir(options.name, options.manual_dir)
     config = default_config()
     config.data.update(vars(options))
     validate(config)

@@ -32,6 +32,8 @@ class DataSpec:
       streamed: Whether the images are files of any size, which are decoded by
         `preparation.jpeg.decode` as they are needed; a picture to be classified is
         then, too.
+      files: A name of the image files that it was made of, their labels and times; ""
+        of a data set that has none of its own.
     """
 
     name: str
@@ -39,6 +41,7 @@ class DataSpec:
     image_shape: tuple[int, int, int]
     measure: Callable[[], Statistics] = field(repr=False, compare=False)
     streamed: bool = False
+    files: str = field(default="", compare=False)
 
     @functools.cached_property
     def statistics(self) -> Statistics:
@@ -102,6 +105,8 @@ class DataSpec:
         }
         if self.streamed:
             record["streamed"] = True
+        if self.files:
+            record["files"] = self.files
         if self.statistics.is_published:  # another data set's, or a resized copy's
             record["statistics"] = self.statistics.source
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
@@ -123,6 +128,7 @@ class DataSpec:
             image_shape=(height, width, channels),
             measure=lambda: statistics,
             streamed=bool(streamed),
+            files=str(record.get("files", "")),
         )
 
     @classmethod

@@ -22,6 +22,7 @@ from alexnet_jax.data.preparation.sources import open_records, parse
 from alexnet_jax.data.preparation.workers import count_cores, end_with_parent
 from alexnet_jax.data.statistics import Statistics, load_or_measure, load_stored
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.terminal.text import printable
 
 Place = tuple[int, tuple[int, int, int]]  # a step, and the part of its batch
 
@@ -169,32 +170,39 @@ class Stream:
             self._next = following, place[1]
         return self._kept[1]
 
+    @property
+    def statistics_file(self) -> Path:
+        """Where statistics of the images, as they are resized here, are kept."""
+        reader = self.reader
+        height, width = reader.size
+        size = f"{height}" if height == width else f"{height}x{width}"
+        # Files of before there was another way to resize are called without it.
+        way = "" if reader.way == "bicubic" else f"-{reader.way}"
+        part = f"{reader.split}{reader.order.tag}"
+        name = f"{part}-{size}-{reader.fit}{way}-statistics.npz"
+        return (self.beside or reader.folder) / name
+
     def statistics(self) -> Statistics:
         return self._statistics
 
     @functools.cached_property
     def _statistics(self) -> Statistics:
-        """Measured by the command; else published; else measured now, and kept."""
-        reader, tag = self.reader, self.reader.order.tag
-        folder = self.beside or reader.folder
-        if stored := load_stored(folder, tag):
+        """Kept; else published; else measured now, and kept."""
+        reader, path = self.reader, self.statistics_file
+        # Until 0.2.0 the command had a file for all sizes, measured at one of them.
+        stored = load_stored(path.parent, reader.order.tag)
+        if stored is not None and stored.mean_image.shape[:2] == tuple(reader.size):
             return stored
-        if self.published is not None and not tag:
+        if self.published is not None and not reader.order.tag and not path.exists():
             print(f"figures   {self.published.source}, of {reader.folder}")
             return self.published
         order = dataclasses.replace(reader.order, batch_size=_MEASURED, seed=None)
         reader = dataclasses.replace(reader, order=order, part=slice(None))
         whole = Stream(reader, self.workers, self.on_broken)
         whole.broken = self.broken  # each is named once
-        height, width = reader.size
-        size = f"{height}" if height == width else f"{height}x{width}"
-        # Files of before there was another way to resize are called without it.
-        way = "" if reader.way == "bicubic" else f"-{reader.way}"
-        name = f"{reader.split}{tag}-{size}-{reader.fit}{way}-statistics.npz"
-        path = folder / name
         if self.keep:
             with contextlib.suppress(OSError):  # then nothing is kept
-                folder.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(whole):
             return load_or_measure(path, lambda: all_images(whole), self.keep)
 
@@ -263,7 +271,7 @@ class Stream:
             if image not in self.broken:
                 self.broken.add(image)
                 print(
-                    f"broken    {image}: skipped, {len(self.broken)} so far",
+                    f"broken    {printable(image)}: skipped, {len(self.broken)} so far",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -73,6 +73,9 @@ def read_table(path: Path) -> Table:
         if not row.label:
             raise row_fault(path, row.number, "label is empty", "fill it in")
     names = {row.label for row in used if row.split == "train"}
+    if len(names) == 1:
+        problem = f"all rows of train have the label {min(names)!r}"
+        raise fault(path, problem, "add training images of another class")
     for row in used:
         if row.label not in names:
             raise row_fault(

@@ -98,6 +98,19 @@ class Division:
                 )
 
 
+class WrongShare(InputError):
+    """A validation part is to be drawn where there is one, or none where there is not.
+
+    Attributes:
+      brought: Whether the data set brings a part to measure on.
+    """
+
+    def __init__(self, line: str, *, brought: bool) -> None:
+        """Keeps it."""
+        super().__init__(line)
+        self.brought = brought
+
+
 def check_share(name: str, splits: Collection[str], share: float | None) -> None:
     """Checks that a validation part is drawn where there is none, and only there.
 
@@ -107,21 +120,23 @@ def check_share(name: str, splits: Collection[str], share: float | None) -> None
       share: `config.data.val_share`.
 
     Raises:
-      InputError: There is none and none is drawn, or there are both.
+      WrongShare: There is none and none is drawn, or there are both.
     """
     brought = [split for split in EVALUATED if split in splits]
     if share is None and not brought:
         others = ", ".join(split for split in splits if split != "train")
         more = f"; of its other splits, {others}, none is called test or validation"
-        raise InputError(
+        raise WrongShare(
             f"data.val_share: {name} has no validation and no test part; set "
             "data.val_share=0.2 to take a fifth of each class of the training images, "
-            f"drawn by the seed, for validation{more if others else ''}"
+            f"drawn by the seed, for validation{more if others else ''}",
+            brought=False,
         )
     if share is not None and brought:
-        raise InputError(
+        raise WrongShare(
             f"data.val_share: {name} has a {brought[0]} part, on which runs are "
-            "measured; leave data.val_share out"
+            "measured; leave data.val_share out",
+            brought=True,
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 from alexnet_jax import evaluate
 from alexnet_jax.config import default_config, validate
 from alexnet_jax.data import DATA_SETS, create_data, prepare, stream
+from alexnet_jax.data.pictures import list_files
 from alexnet_jax.data.statistics import __main__ as statistics
 from alexnet_jax.data.validation import draw
 from alexnet_jax.errors import InputError
@@ -101,7 +102,8 @@ def test_the_command_measures_the_part_that_is_trained_on(flat, tmp_path, capsys
     words = ["image_folder", f"--manual-dir={flat}", f"--data-dir={tmp_path / 'data'}"]
     prepare.main([*words, "--val-share=0.2"])
     assert "18 train images" in capsys.readouterr().out
-    statistics.main([*words, "--val-share=0.2", "--seed=3"])
+    flags = ["--val-share=0.2", "--seed=3", "--stored-size=16"]
+    statistics.main([*words, *flags])
     assert "14 images" in capsys.readouterr().out
     data, other = (load(flat, tmp_path / "data", seed=seed) for seed in (3, 4))
     assert data.statistics_file.exists() and not other.statistics_file.exists()
@@ -222,4 +224,60 @@ def test_a_run_writes_it_down_and_is_measured_on_it(
     with pytest.raises(InputError, match=r"split.csv divides other images than"):
         model.open_split("test")
     for one in (split, drawn):
+        one.close()
+
+
+@pytest.mark.slow
+def test_a_last_measurement_on_other_images(flat, config, tmp_path):
+    """A run with `data.val_share` is measured on a folder with a part of its own."""
+    config.data.name, config.data.manual_dir = "image_folder", str(flat)
+    config.data.data_dir, config.data.val_share = str(tmp_path / "data"), 0.2
+    config.data.stored_size, config.batch_size, config.num_train_steps = 28, 7, 2
+    config.eval.batch_size = 4
+    train_and_evaluate(config, tmp_path / "run")
+    last = tmp_path / "last"
+    last.mkdir()
+    (last / "train").symlink_to(flat)
+    shutil.copytree(flat, last / "test")
+    found = TrainedModel(tmp_path / "run").evaluate(manual_dir=str(last))
+    assert found["examples"] == 18
+    config.data.val_share, config.data.manual_dir = None, str(last)
+    train_and_evaluate(config, tmp_path / "other")
+    line = f"^--manual-dir: {flat} has no part to measure; put the images into test"
+    with pytest.raises(InputError, match=line):
+        TrainedModel(tmp_path / "other").evaluate(manual_dir=str(flat))
+
+
+def test_one_class_is_refused(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / "zoo" / part / "cat").mkdir(parents=True)
+        (tmp_path / "zoo" / part / "cat" / "a.jpg").write_bytes(picture(1))
+    with pytest.raises(InputError, match="has one class folder, cat; there is nothi"):
+        load(tmp_path / "zoo", tmp_path / "data", val_share=None)
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\nzoo/train/cat/a.jpg,cat\nzoo/val/cat/a.jpg,cat\n")
+    with pytest.raises(InputError, match="all rows of train have the label 'cat'; add"):
+        load(table, tmp_path / "data")
+
+
+def test_what_archives_and_drives_leave_behind_is_no_picture(flat):
+    for name in ("@eaDir", "__MACOSX", ".hidden"):
+        (flat / "cat" / name).mkdir()
+        (flat / "cat" / name / "a.jpg").write_bytes(picture(1))
+    assert len(list_files([flat])) == sum(CLASSES.values())
+
+
+@pytest.mark.parametrize("module", ["prepare", "statistics"])
+def test_folders_that_a_bundled_set_does_not_read(module, error_line, tmp_path):
+    main = {"prepare": prepare.main, "statistics": statistics.main}[module]
+    line = error_line(main, "digits", f"--manual-dir={tmp_path}")
+    assert "--manual-dir: digits comes with the package and reads no folder" in line
+
+
+def test_labels_that_changed_are_another_copy(flat, tmp_path):
+    first = load(flat, tmp_path / "data")
+    (flat / "cat" / "0.jpg").rename(flat / "dog" / "zero.jpg")
+    second = load(flat, tmp_path / "data")
+    assert first.spec.files and first.spec.files != second.spec.files
+    for one in (first, second):
         one.close()

@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from alexnet_jax.data.preparation.tfds_internals import ExampleSerializer, Shard
 from alexnet_jax.data.preparation.workers import count_cores, map_unordered
 from alexnet_jax.errors import InputError
 from alexnet_jax.terminal.bar import Bar
-from alexnet_jax.terminal.text import counted
+from alexnet_jax.terminal.text import counted, printable
 
 SHARDS = ShardConfig()  # of 64 MB to 1 GB, as TFDS cuts them
 _PLAN = "plan.txt"
@@ -184,7 +185,11 @@ def _write_missing(
                 bar.advance(len(shard.source))
                 for line in broken:
                     skipped += 1
-                    print(f"broken    {line}: skipped, {skipped} so far")
+                    print(
+                        f"broken    {printable(line)}: skipped, {skipped} so far",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         except BrokenProcessPool as error:
             raise InputError(
                 f"data: a process that was writing to {folder} was killed (out of "
