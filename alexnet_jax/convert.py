@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         if workdir:
             # Arrays are taken out where they are compared, so it is written before.
-            source = _imported(path, mean, report)
+            source = _imported(path, mean, report, assumed=bool(note))
             run = new_run(workdir, own.config, own.spec, **own.weights, imported=source)
             stack.enter_context(run)
         if not options.json:
@@ -154,7 +154,9 @@ def _compare(
         found.check(path)
 
 
-def _imported(path: Path, mean: Path | None, report: "Verification") -> "Imported":
+def _imported(
+    path: Path, mean: Path | None, report: "Verification", *, assumed: bool
+) -> "Imported":
     """Returns what the run's folder says of its source."""
     from alexnet_jax.run.imported import Imported
     from alexnet_jax.weights.verification import digest
@@ -167,6 +169,7 @@ def _imported(path: Path, mean: Path | None, report: "Verification") -> "Importe
         mean.name if mean else None,
         {one.name: (one.source_name, one.changes) for one in report.arrays},
         tuple(report.left_over),
+        assumed,
     )
 
 

@@ -9,8 +9,9 @@ from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE
 from alexnet_jax.errors import InputError, RunError
 
 CARD = "README.md"
+_MAKER = "alexnet_jax.export"
 MARK = (
-    "<!-- Written by python -m alexnet_jax.export, which replaces it; without this "
+    f"<!-- Written by python -m {_MAKER}, which replaces it; without this "
     "line it does not. -->"
 )
 MODEL_FILES = {
@@ -45,7 +46,7 @@ def check_place(folder: Path, form: str) -> None:
     found = {path.name: path for path in folder.iterdir()}
     names = {*found}
     ours = names & {*MODEL_FILES[form], *BESIDE_FILES.get(form, ()), *OTHER_FILES}
-    if ours and not is_made_by(folder / CARD, MARK):
+    if ours and not is_made_by(folder / CARD, _MAKER):
         raise InputError(
             f"--to: {folder} holds {', '.join(sorted(ours))}, which no export wrote; "
             "choose another folder"

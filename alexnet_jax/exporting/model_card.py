@@ -101,7 +101,7 @@ def _front_matter(
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "alexnet", "jax", name],
     }
-    if data in _OF_HUB:
+    if data in _OF_HUB and not _is_assumed(net):
         front["datasets"] = [_OF_HUB[data]]
     if rows:
         front["metrics"] = ["accuracy"]
@@ -152,6 +152,12 @@ def _way(net: TrainedModel) -> str:
     return views + (f", in {net.config.dtype}" if net.config.dtype != "float32" else "")
 
 
+def _is_assumed(net: TrainedModel) -> bool:
+    """Whether the weights' data are a guess, after which none were trained on."""
+    imported = read_imported(net.workdir)
+    return imported is not None and imported.assumed and net.step == 0
+
+
 def _about(net: TrainedModel, license_name: str) -> list[str]:
     config, spec = net.config, net.spec
     network, name = type(net.model), short_name(config.model.name)
@@ -169,6 +175,11 @@ def _about(net: TrainedModel, license_name: str) -> list[str]:
         f"{shape}×{spec.image_shape[-1]}, shown at "
         f"{size_text(config.data.image_size)}."
     )
+    if _is_assumed(net):
+        data = (
+            "Not known: the file that the weights come from does not say. Images are "
+            f"prepared as those of {data}"
+        )
     scale = config.data.scale
     if (net.model.author_scale if scale == "author" else scale) in MEASURED:
         data += f" Their statistics: {spec.statistics.source}."

@@ -23,7 +23,7 @@ from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.run.folder import open_folder
 from alexnet_jax.run.place import IMPORTED_FILE, LOCK_FILE, RUN_FILES
 from alexnet_jax.step import TrainState, create_state
-from alexnet_jax.transfer.freezing import frozen_layers
+from alexnet_jax.transfer.freezing import frozen_layers, split
 from alexnet_jax.transfer.layer_updates import updates_of
 
 _STEP = 0  # that none was taken is what a resumed run goes on from
@@ -41,6 +41,8 @@ class Imported:
       mean: The name of the file of a mean image that came with it, if any.
       arrays: By our name the file's, and what was done to it.
       left_out: The file's arrays that the network has no place for.
+      assumed: Whether the file does not say what the network was trained on, so that
+        the data of the run's config are a guess.
     """
 
     source: str
@@ -50,6 +52,7 @@ class Imported:
     mean: str | None = None
     arrays: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    assumed: bool = False
 
     def save(self, workdir: Path) -> None:
         """Writes `imported.json`."""
@@ -73,6 +76,7 @@ def read_imported(workdir: Path) -> Imported | None:
             **{name: _text(record.get(name)) for name in ("sha256", "mean")},
             arrays=arrays,
             left_out=tuple(map(str, record.get("left_out", ()))),
+            assumed=record.get("assumed") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -204,25 +208,39 @@ def _cleared_on_error(workdir: Path) -> Iterator[None]:
     Args:
       workdir: The folder, locked.
     """
-    names = [*RUN_FILES, "checkpoints", "tensorboard"]
+    folders = [workdir / name for name in ("checkpoints", "tensorboard")]
 
-    def present() -> list[Path]:
-        paths = [workdir / name for name in names]
-        return [below for one in paths for below in (one, *one.rglob("*"))]
+    def present() -> dict[Path, tuple[int, int] | None]:
+        return {
+            below: _number(below) for one in folders for below in (one, *one.rglob("*"))
+        }
 
-    kept = {_number(one) for one in present()}
+    before = present()
+    files = {workdir / name: _content(workdir / name) for name in RUN_FILES}
     try:
         yield
     except BrokenPipeError:
         raise
     except BaseException:
-        # By number, as what was in the way may have been moved aside.
-        for one in sorted(present(), reverse=True):
-            if _number(one) not in kept:
+        # By number, too, as what was in the way may have been moved aside.
+        for one, number in sorted(present().items(), reverse=True):
+            if before.get(one) != number:
                 with contextlib.suppress(OSError):
                     is_folder = one.is_dir() and not one.is_symlink()
                     one.rmdir() if is_folder else one.unlink()
+        for file, content in files.items():
+            with contextlib.suppress(OSError):
+                if content is None:
+                    file.unlink(missing_ok=True)
+                elif _content(file) != content:
+                    write_file(file, content)
         raise
+
+
+def _content(file: Path) -> bytes | None:
+    with contextlib.suppress(OSError):
+        return read_regular(file)
+    return None
 
 
 def _number(path: Path) -> tuple[int, int] | None:
@@ -233,7 +251,7 @@ def _number(path: Path) -> tuple[int, int] | None:
 
 
 def _state(config: ConfigDict, spec: DataSpec, params: Mapping[str, Any]) -> TrainState:
-    """Returns a state whose other arrays are zeros, as they are before a step."""
+    """Returns a new run's state with these weights."""
     model = create_configured(config)
     updates = updates_of(model, config.optim.params)
     schedule = create_schedule(config.optim, model.lr, 1, 1, updates)
@@ -245,4 +263,17 @@ def _state(config: ConfigDict, spec: DataSpec, params: Mapping[str, Any]) -> Tra
         lambda: create_state(model, tx, shape, jax.random.key(config.seed), frozen)
     )
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return state.replace(step=np.array(_STEP, np.int32), params=dict(params))
+    # Not all of an optimizer's begins at 0: the plateau rule's least error does not.
+    small = jax.tree.map(
+        lambda leaf: np.zeros((1,) * leaf.ndim, leaf.dtype), state.params
+    )
+    first = tx.init(split(small, frozen)[0])
+    opt_state = jax.tree.map(_filled, state.opt_state, first)
+    step = np.array(_STEP, np.int32)
+    return state.replace(step=step, params=dict(params), opt_state=opt_state)
+
+
+def _filled(zeros: np.ndarray, small: Any) -> np.ndarray:
+    """Returns an array like the first, of the one value that the other has."""
+    value = np.asarray(small).reshape(-1)[0]
+    return np.full_like(zeros, value) if value else zeros

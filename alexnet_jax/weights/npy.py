@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from alexnet_jax.weights.pickles import DataUnpickler
-from alexnet_jax.weights.source import Damaged, Source
+from alexnet_jax.weights.source import Damaged, NotRead, Source
 
 _NAMES = {"weights": "0", "biases": "1"}  # of a dict in place of a list
 
@@ -99,7 +99,7 @@ def read(file: IO[bytes]) -> Source:
     else:
         shape, _, kind = npy_format.read_array_header_2_0(file)
     if not kind.hasobject or shape != ():
-        raise Damaged(f"one array of {kind} and shape {shape}, no dict of layers")
+        raise NotRead(f"one array of {kind} and shape {shape}, not layers by name")
     # An array of one object, the dict, is pickled whole.
     found = DataUnpickler(file, _offered()).load()
     return Source("pickled NumPy dict", _arrays(found.content))

@@ -5,7 +5,7 @@ Source: onnx/onnx, onnx/onnx.proto.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ _KINDS = {"Conv": "CONVOLUTION", "MaxPool": "POOLING", "Gemm": "INNER_PRODUCT"}
 _WEIGHTED = {"Conv": "conv", "BatchNormalization": "norm", "Gemm": "fc", "MatMul": "fc"}
 # That pass an array on, as torch.onnx and its like write of weights.
 _SAME = ("Identity", "Cast")
+_ARITHMETIC = ("Add", "Div", "Mul", "Pow", "Sub")
 _QUANTIZED = (
     "ConvInteger",
     "DequantizeLinear",
@@ -99,6 +100,8 @@ def read(content: memoryview, path: Path) -> Source:
             if array is not None:
                 arrays[name] = array
     _resolve(nodes, arrays, path)
+    if "format" not in metadata:  # of an export, whose layers are known
+        _refuse_others(nodes, arrays)
     weighted = _layers(nodes, arrays)
     used = {name for _, names in weighted for name in names}
     constants = {name for node in nodes for name in node.inputs} - used
@@ -136,6 +139,34 @@ def _resolve(nodes: list[_Node], arrays: dict[str, np.ndarray], path: Path) -> N
             elif node.kind == "Transpose":
                 order = node.attributes.get("perm") or [*range(array.ndim)][::-1]
                 arrays[node.outputs[0]] = array.transpose(order)
+
+
+def _refuse_others(nodes: Sequence[_Node], arrays: Mapping[str, np.ndarray]) -> None:
+    """Checks that no node that is not compared changes what the layers compute.
+
+    Raises:
+      NotRead: Maps are transposed between layers, or images scaled before them.
+    """
+    places = [
+        place
+        for place, node in enumerate(nodes)
+        if node.kind in _WEIGHTED and any(name in arrays for name in node.inputs[1:])
+    ]
+    for place, node in enumerate(nodes):
+        if not places or place > places[-1]:
+            return
+        is_computed = bool(node.inputs) and node.inputs[0] not in arrays
+        if node.kind == "Transpose" and is_computed and place > places[0]:
+            raise NotRead(
+                "an ONNX graph that transposes maps between its layers, as it is "
+                "written where channels come last; export it with channels first"
+            )
+        is_computed = bool({*node.inputs} - {*arrays})
+        if node.kind in _ARITHMETIC and is_computed and place < places[0]:
+            raise NotRead(
+                f"an ONNX graph that scales its images ({node.kind}); export the "
+                "network alone"
+            )
 
 
 def _layers(

@@ -23,6 +23,8 @@ _BESIDE = (
         for core in ("core", "_core")
         for name in ("scalar", "_reconstruct")
     ),
+    # Since Python 3.13 they are called by the module that has them.
+    *(f"pathlib._local.{name}" for name in ("Path", "PosixPath", "WindowsPath")),
     "pathlib.Path",
     "pathlib.PosixPath",
     "torch.device",

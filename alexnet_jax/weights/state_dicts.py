@@ -27,9 +27,14 @@ def plain_names(names: Iterable[Any]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     seen: dict[str, str] = {}
-    for name in map(str, names):
-        parts = [one for one in name.split(".") if one not in _WRAPPERS]
-        plain = ".".join(parts) or name
+    split = {
+        name: [one for one in name.split(".") if one not in _WRAPPERS]
+        for name in map(str, names)
+    }
+    # Lightning's, in the module that trains the network, are called so in front.
+    is_inner = all(parts[:1] == ["model"] for parts in split.values())
+    for name, parts in split.items():
+        plain = ".".join(parts[is_inner:]) or name
         if plain in seen:
             raise NotRead(
                 f"a file of two networks: it holds {seen[plain]!r:.60} and "

@@ -154,7 +154,7 @@ def read_zip(file: IO[bytes]) -> Source:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise Damaged("a zip archive without PyTorch's data.pkl")
+            raise NotRead("a zip archive that torch.save did not write; unpack it")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in names or any(
             name.startswith(f"{root}code/") for name in names

@@ -157,6 +157,22 @@ def test_data_sets_by_the_hubs_names(name, wanted, tmp_path):
     assert yaml.safe_load(front).get("datasets") == wanted
 
 
+@pytest.mark.parametrize("assumed", [True, False])
+def test_data_that_are_assumed_are_not_stated(assumed, tmp_path):
+    make_run(tmp_path, "lenet5")
+    data = json.loads((tmp_path / "data.json").read_text())
+    text = json.dumps(data | {"data": "imagenet2012_256 1.0.0"})
+    (tmp_path / "data.json").write_text(text)
+    made = Imported("a.pth", "PyTorch state dict", 9, "ab" * 32, assumed=assumed)
+    made.save(tmp_path)
+    net = TrainedModel(tmp_path)
+    assert net.step == 0
+    _, front, body = model_card(net, "onnx").split("---\n", 2)
+    assert ("datasets" in yaml.safe_load(front)) is not assumed
+    said = "Not known: the file that the weights come from does not say."
+    assert (said in body) is assumed
+
+
 @pytest.mark.parametrize("form", ["safetensors", "torch", "onnx", "stablehlo"])
 def test_accuracies_that_are_not_the_files(form, trained, tmp_path):
     """Those of ten views in bfloat16, where the file takes one in float32."""

@@ -15,7 +15,12 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.evaluate import main as evaluate
 from alexnet_jax.report import main as report
 from alexnet_jax.reporting.text import checkpoints_text
-from alexnet_jax.run.imported import imported_statistics, new_run, read_imported
+from alexnet_jax.run.imported import (
+    _state,
+    imported_statistics,
+    new_run,
+    read_imported,
+)
 from alexnet_jax.run.place import IMPORTED_FILE
 from alexnet_jax.run.read import read_config, read_run
 from alexnet_jax.run.rows import read_rows
@@ -262,6 +267,12 @@ def test_an_error_removes_what_was_written_alone(run, tmp_path):
     with pytest.raises(InputError, match="^--to: .* is not a run's"), written():
         pass
     assert {one.name for one in folder.iterdir()} == {"notes.txt", "config.json"}
+    text = json.dumps({"config": default_config().to_dict()})  # of a run that began
+    (folder / "config.json").write_text(text)
+    with pytest.raises(KeyError), written():
+        raise KeyError
+    assert (folder / "config.json").read_text() == text
+    assert {one.name for one in folder.iterdir()} == {"notes.txt", "config.json"}
 
 
 @pytest.mark.heavy
@@ -275,3 +286,44 @@ def test_an_import_without_its_weights_is_not_trained(run, data_dir, tmp_path):
 def test_the_list_of_its_checkpoints(run):
     _, line = checkpoints_text(run)
     assert line.split()[0] == "0" and line.endswith("intact")
+
+
+def test_its_optimizer_begins_as_that_of_a_new_run(run):
+    net = TrainedModel(run)
+    config = net.config.copy_and_resolve_references()
+    config.optim.schedule = "plateau"
+    state = _state(config, net.spec, net.weights["params"])
+    errors = [leaf for leaf in jax.tree.leaves(state.opt_state) if not np.ndim(leaf)]
+    assert np.inf in errors  # the least error of no epoch
+    rest = [leaf for leaf in jax.tree.leaves(state.opt_state) if np.ndim(leaf)]
+    assert rest and not any(leaf.any() for leaf in rest)
+    layers = {name: value["kernel"] for name, value in state.params.items()}
+    for name, value in net.weights["params"].items():
+        np.testing.assert_array_equal(layers[name], value["kernel"])
+
+
+@pytest.mark.heavy
+def test_images_that_are_divided_otherwise_are_refused(run, tmp_path):
+    """Some of those that were trained on would be validated on."""
+    for label in ("cat", "dog"):
+        (tmp_path / "zoo" / label).mkdir(parents=True)
+        for index in range(6):
+            path = tmp_path / "zoo" / label / f"{index}.jpg"
+            path.write_bytes(picture(10 * index + len(label), (90, 90)))
+    folder = copied(run, tmp_path)
+    config = continued(folder, tmp_path / "data", batch_size=4)
+    config.data.name, config.data.manual_dir = "image_folder", str(tmp_path / "zoo")
+    config.data.val_share, config.model.num_classes = 0.3, 1000
+    config.checkpoint.every_epochs = 1
+    other = tmp_path / "other"
+    config.checkpoint.init_from = str(folder)
+    train_and_evaluate(config, other)
+    written = (other / "split.csv").read_bytes()
+    for index in range(6, 9):
+        (tmp_path / "zoo" / "cat" / f"{index}.jpg").write_bytes(
+            picture(index, (90, 90))
+        )
+    config.num_epochs = 2
+    with pytest.raises(InputError, match="^data"):
+        train_and_evaluate(config, other)
+    assert (other / "split.csv").read_bytes() == written

@@ -213,3 +213,24 @@ def test_pytorchs_types_without_a_storage_are_named(kind, tmp_path):
     state["features.0.bias"] = parameter
     torch.save(state, tmp_path / "w")
     assert_read(tmp_path / "w", params_of(TORCH))
+
+
+@pytest.mark.parametrize(
+    ("place", "node", "line"),
+    [
+        (5, ("Transpose", ["y4"], {}), "transposes maps between"),
+        (0, ("Mul", ["x", "conv1_b_0"], {}), "scales its images .Mul."),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(place, node, line, tmp_path):
+    nodes, arrays = onnx_graph(params_of(TORCH), TORCH)
+    save(tmp_path / "w", with_outputs([*nodes[:place], node, *nodes[place:]]), arrays)
+    with pytest.raises(InputError, match=line):
+        convert(tmp_path / "w", *read_source(tmp_path / "w"))
+
+
+def test_names_as_lightning_writes_them(tmp_path):
+    params = params_of(TORCH)
+    arrays = {f"model.{name}": one for name, one in torch_arrays(params).items()}
+    writers.save_torch(tmp_path / "w", writers.state_dict(arrays))
+    assert_read(tmp_path / "w", params)
