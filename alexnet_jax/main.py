@@ -150,7 +150,9 @@ class _Loaded(flags.ArgumentParser):
 
     def __init__(self, config: ConfigDict) -> None:
         self._config = config
-        self.num_train_steps = config.num_train_steps  # as the file sets it
+        # As the file sets them.
+        self.num_train_steps = config.num_train_steps
+        self.patience = config.early_stop.patience
 
     def parse(self, argument: str) -> ConfigDict:
         return self._config
@@ -183,6 +185,14 @@ class _TextParser(flags.ArgumentParser):
         return self._parse(argument) if isinstance(argument, str) else argument
 
 
+# What parsers of numbers say in Python's words.
+_WORDS: dict[type[flags.ArgumentParser], str] = {
+    flags.IntegerParser: "must be an integer, such as 16",
+    flags.FloatParser: "must be a number, such as 0.01",
+    flags.BooleanParser: "must be True or False",
+}
+
+
 class _OrNone(flags.ArgumentParser):
     """Parses `None` as a key that is not set, and all else as another parser does."""
 
@@ -191,7 +201,10 @@ class _OrNone(flags.ArgumentParser):
 
     def parse(self, argument: Any) -> Any:
         if argument != "None":
-            return self._parser.parse(argument)
+            try:
+                return self._parser.parse(argument)
+            except (TypeError, ValueError) as error:
+                raise ValueError(_WORDS.get(type(self._parser), str(error))) from error
         if not self._optional:
             raise ValueError("it must be set; leave the flag out for the config's own")
         return None
@@ -543,7 +556,9 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
     if patience is not None:
         stopped = _has_stopped_early(config, workdir)
         words.append(f"--config.early_stop.patience={patience * (1 + stopped)}")
-    factor = 1 if stopped or config.num_train_steps is not None else 2
+    elif flag.parser.patience is not None:
+        words.append("--config.early_stop.patience=None")
+    factor = 1 if stopped or _was_cut(config, workdir) else 2
     words.append(f"--config.num_epochs={config.num_epochs * factor}")
     words.append(f"--workdir={workdir}")
     if _SEEDS.value is not None:
@@ -554,12 +569,27 @@ def _longer_command(config: ConfigDict, workdir: Path) -> str:
 
 def _has_stopped_early(config: ConfigDict, workdir: Path) -> bool:
     """Whether a run, or one of several in a folder, ended for want of patience."""
-    from alexnet_jax.run.rows import METRICS_FILE, scan_rows, stopped_early
+    from alexnet_jax.run.rows import stopped_early
+
+    patience = config.early_stop.patience
+    return any(stopped_early(rows, patience) for rows in _rows(workdir))
+
+
+def _was_cut(config: ConfigDict, workdir: Path) -> bool:
+    """Whether a run, or one of several in a folder, ended by its number of steps."""
+    if config.num_train_steps is None:
+        return False
+    ends = [rows[-1]["epoch"] for rows in _rows(workdir)]
+    return not ends or min(ends) < config.num_epochs
+
+
+def _rows(workdir: Path) -> list[list[dict[str, float]]]:
+    """Returns the rows of a run, or of each of several in a folder."""
+    from alexnet_jax.run.rows import METRICS_FILE, scan_rows
 
     folder = expand(workdir, "workdir")
     files = [*folder.glob(METRICS_FILE), *folder.glob(f"*/{METRICS_FILE}")]
-    rows = [scan_rows(file).rows for file in files]
-    return any(stopped_early(one, config.early_stop.patience) for one in rows)
+    return [rows for file in files if (rows := scan_rows(file).rows)]
 
 
 def _abort(status: int) -> None:

@@ -6,16 +6,17 @@ import itertools
 import json
 import math
 import re
+import stat
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import read_regular, write_file
-from alexnet_jax.config import flatten_config, in_one_form
+from alexnet_jax.atomic import clear_place, move_aside, read_regular, write_file
+from alexnet_jax.config import differences, flatten_config, in_one_form, is_cfg
 from alexnet_jax.errors import InputError, NotFiniteError, RunError
 from alexnet_jax.terminal.paths import local_path
 from alexnet_jax.terminal.text import counted
@@ -212,12 +213,19 @@ def run_all(
     file = local_path(workdir, "workdir") / SWEEP_FILE
 
     def save() -> None:
-        if is_primary:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            records = others | {one.folder: _record(one) for one in runs}
-            write_file(file, json.dumps([*records.values()], indent=2) + "\n")
+        if is_primary:  # another sweep may have written to it meanwhile
+            ours = {one.folder: _record(one) for one in runs}
+            records = _known(file, ours) | ours
+            with _named_errors(file.parent):
+                write_file(file, json.dumps([*records.values()], indent=2) + "\n")
 
-    others = _take_results(runs, file)
+    if is_primary:
+        with _named_errors(file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            clear_place(file, stat.S_ISREG)
+            _clear_damaged(file)
+    _check_seeds(runs, file.parent)
+    _take_results(runs, _known(file))
     if not file.exists():
         save()
     for number, one in enumerate(runs, start=1):
@@ -232,6 +240,11 @@ def run_all(
         except NotFiniteError as error:
             one.result, one.error = {}, str(error)
             print(f"failed    {error}", flush=True)
+        except RuntimeError as error:  # of too large a batch, say
+            if not is_alone or "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            one.error = "the run needs more memory than there is"
+            print(f"failed    {one.error}", flush=True)
         save()
     if is_primary:
         _print_results(runs, workdir)
@@ -242,24 +255,94 @@ def run_all(
         )
 
 
-def _take_results(runs: Sequence[Combination], file: Path) -> dict[str, Any]:
-    """Takes the results that an earlier start of the same sweep wrote down, if any.
+@contextlib.contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    """Turns errors of the sweep's folder into one line.
 
-    Returns:
-      All that was written down, by folder; of folders that are there.
+    Raises:
+      RunError: It cannot be written.
     """
-    known: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = {record["folder"]: record for record in json.loads(read_regular(file))}
-        for one in runs:
-            found = known.get(one.folder)
-            if found and found["values"] == json.loads(json.dumps(one.values)):
-                one.result = dict(found["result"])
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"workdir: {folder} cannot be written ({error.strerror or error}); make "
+            "room or choose another --workdir; the same command goes on"
+        ) from error
+
+
+def _known(file: Path, ours: Collection[str] = ()) -> dict[str, Any]:
+    """Returns what sweeps wrote down, by folder: of those that are there, and ours."""
+    try:
+        records = json.loads(read_regular(file))
+        records = records if isinstance(records, list) else []
+    except (OSError, ValueError, RecursionError):
+        return {}
     return {
-        folder: record
-        for folder, record in known.items()
-        if isinstance(folder, str) and (file.parent / folder).is_dir()
+        record["folder"]: record
+        for record in records
+        if _is_record(record)
+        and (record["folder"] in ours or (file.parent / record["folder"]).is_dir())
     }
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and all(
+        isinstance(record.get(key), kind)
+        for key, kind in (("folder", str), ("values", dict), ("result", dict))
+    )
+
+
+def _clear_damaged(file: Path) -> None:
+    """Moves a `sweep.json` aside that is damaged, or another program's.
+
+    The records in it that are whole are taken over.
+    """
+    if not file.exists():
+        return
+    known: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
+        known = json.loads(read_regular(file))
+    if isinstance(known, list) and all(map(_is_record, known)):
+        return
+    aside = move_aside(file)
+    print(f"warning   {file} is damaged, or of no sweep; moved to {aside}")
+    if isinstance(known, list):
+        write_file(file, json.dumps([*filter(_is_record, known)], indent=2) + "\n")
+
+
+def _check_seeds(runs: Sequence[Combination], folder: Path) -> None:
+    """Checks that seeds come to lie beside those of the same config alone.
+
+    Raises:
+      InputError: They are averaged with others, which have another config.
+    """
+    if any([*one.values] != ["seed"] for one in runs):
+        return
+    for path in sorted(folder.glob("seed-*/config.json")):
+        changes = []
+        # What cannot be read is refused by its own run.
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            old = json.loads(read_regular(path))["config"]
+            changes = [*differences(old, runs[0].config)]
+        for key, before, after in changes:
+            # Texts of layer files are compared by each run, which has read them.
+            is_text = key in ("model.cfg_layers", "model.cfg_params", "optim.params")
+            is_text |= key == "model.name" and is_cfg(str(before)) and is_cfg(after)
+            if key != "seed" and not is_text:
+                raise InputError(
+                    f"workdir: {path.parent} is of another config ({key} was "
+                    f"{before}, is {after}), and seeds in one folder are averaged; "
+                    "choose another --workdir"
+                )
+
+
+def _take_results(runs: Sequence[Combination], known: Mapping[str, Any]) -> None:
+    """Takes the results that an earlier start of the same sweep wrote down, if any."""
+    for one in runs:
+        found = known.get(one.folder)
+        if found and found["values"] == json.loads(json.dumps(one.values)):
+            one.result = dict(found["result"])
 
 
 def _record(one: Combination) -> dict[str, Any]:

@@ -78,6 +78,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
       >>> list(result)
       ['step', 'test/loss', 'test/top1', 'best/top1', 'best/epoch']
     """
+    if not hasattr(config, "items"):
+        raise InputError(
+            "config must be a ConfigDict, as default_config() returns one; got "
+            f"{type(config).__name__}"
+        )
     validate(config)
     multihost.start(config)
     workdir = local_path(workdir, "workdir")
@@ -85,7 +90,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> Row:
         group, name = key.split(".")
         if path := config[group][name]:
             expand(path, key)  # refused now, not after the data is prepared
-    with multihost.silence_other_processes(), contextlib.ExitStack() as stack:
+    with (
+        multihost.silence_other_processes(),
+        multihost.named_process_errors(),
+        contextlib.ExitStack() as stack,
+    ):
         return _run(config, workdir, stack)
 
 
@@ -124,9 +133,14 @@ def _run(
         return trainer
 
     trainer = multihost.agree(create_trainer)
+    steps, whole = config.num_train_steps, config.num_epochs * trainer.steps_per_epoch
+    if steps is not None and steps > whole:
+        print(
+            f"note      num_train_steps {steps:,} is not reached: num_epochs "
+            f"{config.num_epochs:,} ends the run at step {whole:,}"
+        )
 
     stack.enter_context(named_disk_errors(workdir))
-    stack.enter_context(multihost.named_process_errors())
     # Signals wait until the last checkpoint is written, not only the last step.
     stop = stack.enter_context(noted_signals())
     step = multihost.largest(folder.checkpoints.latest_step() or 0)
@@ -351,6 +365,8 @@ def _report(
         return {}
     result = _result(config, workdir, rows)
     when = "" if earlier is None else f"earlier, at step {earlier:,}: "
+    if earlier is not None and result["step"] != earlier:
+        when = f"earlier, at step {earlier:,}; at step {result['step']:,} "
     print(f"finished  {when}{_describe(config, result, rows)}")
     if earlier is not None:
         print(f"workdir   {workdir}, left as it is")
@@ -362,7 +378,8 @@ def _result(config: ConfigDict, workdir: Path, rows: list[Row]) -> Row:
     if not evaluated:
         raise InputError(
             f"workdir: {workdir} is finished, but its metrics.jsonl holds no result; "
-            "to start over choose another --workdir"
+            "set num_epochs or num_train_steps higher to go on, or to start over "
+            "choose another --workdir"
         )
     best = best_of(evaluated)
     hidden = set() if shows_top5(config.model.num_classes) else {"test/top5"}

@@ -303,13 +303,90 @@ def test_another_sweep_in_the_folder_keeps_the_results(tmp_path):
     assert folders_after(3) == ["seed-1", "seed-2", "seed-3"]
 
 
-@pytest.mark.parametrize("text", ["", "[", "{}", "[1]", '[{"folder": "a"}]', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "[", "{}", "[1]", '[{"folder": "a"}]', "null", '{"method": "grid"}']
+)
 def test_a_damaged_list_is_written_anew(tmp_path, text):
     (tmp_path / "sweep.json").write_text(text)
     runs = sweep.combine(RATES, config_with)[:2]
     sweep.run_all(runs, tmp_path, train, is_primary=True)
     records = json.loads((tmp_path / "sweep.json").read_text())
     assert [bool(record["result"]) for record in records] == [True, True]
+    assert (tmp_path / "sweep.json.damaged").read_text() == text
+
+
+def half(config, workdir):
+    """Stands for a run of any config."""
+    return {"test/top1": 0.5, "best/top1": 0.5}
+
+
+def test_records_that_are_whole_are_taken_over(tmp_path):
+    (tmp_path / "seed-7").mkdir()
+    whole = {"folder": "seed-7", "values": {"seed": 7}, "result": {"test/top1": 0.5}}
+    (tmp_path / "sweep.json").write_text(json.dumps([{"folder": 3}, whole]))
+    runs = sweep.combine({"seed": [1]}, config_with)
+    sweep.run_all(runs, tmp_path, half, is_primary=True)
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert [record["folder"] for record in records] == ["seed-7", "seed-1"]
+    assert records[0] == whole
+
+
+def test_two_sweeps_at_once_keep_each_others_results(tmp_path):
+    def nested(config, workdir):
+        workdir.mkdir()
+        if config.seed == 0:  # another process, as this one trains
+            other = sweep.combine({"seed": [2, 3]}, config_with)
+            sweep.run_all(other, tmp_path, nested, is_primary=True)
+        return {"test/top1": 0.5, "best/top1": 0.5}
+
+    runs = sweep.combine({"seed": [0, 1]}, config_with)
+    sweep.run_all(runs, tmp_path, nested, is_primary=True)
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert {record["folder"] for record in records if record["result"]} == {
+        f"seed-{seed}" for seed in range(4)
+    }
+
+
+def test_a_folder_in_place_of_the_list(tmp_path, capsys):
+    (tmp_path / "sweep.json").mkdir()
+    runs = sweep.combine({"seed": [1]}, config_with)
+    sweep.run_all(runs, tmp_path, half, is_primary=True)
+    assert "sweep.json is in the way; moved to" in capsys.readouterr().out
+    line = "^workdir: /dev/null/x cannot be written .Not a directory.; make room or "
+    with pytest.raises(RunError, match=line):
+        sweep.run_all(runs, Path("/dev/null/x"), half, is_primary=True)
+
+
+def test_seeds_of_another_config_are_refused(tmp_path):
+    """They would be averaged with these."""
+    config = config_with({"seed": 0})
+    config.optim.learning_rate = 0.5
+    (tmp_path / "seed-0").mkdir()
+    record = {"config": config.to_dict()}
+    (tmp_path / "seed-0" / "config.json").write_text(json.dumps(record))
+    runs = sweep.combine({"seed": [1]}, config_with)
+    line = "seed-0 is of another config .optim.learning_rate was 0.5, is .*averaged"
+    with pytest.raises(InputError, match=line):
+        sweep.run_all(runs, tmp_path, half, is_primary=True)
+    record["config"]["optim"]["learning_rate"] = runs[0].config.optim.learning_rate
+    (tmp_path / "seed-0" / "config.json").write_text(json.dumps(record))
+    sweep.run_all(runs, tmp_path, half, is_primary=True)
+
+
+def test_a_run_that_needs_too_much_memory_leaves_the_others(tmp_path, capsys):
+    def large(config, workdir):
+        if config.seed == 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return {"test/top1": 0.5, "best/top1": 0.5}
+
+    runs = sweep.combine({"seed": [1, 2]}, config_with)
+    with pytest.raises(RunError, match="^1 of 2 runs failed"):
+        sweep.run_all(runs, tmp_path, large, is_primary=True)
+    assert "failed    the run needs more memory than there is" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(RuntimeError, match="RESOURCE"):  # others would wait for it
+        sweep.run_all(runs, tmp_path, large, is_primary=True, is_alone=False)
 
 
 def test_the_folder_is_that_of_the_runs(tmp_path, monkeypatch):

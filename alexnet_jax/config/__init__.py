@@ -12,6 +12,7 @@ from alexnet_jax.config.comparison import (
     shown_values,
 )
 from alexnet_jax.config.keys import (
+    BUNDLED,
     KEYS,
     SIZES,
     Size,
@@ -32,6 +33,7 @@ from alexnet_jax.config.rules import (
 )
 
 __all__ = [
+    "BUNDLED",
     "KEYS",
     "SIZES",
     "Size",

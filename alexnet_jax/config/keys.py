@@ -15,6 +15,8 @@ SIZES = {"data.image_size", "data.stored_size", "augment.canvas"}
 _STORED = 256
 LEARNING_RATE = 0.01
 DROPOUT_RATE = 0.5
+# Data sets that come with the package: no files are read.
+BUNDLED = ("digits", "shapes")
 # Those that hold the text of a file.
 TEXTS = ("model.cfg_layers", "model.cfg_params")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict, FieldReference
 
 from alexnet_jax.config.keys import (
+    BUNDLED,
     TEXTS,
     Size,
     default_config,
@@ -23,6 +24,11 @@ from alexnet_jax.errors import InputError
 from alexnet_jax.transfer import settings
 from alexnet_jax.transfer.settings import Names, Rates, RatesReference
 
+# What each optimizer reads and others do not.
+OPTIMIZER_KEYS = {
+    **dict.fromkeys(("sgd", "sgd_2012"), ("momentum",)),
+    "adamw": ("b1", "b2", "eps"),
+}
 _SEVERAL = (Size, Names, Rates)  # names for several types
 # What a layer-parameter file decides, and what else if its rates hold.
 OF_FILE = ("name", "momentum", "weight_decay")
@@ -111,7 +117,7 @@ _RULES: dict[str, Rule] = {
     "augment.color": _SHARE,
     "augment.color_epochs": _COUNT,
     "augment.shared": _COUNT,
-    "optim.name": _one_of("sgd", "sgd_2012", "adamw"),
+    "optim.name": _one_of(*OPTIMIZER_KEYS),
     "optim.params": (_PATH[0], "the path of a layer-parameter file"),
     "optim.learning_rate": _RATE,
     "optim.momentum": _SHARE,
@@ -334,10 +340,9 @@ def _validate_cfg(config: ConfigDict) -> None:
 
 def _validate_optimizer(optim: ConfigDict) -> None:
     """Checks that no other optimizer's settings are set."""
-    unread = ("momentum",) if optim.name == "adamw" else ("b1", "b2", "eps")
     defaults = default_config().optim
-    for key in unread:
-        if optim[key] != defaults[key]:
+    for key in sorted({key for keys in OPTIMIZER_KEYS.values() for key in keys}):
+        if key not in OPTIMIZER_KEYS[optim.name] and optim[key] != defaults[key]:
             raise InputError(
                 f"optim.{key} is not read by optim.name {optim.name!r}; leave it at "
                 f"{defaults[key]}; got {optim[key]!r}"
@@ -366,10 +371,20 @@ def _validate_schedule(optim: ConfigDict, eval_every_epochs: int) -> None:
 
 
 def unread(config: ConfigDict) -> Iterator[str]:
-    """Yields a sentence for each setting that the schedule does not read.
+    """Yields a sentence for each setting that others keep from being read.
 
     Not a part of `validate`: a sweep over schedules has settings of each of them.
     """
+    if config.data.name in BUNDLED and config.data.manual_dir is not None:
+        yield (
+            f"data.manual_dir is not read: {config.data.name} comes with the package; "
+            "for a folder of images set data.name=image_folder"
+        )
+    augment = config.augment
+    if augment.color_epochs is not None and not augment.color:
+        yield "augment.color_epochs is not read: augment.color is 0"
+    if augment.shared != 1 and augment.crop == "none" and not augment.mirror:
+        yield "augment.shared is not read: augment.crop and augment.mirror are off"
     optim, defaults = config.optim, default_config().optim
     readers = {
         "decay_rate": ("step", "plateau"),

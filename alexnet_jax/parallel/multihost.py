@@ -184,13 +184,15 @@ def agree(action: Callable[[], T]) -> T:
         whether it fails or not.
 
     Raises:
-      InputError: It failed, in this process or, with that one's line, in another.
+      InputError: It failed, in another process, whose line it has; or in this one.
+      RunError: It failed in this process.
+      OSError: It failed in this process.
     """
     result: Any = None
-    failure: InputError | None = None
+    failure: Exception | None = None
     try:
         result = action()
-    except InputError as error:
+    except (InputError, RunError, OSError) as error:
         failure = error
     if jax.process_count() > 1:
         lines = _texts("" if failure is None else str(failure))

@@ -141,8 +141,8 @@ class RunFolder:
                     f"warning   {self.path}: data.json or statistics.npz cannot be "
                     "read; written anew, as the data is now"
                 )
+            self._keep_division(data, is_new)
             data.spec.save(self.path)
-            self._keep_division(data)
         elif not ended and not kept.matches(data.spec):
             ours, theirs = kept.statistics.source, data.spec.statistics.source
             if kept == data.spec and ours != theirs:
@@ -158,10 +158,17 @@ class RunFolder:
                 "restore the data, or choose another --workdir to start over"
             )
         elif not ended:
-            self._keep_division(data)
+            if kept.files and kept.files != data.spec.files:
+                print(
+                    "note      data.manual_dir: its files are not those of the run so "
+                    "far (names, labels, sizes or times differ); its results mix both"
+                )
+            self._keep_division(data, is_new)
 
-    def _keep_division(self, data: Data) -> None:
+    def _keep_division(self, data: Data, is_new: bool) -> None:
         if data.division is not None:
+            if not is_new:
+                data.division.check(self.path)
             data.division.save(self.path)
 
     def start_records(self, step: int) -> float:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from alexnet_jax.atomic import move_aside, read_regular, write_file
+from alexnet_jax.atomic import is_made_by, move_aside, read_regular, write_file
 from alexnet_jax.config import (
+    config_of,
     differences,
     flatten_config,
     in_one_form,
@@ -79,6 +80,11 @@ def check_same_run(workdir: Path, config: ConfigDict) -> ConfigDict:
         content = read_regular(path)
         old = parse_config(content)
     if not any(has_checksums(path) for path in step_folders(checkpoints).values()):
+        if is_made_by(workdir / "README.md", "alexnet_jax.export"):
+            raise InputError(
+                f"workdir: {workdir} holds an export, whose files would be replaced; "
+                "choose another --workdir"
+            )
         if old is None and content is not None:
             _clear_config(path, content)
         elif old and any(map(is_evaluation, scan_rows(workdir / METRICS_FILE).rows)):
@@ -88,6 +94,7 @@ def check_same_run(workdir: Path, config: ConfigDict) -> ConfigDict:
         old = _restore_config(path)
     _check_same_config(workdir, old, config)
     config = _with_source(old, config)
+    _note_evaluation(old, config)
     epochs = old["num_epochs"], config.num_epochs
     follows = None
     text = config.model.cfg_params or ""
@@ -102,6 +109,18 @@ def check_same_run(workdir: Path, config: ConfigDict) -> ConfigDict:
             f"the learning rates follow {follows}"
         )
     return config
+
+
+def _note_evaluation(old: dict[str, Any], config: ConfigDict) -> None:
+    """Notes a run that is evaluated otherwise from now on; its results are of both."""
+    with contextlib.suppress(InputError):  # an edited file
+        before, now = flatten_config(config_of(old)), flatten_config(config)
+        for key in ("eval.views", "eval.metrics"):
+            if before[key] != now[key]:
+                print(
+                    f"note      {key} was {before[key]}, is {now[key]}: results so far "
+                    "are of the former; `alexnet evaluate` takes what was trained"
+                )
 
 
 def _check_same_config(workdir: Path, old: dict[str, Any], config: ConfigDict) -> None:
@@ -132,10 +151,17 @@ def _with_source(old: dict[str, Any], config: ConfigDict) -> ConfigDict:
             known.checkpoint[key] = tuple(value) if isinstance(value, list) else value
     source, given = known.checkpoint.init_from, config.checkpoint.init_from
     if given not in (None, source):
-        began = f"those of {source}" if source else "weights of its own"
+        began = f"those of {source!r}" if source else "weights of its own"
         print(
             f"note      checkpoint.init_from {given!r} is not read: the run has begun, "
             f"with {began}; choose another --workdir to begin with others"
+        )
+    layers, given = known.checkpoint.init_layers, config.checkpoint.init_layers
+    if source and given not in (None, layers):
+        began = f"the layers {layers!r}" if layers else "all layers that fit"
+        print(
+            f"note      checkpoint.init_layers {given!r} is not read: the run has "
+            f"begun, with {began}"
         )
     return known
 

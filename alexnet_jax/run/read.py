@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Run:
 
     def notes(self) -> list[str]:
         """Returns warnings: runs that are not finished, losses that are not finite."""
-        notes = []
+        notes = [*self._other_configs()]
         for folder, rows in zip(self.workdirs, self.rows, strict=True):
             if (folder / SWEEP_FILE).exists():
                 notes.append(
@@ -99,6 +99,25 @@ class Run:
         """The evaluated epochs that early stopping waits for; None without it."""
         patience = self.record.get("config", {}).get("early_stop", {}).get("patience")
         return patience if isinstance(patience, int) else None
+
+    def _other_configs(self) -> Iterator[str]:
+        """Yields a sentence for each seed that is none of the first's config."""
+        flat = flatten_config(self.record.get("config", {}))
+        own = ("name", "seed", "data.data_dir", "data.manual_dir")
+        for folder in self.workdirs[1:]:
+            other = flatten_config(
+                _read_record(folder / "config.json").get("config", {})
+            )
+            differ = {
+                key
+                for key in flat.keys() & other.keys()
+                if key not in own and flat[key] != other[key]
+            }
+            if differ:
+                yield (
+                    f"{folder.name} is of another config than {self.workdirs[0].name} "
+                    f"({', '.join(sorted(differ))}): means and deviations mix both."
+                )
 
     def end(self, row: Row) -> int | None:
         """Returns the step at which the run ends, computed from one of its rows."""
@@ -155,9 +174,22 @@ def read_run(workdir: Path, name: str, setting: str = "") -> Run:
     found = {one: rows for one, rows in read.items() if rows or sources[one]}
     if not found:
         raise InputError(f"{workdir} holds no metrics.jsonl with rows; give a workdir")
+    records = {one: _read_record(one / "config.json") for one in found}
+    # Of a sweep that was given seeds later, a setting's first seed is there twice.
+    seeds = {one: _seed_of(one, records[one]) for one in found}
+    first_of = {seed: one for one, seed in reversed(seeds.items())}
+    found = {one: rows for one, rows in found.items() if first_of[seeds[one]] == one}
     first = next(iter(found))
-    record = _read_record(first / "config.json")
+    record = records[first]
     return Run(name, tuple(found), tuple(found.values()), record, sources[first])
+
+
+def _seed_of(folder: Path, record: dict[str, Any]) -> object:
+    """Returns a run's seed, as its folder says it, else its config."""
+    _, _, seed = folder.name.rpartition("seed-")
+    if seed.isdecimal():
+        return int(seed)
+    return record.get("config", {}).get("seed", folder)
 
 
 def settings(workdir: Path) -> dict[str, list[Path]]:

@@ -166,8 +166,13 @@ def is_evaluation(row: Row) -> bool:
 
 
 def best_of(rows: Iterable[Row]) -> Row:
-    """Returns the row of the first best test result, of which there must be one."""
-    return max(filter(is_evaluation, rows), key=lambda row: row["test/top1"])
+    """Returns the row of the best test result, of which there must be one.
+
+    Of equal ones the last, as its checkpoint is kept.
+    """
+    return max(
+        filter(is_evaluation, rows), key=lambda row: (row["test/top1"], row["step"])
+    )
 
 
 def stopped_early(rows: Iterable[Row], patience: int | None) -> str | None:

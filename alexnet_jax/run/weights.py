@@ -92,6 +92,11 @@ def find_checkpoint(
             f"{what}: {path} holds several runs, of seeds or other values; give one of "
             f"them, such as {runs[0].parent}"
         )
+    if path.is_file() or any(path.glob("model.*")):  # weights of another kind
+        raise InputError(
+            f"{what}: {path} is no run; make one of its weights: "
+            f"python -m alexnet_jax.convert {path} --to=WORKDIR"
+        )
     raise InputError(
         f"{what}: {path} holds no intact checkpoint{listed}; give a run's workdir, "
         "or WORKDIR/checkpoints/STEP"

@@ -34,5 +34,8 @@ def test_a_command_runs_and_a_mistyped_flag_is_answered_without_jax():
     assert done.stdout.startswith("lenet5: input 28×28×1, 10 classes\n")
     done = subprocess.run([*words, "--jsn"], capture_output=True, text=True)
     *imports, line = done.stderr.splitlines()
-    assert done.returncode == 1 and line == "error: unrecognized arguments: --jsn"
+    assert (
+        done.returncode == 1
+        and line == "error: unrecognized arguments: --jsn; did you mean --json?"
+    )
     assert not any(imported.split("|")[-1].strip() == "jax" for imported in imports)

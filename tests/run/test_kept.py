@@ -8,6 +8,7 @@ from alexnet_jax import default_config
 from alexnet_jax.config import validate
 from alexnet_jax.data import create_data
 from alexnet_jax.errors import InputError
+from alexnet_jax.exporting.folder import MARK
 from alexnet_jax.run.checksums import CHECKSUMS
 from alexnet_jax.run.folder import open_folder
 from alexnet_jax.run.records import restore_rows
@@ -64,9 +65,12 @@ def test_weights_that_are_not_taken_are_noted(tmp_path, capsys):
     record["config"]["checkpoint"]["init_from"] = "runs/first"
     (tmp_path / "config.json").write_text(json.dumps(record))
     assert recorded(init_from="runs/other") == recorded() == "runs/first"
-    assert "with those of runs/first; choose" in capsys.readouterr().out
+    assert "with those of 'runs/first'; choose" in capsys.readouterr().out
     assert recorded(init_from="runs/first") == "runs/first"
     assert not capsys.readouterr().out
+    assert recorded(init_from="runs/first", init_layers=("conv*",)) == "runs/first"
+    line = "init_layers ('conv*',) is not read: the run has begun, with all layers that"
+    assert line in capsys.readouterr().out
 
 
 def test_layers_that_are_not_taken_do_not_spoil_the_record(tmp_path):
@@ -150,3 +154,24 @@ def test_a_kill_between_the_first_two_files(tmp_path, capsys):
     (tmp_path / "statistics.npz").write_bytes(b"ours, or not")
     opens(tmp_path)
     assert "statistics.npz is of no run that goes on; moved" in capsys.readouterr().out
+
+
+def test_what_is_evaluated_otherwise_is_noted(tmp_path, capsys):
+    left(tmp_path, RESULT)
+    step = tmp_path / "checkpoints" / "10"
+    step.mkdir(parents=True)
+    (step / CHECKSUMS).write_text("{}")
+    opens(tmp_path, eval={"metrics": ("loss", "top1", "ece")})
+    found = capsys.readouterr().out
+    assert "note      eval.metrics was " in found and "ece" in found
+    assert "results so far are of the former" in found
+
+
+def test_an_exports_folder_is_no_runs(tmp_path):
+    (tmp_path / "README.md").write_text(f"---\n---\n\n{MARK}\n")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="^workdir: .* holds an export, whose files"):
+        opens(tmp_path)
+    names = {one.name for one in tmp_path.iterdir()}
+    assert names == {"README.md", "config.json", ".lock"}
+    assert (tmp_path / "config.json").read_text() == "{}"

@@ -133,8 +133,8 @@ class TestUnfinishedCheckpoints:
                 folder.mkdir()
             else:
                 (folder / CHECKSUMS).unlink()
-        *_, line = goes_on(start=0)
-        assert line == "warning   no checkpoint is left: the run starts at step 0"
+        lines = goes_on(start=0)
+        assert "warning   no checkpoint is left: the run starts at step 0" in lines
         assert {path.name for path in (run / "damaged").iterdir()} == {"4", "8"}
 
     @pytest.mark.heavy

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from alexnet_jax.run.records import restore_rows
-from alexnet_jax.run.rows import Stored, read_rows, scan_rows, to_text
+from alexnet_jax.run.rows import Stored, best_of, read_rows, scan_rows, to_text
 from tests.helpers import rows_of
 
 ROWS = rows_of()
@@ -114,3 +114,10 @@ def test_rows_that_nobody_has(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     restore_rows(path, 4, Stored([], are_all=False))
     assert "has no rows up to step 4; they are lost" in capsys.readouterr().out
+
+
+def test_of_equal_results_the_last_is_the_best():
+    """Its checkpoint is the one that is kept."""
+    rows = [{"step": step, "epoch": step, "test/top1": 0.5} for step in (1, 2, 3)]
+    rows.append({"step": 4, "epoch": 4, "test/top1": 0.4})
+    assert best_of(rows)["step"] == 3
