@@ -41,7 +41,7 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
     for count in (2, 1):
         if (name := " ".join(words[:count])) in cli.COMMANDS:
             return name, [*words[count:]]
-    group = [name for name in cli.COMMANDS if name.startswith(f"{words[0]} ")]
+    group = _group(words[0])
     near = difflib.get_close_matches(words[0], cli.COMMANDS, n=1)
     hint = " or ".join(f"alexnet {name}" for name in group or near)
     raise InputError(
@@ -50,11 +50,19 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
     )
 
 
+def _group(word: str) -> list[str]:
+    """Returns the commands of two words of which this is the first."""
+    return [name for name in cli.COMMANDS if name.startswith(f"{word} ")]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command that the arguments name, as its module would."""
     words = [*(sys.argv[1:] if argv is None else argv)]
     with cli.one_line_errors():
-        if not words or words[0] in ("--help", "-h", "help"):
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
+        is_group = words[1:] in (["--help"], ["-h"]) and bool(_group(words[0]))
+        if not words or words[0] in ("--help", "-h") or is_group:
             return print(help_text(), end="")
         if words[0] == "--version":
             return print(_versions())

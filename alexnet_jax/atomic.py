@@ -21,6 +21,14 @@ from typing import BinaryIO
 # The random names; what a kill left behind is found by them.
 _UNFINISHED = re.compile(r"(.*)\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _ENDS = 1 << 16  # of a file, in bytes, where metadata stands
+# What metadata has before its maker's name; text that only mentions it has not.
+_BEFORE_MAKER = (
+    b"Software\0",  # PNG
+    b"/Creator (",  # PDF
+    b"<dc:title>",  # SVG
+    b'<meta name="generator" content="',  # HTML
+    b"<!-- Written by python -m ",  # Markdown
+)
 
 
 def is_unfinished(name: str) -> bool:
@@ -77,9 +85,12 @@ def is_made_by(path: Path, maker: str) -> bool:
         with open_regular(path) as file:
             start = file.read(_ENDS)
             file.seek(max(0, os.fstat(file.fileno()).st_size - _ENDS))
-            return maker.encode() in start + file.read(_ENDS)
+            ends = start + file.read(_ENDS)
     except OSError:
         return False
+    name = maker.encode()
+    comment = b"\xff\xfe" + (len(name) + 2).to_bytes(2, "big")  # JPEG
+    return any(before + name in ends for before in (*_BEFORE_MAKER, comment))
 
 
 def open_lock(path: Path) -> BinaryIO:

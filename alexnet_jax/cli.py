@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import contextlib
+import difflib
 import importlib
 import json
 import os
@@ -167,7 +168,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raises an InputError."""
+        """Raises an InputError, which names the flag nearest to an unknown one."""
+        if found := re.match("unrecognized arguments: (--[^ =]+)", message):
+            flags = [one.lstrip("-") for one in self._option_string_actions]
+            near = difflib.get_close_matches(found[1].lstrip("-"), flags, n=1)
+            message += f"; did you mean --{near[0]}?" if near else ""
         raise InputError(message)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
-from alexnet_jax.terminal.paths import expand_home, is_same_file
+from alexnet_jax.terminal.paths import check_output, expand_home, is_same_file
 
 
 def make_parser() -> cli.Parser:
@@ -61,11 +61,10 @@ def _page(output: Path | None, workdirs: Sequence[Path]) -> Path:
             f"--output must be a folder or FILE.html; got {output}; in a folder, the "
             "learning curves are written as curves.png"
         )
-    if (output / "metrics.jsonl").exists() and not any(
-        is_same_file(output, workdir) for workdir in workdirs
-    ):
+    own = len(workdirs) == 1 and is_same_file(output, workdirs[0])
+    if (output / "metrics.jsonl").exists() and not own:
         raise InputError(
-            f"--output: {output} is another run's folder, whose curves.png would be "
+            f"--output: {output} is a run's folder, whose curves.png would be "
             "replaced; choose another folder"
         )
     return output / "report.html"
@@ -78,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     workdirs = [expand_home(path, "WORKDIR") for path in options.workdirs]
     output = options.output and expand_home(options.output, "--output")
     page = _page(output, workdirs)
+    check_output(page, (".html", ".htm"), "--output" if output else "WORKDIR")
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.reporting.report import write_report
     from alexnet_jax.terminal.bar import spinner
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         images = write_report(
             workdirs,
             page,
+            is_named=page == output,
             images_too=output is not None and page != output,
             examples=options.examples,
             data_dir=options.data_dir,

@@ -75,7 +75,7 @@ def make_parser() -> cli.Parser:
         "--picture",
         type=cli.path,
         metavar="FILE",
-        help="draw the two towers of a network",
+        help="draw the two towers of a network; by its ending .png, .pdf or .svg",
     )
     for axis, text in (
         ("data", "devices that share a batch (default: 1)"),
@@ -122,6 +122,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         len(options.names) != 1 or not options.names[0].startswith("cfg:")
     ):
         parser.error("--code and --params take one NAME, cfg:FILE of cuda-convnet")
+    if options.code and options.input_shape:
+        parser.error("--code and --input-shape exclude each other; give one of them")
     if output in ("--code", "--picture", "--parallel"):
         if options.json:
             parser.error(f"{output} and --json exclude each other; give one of them")
@@ -144,12 +146,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here, so that --help and a mistyped flag are answered at once.
     from alexnet_jax.inspection import tables
     from alexnet_jax.models import MODELS, is_network
+    from alexnet_jax.terminal.paths import check_output, expand
     from alexnet_jax.terminal.tables import print_lines, print_table
 
     if options.report:
         _print_report(options)
         return
     names = list(MODELS) if options.list else options.names
+    if options.picture:
+        picture = expand(options.picture, "--picture")
+        check_output(picture, (".png", ".pdf", ".svg"), "--picture")
     if options.data or options.model:
         _print_collectives(options)
         return
@@ -159,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif options.picture:
         from alexnet_jax.inspection.tower_diagram import draw_towers
 
-        draw_towers(summaries[0], options.picture)
+        draw_towers(summaries[0], picture)
         print(f"picture   {options.picture}")
     elif options.json:
         objects = [summary.to_dict() for summary in summaries]
@@ -170,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_lines([summaries[0].title])
         print_table(tables.layer_table(summaries[0]), _JSON)
     else:
-        print_table(tables.side_by_side(summaries), _JSON)
+        print_table(tables.side_by_side(summaries, names), _JSON)
     if not (options.code or options.picture or options.json or options.list):
         pairs = zip(names, summaries, strict=True)
         _print_rates([one for name, one in pairs if is_network(name)])

@@ -39,7 +39,19 @@ def test_a_summary_is_the_first_line_of_the_help(name):
     assert first == cli.COMMANDS[name].summary
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+@pytest.mark.parametrize("words", [["help", "report"], ["report", "--help"]])
+def test_help_of_a_command(words, capsys):
+    with pytest.raises(SystemExit, match="^0?$"):
+        program.main(words)
+    assert capsys.readouterr().out.startswith(cli.COMMANDS["report"].summary)
+
+
+def test_a_mistyped_flag_names_the_nearest(error_line):
+    line = error_line(cli.load("report").main, "run", "--ouput=x")
+    assert line.endswith("unrecognized arguments: --ouput=x; did you mean --output?")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"], ["data", "-h"]])
 def test_the_help_lists_all(words, capsys):
     program.main(words)
     printed = capsys.readouterr().out

@@ -13,6 +13,7 @@ from alexnet_jax.data.pictures import Picture, has_dark_background
 from alexnet_jax.errors import InputError
 from alexnet_jax.explanation.explainer import Explanation
 from alexnet_jax.inspection.layers import LayerRow
+from alexnet_jax.inspection.tables import short_name
 from alexnet_jax.reporting.sections import Section, filter_sections
 from alexnet_jax.run.rows import is_evaluation, read_kept_row
 from alexnet_jax.trained import TrainedModel
@@ -183,8 +184,8 @@ class Answers:
 
     @property
     def title(self) -> str:
-        """The network's name."""
-        return self.network.config.model.name
+        """The network's name; of a layer file without its folder."""
+        return short_name(self.network.config.model.name)
 
     @property
     def facts(self) -> list[str]:

@@ -124,10 +124,9 @@ def layer(
     said = _KINDS.get(row.kind) or _KINDS.get(row.kind.rpartition("_pool")[0] + "_pool")
     told = f"{said} " if said else ""
     if row.receptive_field and row.receptive_field > 1 and output.ndim == 3:
-        field = row.receptive_field
-        told += (
-            f"Each point of a map sees {field}×{field} of {shape_text(size)} pixels. "
-        )
+        # The table's counts padding, too.
+        field = shape_text(min(row.receptive_field, side) for side in size)
+        told += f"Each point of a map sees {field} of {shape_text(size)} pixels. "
     if output.ndim == 1 or output.shape[:2] == (1, 1):
         units = output.reshape(-1)
         shown = _units(units, row.name)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.terminal import signals
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, _PORTS = 7860, 100  # of which the first free one is taken
@@ -129,9 +130,11 @@ def own_folder() -> Iterator[Path]:
             del os.environ[key]
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        signals.folders.add(folder)  # an interrupted import cleans up nothing
         try:
             yield Path(folder)
         finally:
+            signals.folders.discard(folder)
             for key in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
                 os.environ.pop(key, None)
             os.environ.update(kept)

@@ -38,7 +38,7 @@ class Explanation(NamedTuple):
       image: `(h, w, C) uint8`.
       label: The class that is explained.
       probability: Of the class, in [0, 1].
-      occlusion: `(h, w) float32`, the class's probability while a patch of the training
+      occlusion: `(h, w) float64`, the class's probability while a patch of the training
         images' mean color covers a pixel; the mean over the patches that do. Low is
         evidence for the class.
       patch: The patch that leaves the lowest probability; None if none lowers it.

@@ -117,10 +117,10 @@ def average(
       values: `(N,) float64`.
 
     Returns:
-      `(h, w) float32`.
+      `(h, w) float64`: probabilities near 1 differ by less than float32 can tell.
     """
     total, count = np.zeros((2, *sides))
     for patch, value in zip(patches, values, strict=True):
         total[patch.slices] += value
         count[patch.slices] += 1
-    return (total / count).astype(np.float32)
+    return total / count

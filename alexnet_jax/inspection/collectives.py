@@ -11,6 +11,7 @@ import jax
 
 from alexnet_jax.inspection.lowering import abstract_state, lower_step
 from alexnet_jax.inspection.tables import Summary, shape_text
+from alexnet_jax.models import Classifier
 from alexnet_jax.parallel import Parallel, create_parallel
 from alexnet_jax.parallel.mesh import MeshParallel
 from alexnet_jax.terminal.tables import Table
@@ -160,24 +161,27 @@ class StepCollectives(NamedTuple):
 
 
 def describe_collectives(
-    parallel: Parallel, name: str, input_shape: tuple[int, ...], num_classes: int
+    parallel: Parallel,
+    network: type[Classifier],
+    input_shape: tuple[int, ...],
+    num_classes: int,
 ) -> StepCollectives:
     """Compiles a training step and lists its collectives.
 
     Args:
       parallel: The layout of the devices.
-      name: A key of `MODELS`, or `cfg:PATH`.
+      network: The network's class.
       input_shape: `(B, H, W, C)`, B over all devices.
       num_classes: Number of logits.
     """
-    lowered = lower_step(parallel, name, input_shape, num_classes)
+    lowered = lower_step(parallel, network, input_shape, num_classes)
     automatic = None
     if isinstance(parallel, MeshParallel):
         one_device = lower_step(
-            parallel, name, input_shape, num_classes, automatic=True
+            parallel, network, input_shape, num_classes, automatic=True
         )
         automatic = collectives(one_device.compile().as_text())
-    state = abstract_state(name, input_shape, num_classes)
+    state = abstract_state(network, input_shape, num_classes)
     device_bytes = jax.tree.map(
         lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * 4,
         state,
@@ -214,7 +218,7 @@ def simulate_collectives(
         data, model, batch_size, summary.name, summary.network.towers
     )
     shape = (batch_size, *summary.input_shape[1:])
-    return describe_collectives(parallel, summary.name, shape, summary.num_classes)
+    return describe_collectives(parallel, summary.network, shape, summary.num_classes)
 
 
 def bytes_by_device(tree: Any) -> dict[jax.Device, int]:

@@ -59,23 +59,24 @@ class ExperimentRow(NamedTuple):
         return self._asdict() | {"errors": errors}
 
 
-def read_experiments(directory: Path) -> list[ExperimentRow]:
+def read_experiments(directory: Path, what: str = "--report") -> list[ExperimentRow]:
     """Reads all layer files and layer-parameter files of a directory and below it.
 
     Args:
       directory: Of `layers*.cfg` and `layer-params*.cfg`.
+      what: What an error calls it.
 
     Raises:
       InputError: There is no such directory, or it has no such files.
     """
     if not directory.is_dir():
-        raise InputError(f"--report: {directory} must be a directory of .cfg files")
+        raise InputError(f"{what}: {directory} must be a directory of .cfg files")
     files = sorted(directory.rglob("*.cfg"))
     layers = [file for file in files if file.name.startswith("layers")]
     params = [file for file in files if file.name.startswith("layer-params")]
     if not (layers or params):
         raise InputError(
-            f"--report: {directory} must hold files layers*.cfg or "
+            f"{what}: {directory} must hold files layers*.cfg or "
             "layer-params*.cfg; it has none"
         )
     twin = summarize(_TWIN).layers

@@ -148,7 +148,7 @@ def window_of(
     if pool := _pool_window(layer):
         return pool
     if layer is flatten or (isinstance(layer, TowerDense) and len(before) == 4):
-        return before[1], 1  # the whole map
+        return before[2 if len(before) == 4 else 1], 1  # the whole map
     # Any other layer that keeps the size of the maps is taken to act pointwise.
     return (1, 1) if after[1:-1] == before[1:-1] else None
 

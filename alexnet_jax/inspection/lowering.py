@@ -9,7 +9,7 @@ import optax
 from jax.sharding import NamedSharding
 
 from alexnet_jax.config import default_config
-from alexnet_jax.models import network_class
+from alexnet_jax.models import Classifier
 from alexnet_jax.optim import create_optimizer, create_schedule
 from alexnet_jax.parallel import Parallel
 from alexnet_jax.parallel.mesh import MeshParallel
@@ -23,15 +23,17 @@ def _optimizer() -> optax.GradientTransformation:
     return create_optimizer(optim, create_schedule(optim, 0.01, 1, 1))
 
 
-def abstract_state(name: str, input_shape: tuple[int, ...], num_classes: int) -> Any:
+def abstract_state(
+    network: type[Classifier], input_shape: tuple[int, ...], num_classes: int
+) -> Any:
     """Returns the shapes of a `TrainState` with momentum; allocates nothing.
 
     Args:
-      name: A key of `MODELS`, or `cfg:PATH`.
+      network: The network's class.
       input_shape: `(B, H, W, C)`.
       num_classes: Number of logits.
     """
-    model = network_class(name)(training=True, num_classes=num_classes)
+    model = network(training=True, num_classes=num_classes)
     shape = (1, *input_shape[1:])
     return jax.eval_shape(
         lambda key: create_state(model, _optimizer(), shape, key), jax.random.key(0)
@@ -40,7 +42,7 @@ def abstract_state(name: str, input_shape: tuple[int, ...], num_classes: int) ->
 
 def lower_step(
     parallel: Parallel,
-    name: str,
+    network: type[Classifier],
     input_shape: tuple[int, ...],
     num_classes: int,
     *,
@@ -50,7 +52,7 @@ def lower_step(
 
     Args:
       parallel: The layout of the devices.
-      name: A key of `MODELS`, or `cfg:PATH`.
+      network: The network's class.
       input_shape: `(B, H, W, C)`, B over all devices.
       num_classes: Number of logits.
       automatic: Whether XLA's partitioner divides the network of one device, given the
@@ -59,7 +61,7 @@ def lower_step(
     Returns:
       A `jax.stages.Lowered`, which can be compiled.
     """
-    model = network_class(name)(training=True, num_classes=num_classes)
+    model = network(training=True, num_classes=num_classes)
     batch_size, *image_shape = input_shape
     prepare = partial(scale_and_resize, size=image_shape[:2])
     step = make_train_step(
@@ -70,7 +72,7 @@ def lower_step(
         log_every_steps=1,
         axis_name=None if automatic else parallel.axis_name,
     )
-    state = abstract_state(name, input_shape, num_classes)
+    state = abstract_state(network, input_shape, num_classes)
     batch: Any = {
         "image": jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.uint8),
         "label": jax.ShapeDtypeStruct((batch_size,), jnp.int32),

@@ -208,9 +208,14 @@ def align(columns: Sequence[list[LayerRow]]) -> list[Aligned]:
     return rows
 
 
-def side_by_side(summaries: Sequence[Summary]) -> Table:
-    """Lays out networks side by side; rows that differ begin with ≠."""
-    names = [short_name(summary.name) for summary in summaries]
+def side_by_side(summaries: Sequence[Summary], names: Sequence[str]) -> Table:
+    """Lays out networks side by side; rows that differ begin with ≠.
+
+    Args:
+      summaries: The networks'.
+      names: What they are called: names of networks, or folders of runs.
+    """
+    names = [short_name(name) for name in names]
     headings = [word for name in names for word in (name, "output", "params")]
     table = Table(
         *("", "layer", *headings),

@@ -81,11 +81,12 @@ def draw_towers(summary: Summary, path: Path) -> None:
 
     Args:
       summary: The summary of a network with two towers.
-      path: The picture's file; its ending selects the format.
+      path: The picture's file; its ending selects the format, `.png`, `.pdf` or `.svg`.
 
     Raises:
       InputError: The network has one tower or is no chain of layers, its towers are
-        not two devices', or the file cannot be written.
+        not two devices'.
+      OSError: The file cannot be written.
     """
     if summary.network.towers != 2:
         raise InputError(f"--picture needs a network of two towers; got {summary.name}")
@@ -111,12 +112,10 @@ def draw_towers(summary: Summary, path: Path) -> None:
         "numbers per image cross, each way",
         fontsize=10,
     )
-    try:
-        kind = path.suffix.removeprefix(".") or "png"
-        with atomic_write(path) as part:
-            figure.savefig(part, format=kind, dpi=150, bbox_inches="tight")
-    except (OSError, ValueError) as error:
-        raise InputError(f"--picture: {path} cannot be written ({error})") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as part:
+        kind = path.suffix.lower()[1:]
+        figure.savefig(part, format=kind, dpi=150, bbox_inches="tight")
 
 
 def _draw_stage(axes: Any, place: int, stage: Stage) -> None:

@@ -83,9 +83,18 @@ class NormAcrossTowers:
     axis: str
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`(..., C / towers)` → the same shape."""
+        """`(..., C / towers)` → the same shape.
+
+        Raises:
+          InputError: A tower has fewer maps than the window reaches beyond it.
+        """
         below, above = self.norm.size // 2, (self.norm.size - 1) // 2
         towers, width = lax.axis_size(self.axis), x.shape[-1]
+        if width < below:
+            raise InputError(
+                f"parallel.model must be 1: a window of {self.norm.size} maps reaches "
+                f"over a tower of {width}; or make the network wider"
+            )
         # A tower without a neighbor receives zeros, as at the end of all maps.
         up = [(tower, tower + 1) for tower in range(towers - 1)]
         down = [(tower + 1, tower) for tower in range(towers - 1)]

@@ -18,6 +18,7 @@ _MAX_LEGEND_COLUMNS = 3
 _DASHES = ("-", "--", "-.", ":")
 _PANEL_DPI = 160  # a phone's pixels are small
 _MARKERS = ("o", "s", "^", "D")
+_MARKER_SIZE = 4.0  # in points
 
 
 class Style(NamedTuple):
@@ -70,8 +71,7 @@ def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
     if len(runs) == 1 and key.startswith("test/"):
         label = label.removeprefix("test ")
         ((_, seeds),) = runs.items()
-        colors = ("C0", "C1")
-        _draw_run(axes, seeds, key.removeprefix("test/"), unit, colors, is_only=True)
+        _draw_run(axes, seeds, key.removeprefix("test/"), unit, place=None)
     else:
         for place, seeds in enumerate(runs.values()):
             style = style_of(place)
@@ -135,9 +135,8 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
     panels = figure.subplots(1, 2)
     unit = _unit(runs)
     for place, seeds in enumerate(runs.values()):
-        colors = ("C0", "C1") if len(runs) == 1 else (f"C{place % 8}",) * 2
         for axes, name in zip(panels, ("loss", "top1"), strict=True):
-            _draw_run(axes, seeds, name, unit, colors, is_only=len(runs) == 1)
+            _draw_run(axes, seeds, name, unit, None if len(runs) == 1 else place)
     loss, accuracy = panels
     _finish(loss, unit, "cross-entropy (nats)", is_fraction=False)
     _finish(accuracy, unit, "top-1 accuracy", is_fraction=True)
@@ -154,21 +153,29 @@ def _draw_run(
     seeds: Sequence[list[Row]],
     name: str,
     unit: str,
-    colors: tuple[str, str],
-    is_only: bool,
+    place: int | None,
 ) -> None:
-    """Draws one metric of a run, between evaluations and at them."""
+    """Draws one metric of a run, between evaluations and at them.
+
+    Args:
+      axes: The panel.
+      seeds: The rows of each seed.
+      name: The metric's.
+      unit: Of the abscissa, a key of the rows.
+      place: The run's among several; None of a single run.
+    """
     evaluated = [[row for row in rows if is_evaluation(row)] for rows in seeds]
     windows = [[row for row in rows if not is_evaluation(row)] for rows in seeds]
-    of_train, of_test = colors
-    thin: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6, "color": of_train}
-    _draw_mean(axes, windows, f"train/{name}", unit, spread=0.0, **thin)
-    marked: dict[str, Any] = {"marker": "o", "markersize": 4.0}
-    if is_only or not any(windows):
-        style: dict[str, Any] = {"linestyle": "-" if is_only else "--", **marked}
-        _draw_mean(axes, evaluated, f"train/{name}", unit, color=of_train, **style)
-    marked["marker"] = "s"
-    _draw_mean(axes, evaluated, f"test/{name}", unit, color=of_test, **marked)
+    of_train, of_test = Style(0, "-", "o"), Style(1, "-", "s")
+    if place is not None:
+        of_train = of_test = style_of(place)
+    thin: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.6}
+    color = f"C{of_train.color}"
+    _draw_mean(axes, windows, f"train/{name}", unit, 0.0, color=color, **thin)
+    if place is None or not any(windows):
+        style = _line(of_train) | ({} if place is None else thin)
+        _draw_mean(axes, evaluated, f"train/{name}", unit, **style)
+    _draw_mean(axes, evaluated, f"test/{name}", unit, **_line(of_test))
 
 
 def _draw_mean(
@@ -189,11 +196,23 @@ def _draw_mean(
         return
     values = np.array([[column[place] for place in places] for column in columns])
     mean = values.mean(axis=0)
+    if len(places) == 1:  # a line of a single point is not seen
+        style = {"marker": "o", "markersize": _MARKER_SIZE, **style}
     axes.plot(places, mean, **style)
     if len(columns) > 1 and spread:
         deviation = spread * values.std(axis=0, ddof=1)
         low, high = mean - deviation, mean + deviation
         axes.fill_between(places, low, high, color=style["color"], alpha=0.15, lw=0)
+
+
+def _line(style: Style) -> dict[str, Any]:
+    """Returns a style as Matplotlib takes it."""
+    return {
+        "color": f"C{style.color}",
+        "linestyle": style.dashes,
+        "marker": style.marker,
+        "markersize": _MARKER_SIZE,
+    }
 
 
 def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
@@ -209,7 +228,12 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
             Line2D([], [], color="C1", marker="s", markersize=4, label=test),
         ]
     return [
-        Line2D([], [], color=f"C{place % 8}", label=_label(printable(name), len(seeds)))
+        Line2D(
+            [],
+            [],
+            **_line(style_of(place)),
+            label=_label(printable(name), len(seeds)),
+        )
         for place, (name, seeds) in enumerate(runs.items())
     ] + [
         Line2D([], [], color="gray", lw=1, alpha=0.7, label="train"),

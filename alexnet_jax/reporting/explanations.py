@@ -98,7 +98,7 @@ def occlusion_shades(one: Explanation) -> Shades:
     middle = 100 * one.probability
     low = min(100 * float(one.occlusion.min()), middle)
     high = max(100 * float(one.occlusion.max()), middle)
-    if one.flat:  # all colors would be rounding
+    if one.flat or low == high:  # all colors would be rounding
         low, high = 0.0, 100.0
     reach = 2 * max(high - middle, middle - low)
     shades = 0.5 + (np.linspace(low, high, 256) - middle) / reach

@@ -13,6 +13,7 @@ _DPI = 120
 # With more classes the cells of a confusion matrix are too small for names and counts.
 _MAX_NAMED = 25
 _MAX_LETTERS = 13  # of a class name above an image
+_MAX_TICK_LETTERS = 30  # of one beside a matrix
 # A class's name may hold dollar signs.
 _WITHOUT_FORMULAS = matplotlib.rc_context({"text.parse_math": False})
 _CORRECT, _WRONG = "#1a6b2f", "#b3261e"
@@ -133,8 +134,9 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if named:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        shown = [_short(name, _MAX_TICK_LETTERS) for name in names]
+        axes.set_xticks(range(len(names)), shown, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), shown)
         for row, column in np.argwhere(matrix):
             axes.text(
                 column,
@@ -189,8 +191,8 @@ def image_ratio(image: np.ndarray) -> float:
     return min(max(height / width, 0.25), 4.0)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _MAX_LETTERS else f"{name[: _MAX_LETTERS - 1]}…"
+def _short(name: str, letters: int = _MAX_LETTERS) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def strongest_maps(layer: np.ndarray, number: int = 10) -> tuple[np.ndarray, float]:
@@ -201,7 +203,7 @@ def strongest_maps(layer: np.ndarray, number: int = 10) -> tuple[np.ndarray, flo
       number: How many maps, at most.
     """
     strongest = np.argsort(-layer.std(axis=(0, 1)), kind="stable")[:number]
-    return strongest, float(np.abs(layer[..., strongest]).max()) or 1.0
+    return strongest, float(np.abs(layer[..., strongest]).max())
 
 
 def map_colors(layer: np.ndarray, number: int = 10) -> np.ndarray:
@@ -215,7 +217,7 @@ def map_colors(layer: np.ndarray, number: int = 10) -> np.ndarray:
       `(number or fewer, h, w, 3) float32` in [0, 1].
     """
     strongest, largest = strongest_maps(layer, number)
-    shares = 0.5 + 0.5 * layer[..., strongest].transpose(2, 0, 1) / largest
+    shares = 0.5 + 0.5 * layer[..., strongest].transpose(2, 0, 1) / (largest or 1.0)
     return matplotlib.colormaps["RdBu_r"](shares)[..., :3].astype(np.float32)
 
 
@@ -245,6 +247,7 @@ def draw_features(
     grid[0, 0].set_title("image", fontsize=9)
     for row, (name, layer) in zip(grid, maps.items(), strict=True):
         strongest, largest = strongest_maps(layer, columns)
+        largest = largest or 1.0
         for axes, place in zip(row[1:], strongest, strict=False):
             axes.imshow(layer[..., place], cmap="RdBu_r", vmin=-largest, vmax=largest)
             axes.set_title(f"{name}, {place}", fontsize=8)

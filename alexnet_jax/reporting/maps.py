@@ -60,9 +60,11 @@ def _scaled(
     frames: str,
 ) -> str:
     """Returns a map whose scale begins at 0 and ends in yellow."""
-    top = float(values.max()) or 1.0
+    top = float(values.max())
     shown = _colored(values, matplotlib.colormaps[colors], 0.0, top)
     said = f"{title}: 0 ({zero}) to {top:.2g} {unit} (yellow)"
+    if not top:
+        said = f"{title}: 0 everywhere"
     return _panel(shown, said, f"{title}: {alt}", frames)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet_jax.atomic import is_made_by, write_file
+from alexnet_jax.atomic import is_made_by, move_aside, write_file
 from alexnet_jax.config import (
     default_config,
     flatten_config,
@@ -47,6 +47,7 @@ from alexnet_jax.reporting.results import (
 from alexnet_jax.reporting.sections import Section, filter_sections, prediction_sections
 from alexnet_jax.reporting.themes import on_paper
 from alexnet_jax.run.imported import Imported
+from alexnet_jax.run.place import CURVES_FILE
 from alexnet_jax.run.read import Run, read_config, read_runs
 from alexnet_jax.terminal.paths import is_same_file
 from alexnet_jax.trained import TrainedModel
@@ -114,6 +115,7 @@ def write_report(
     workdirs: Sequence[Path],
     file: Path,
     *,
+    is_named: bool = True,
     images_too: bool = False,
     examples: int = 1000,
     data_dir: str | None = None,
@@ -125,6 +127,7 @@ def write_report(
       workdirs: The folders of the runs; one that holds `seed-N` folders is one run,
         and a sweep's is one for each setting.
       file: The page.
+      is_named: Whether its name is the caller's, who wants it replaced.
       images_too: Whether the figures are written beside it, too, as PNG files.
       examples: Number of test images to predict, from the first on.
       data_dir: As `config.data.data_dir`; the run's own if not given.
@@ -134,8 +137,7 @@ def write_report(
       The PNG files.
 
     Raises:
-      InputError: A folder holds no run, or the figures' holds files of these names
-        that no report wrote.
+      InputError: A folder holds no run.
     """
     runs = read_runs(workdirs)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -165,8 +167,7 @@ def write_report(
         for name, draw in page.figures.items()
         if images_too
     }
-    if images_too:
-        _refuse_strangers([file, *figures], workdirs)
+    _clear_strangers([*figures] if is_named else [file, *figures], workdirs)
     write_file(file, page.document(title))
     for path, draw in figures.items():
         with on_paper():
@@ -174,25 +175,18 @@ def write_report(
     return [*figures]
 
 
-def _refuse_strangers(files: Sequence[Path], workdirs: Sequence[Path]) -> None:
-    """Checks that no file of a report's names is another program's.
+def _clear_strangers(files: Iterable[Path], workdirs: Sequence[Path]) -> None:
+    """Moves aside what no report wrote, of the files that a report replaces.
 
-    Raises:
-      InputError: One is, in a folder that is none of the runs'.
+    Of a single run in its own folder `curves.png` is the run's, which draws it, too.
     """
-    folder = files[0].parent
-    if any(is_same_file(folder, workdir) for workdir in workdirs):
-        return  # its files are of the run, or were moved aside as it began
-    names = [
-        path.name
-        for path in files
-        if os.path.lexists(path) and not is_made_by(path, MAKER)
-    ]
-    if names:
-        raise InputError(
-            f"--output: {folder} holds {', '.join(names)}, which no report wrote; "
-            "choose another folder"
-        )
+    for path in files:
+        ours = len(workdirs) == 1 and is_same_file(path.parent, workdirs[0])
+        if ours and path.name == CURVES_FILE or is_made_by(path, MAKER):
+            continue
+        if os.path.lexists(path):
+            aside = move_aside(path)
+            print(f"warning   {path} is of no report of this version; moved to {aside}")
 
 
 def _add_run(page: _Page, report: "_RunReport", number: int, runs: int) -> None:
@@ -370,6 +364,8 @@ def _origin(imported: Imported, *, is_trained: bool) -> Iterator[str]:
         facts.append(["SHA-256", imported.sha256])
     if imported.mean is not None:
         facts.append(["mean image", imported.mean])
+    if imported.assumed:
+        facts.append(["trained on", "not known; the data of the config are assumed"])
     if imported.left_out:
         facts.append(["left out", ", ".join(imported.left_out)])
     yield table("Source", ["", "value"], facts)

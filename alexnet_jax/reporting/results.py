@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from alexnet_jax.run.rows import (
     best_of,
     epoch_of,
     place_of,
-    steps_per_epoch,
     stopped_early,
 )
 from alexnet_jax.sweep import SWEEP_FILE
@@ -98,7 +98,8 @@ def _lengths(run: Run) -> tuple[str, str, float | None]:
         return str(epoch), steps, minutes
     if not (total := run.record.get("config", {}).get("num_epochs")):
         return f"in {epoch}", steps, minutes
-    steps += f" of {steps_per_epoch(last) * total:,}"
+    if last["step"] != (end := run.end(last)):
+        steps += f" of {end:,}"
     return f"in {epoch} of {total}", steps, minutes
 
 
@@ -109,7 +110,7 @@ def _rounded(value: float) -> str:
 
 def _duration(minutes: float) -> str:
     if minutes < 2:
-        return f"{60 * minutes:.0f} seconds"
+        return counted(round(60 * minutes), "second")
     return f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
 
 
@@ -159,7 +160,10 @@ def _final(run: Run, metric: str) -> str:
     values = [row[key] for row in run.finals if key in row]
     if METRICS[metric].unit == "%":
         return percent(values)
-    return f"{sum(values) / len(values):.4f}" if values else "-"
+    if not values:
+        return "-"
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{deviation}"
 
 
 def differences_table(runs: Sequence[Run]) -> str:
@@ -219,9 +223,10 @@ def training_words(run: Run) -> Iterator[str]:
 def _sweep_words(workdir: Path) -> Iterator[str]:
     try:
         record = json.loads(read_regular(workdir.parent / SWEEP_FILE))
-        keys = list(record[0]["values"])
-        failed = sum("error" in one for one in record)
         (mine,) = (one["values"] for one in record if one["folder"] == workdir.name)
+        keys = list(mine)
+        record = [one for one in record if list(one["values"]) == keys]
+        failed = sum("error" in one for one in record)
         setting = ", ".join(f"{key}={value}" for key, value in mine.items())
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return

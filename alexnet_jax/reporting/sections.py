@@ -37,7 +37,7 @@ from alexnet_jax.reporting.html import (
 )
 from alexnet_jax.reporting.maps import explanation_html
 from alexnet_jax.reporting.themes import in_both
-from alexnet_jax.terminal.text import printable
+from alexnet_jax.terminal.text import counted, printable
 from alexnet_jax.trained import TrainedModel, probabilities
 
 _SHOWN = 24  # most confident errors, and predictions
@@ -167,7 +167,7 @@ def prediction_sections(
     made = _predict(network, split, examples)
     is_correct, names = made.is_correct, made.names
     matrix = confusion(made.logits, made.label)
-    said = f"{is_correct.sum():,} correct predictions {made.of}."
+    said = f"{counted(int(is_correct.sum()), 'correct prediction')} {made.of}."
     yield Section(
         "Confusion matrix",
         "confusion",
@@ -287,10 +287,11 @@ def _feature_section(
         height, width = found.shape[:2]
         listed = ", ".join(map(str, chosen))
         alt = f"The {len(chosen)} maps of {layer} that vary most: {listed}."
+        scale = f"±{largest:.3g}" if largest else "0 everywhere"
         png = image_png(as_pixels(map_colors(found)))
         strips.append(
             f"<div><p>{name(layer)}, {height}×{width}: maps {listed}; "
-            f"±{largest:.3g}</p>{image(png, alt, kind='pixels')}</div>"
+            f"{scale}</p>{image(png, alt, kind='pixels')}</div>"
         )
     caption = (
         f"Output of each convolution for the first test image ({label}), before the "

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -19,6 +20,8 @@ WORDS = {
 _PATIENCE_S = 3.0
 # What removes the bar that is shown now, if one is, before such an end's line.
 erase = ""
+# What is removed at such an end: temporary folders.
+folders: set[str] = set()
 
 
 class Ended(KeyboardInterrupt):
@@ -149,6 +152,8 @@ def _die_if_forked(process: int, number: int) -> None:
 
 
 def _leave(number: int, hint: str = "") -> NoReturn:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     line = f"{erase}error: {WORDS[signal.Signals(number)]}{hint}\n"
     with contextlib.suppress(OSError):
         os.write(2, line.encode())

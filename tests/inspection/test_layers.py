@@ -201,3 +201,11 @@ def test_rows_of_cuda_convnets_layers():
     assert [row.output_shape[1] for row in rows[:12]] == [40, 20, 20, 11, 11, 10] + [
         3
     ] * 5 + [2]
+
+
+@pytest.mark.parametrize(("shape", "field"), [((28, 64, 1), 68), ((64, 28, 1), 32)])
+def test_a_dense_layer_sees_the_width_of_the_map(shape, field):
+    """Of LeNet: 16 pixels in pool2, and 4 more for each column but the first."""
+    rows = {row.name: row for row in summarize("lenet5", (1, *shape)).layers}
+    *_, columns, _ = rows["pool2"].output_shape
+    assert rows["fc3"].receptive_field == 16 + 4 * (columns - 1) == field

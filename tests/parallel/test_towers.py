@@ -203,7 +203,9 @@ def test_a_checkpoint_goes_from_layout_to_layout(towers, tmp_path, capsys):
 @pytest.mark.slow
 def test_nothing_is_said_but_what_2012_said():
     parallel = create_parallel(2, 2, 16, "alexnet_paper")
-    step = describe_collectives(parallel, "alexnet_paper", (16, 224, 224, 3), 1000)
+    step = describe_collectives(
+        parallel, MODELS["alexnet_paper"], (16, 224, 224, 3), 1000
+    )
     said = [
         (one.part, one.purpose, one.kind, one.sent_bytes / 4 / step.device_batch_size)
         for one in step.collectives
@@ -311,7 +313,7 @@ def test_all_devices_are_taken_in_pairs():
 def test_a_step_is_lowered_for_rectangles(layout):
     name = "lenet5" if layout[1] == 1 else "alexnet_2012"
     parallel = create_parallel(*layout, 2, name)
-    lowered = lower_step(parallel, name, (2, 67, 99, 1), 10)
+    lowered = lower_step(parallel, MODELS[name], (2, 67, 99, 1), 10)
     assert "2x67x99x1xui8" in lowered.as_text() or "1x67x99x1xui8" in lowered.as_text()
 
 

@@ -50,3 +50,25 @@ def test_a_name_of_bytes_that_are_no_text():
     assert figure.get_suptitle() == r"\udcff\u001b"
     page = document(name, [paragraph(name)])
     assert page.encode() and r"\udcff" in page
+
+
+def test_a_curve_of_one_point_is_seen():
+    figure = draw_curves({"a": [rows_of(epochs=1)[:1]], "b": [rows_of(epochs=1)]})
+    for axes in figure.axes:
+        for line in axes.lines:
+            assert (
+                len(line.get_xdata()) > 1
+                or line.get_marker() == "o"
+                or (line.get_marker() not in ("", "None", None))
+            )
+
+
+def test_runs_by_color_dashes_and_marker():
+    runs = {f"run {number}": [rows_of()] for number in range(12)}
+    figure = draw_curves(runs)
+    (legend,) = figure.legends
+    looks = [
+        (line.get_color(), line.get_linestyle(), line.get_marker())
+        for line in legend.get_lines()[:12]
+    ]
+    assert len({*looks}) == 12

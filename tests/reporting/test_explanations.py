@@ -5,7 +5,7 @@ import pytest
 
 from alexnet_jax.explanation.explainer import Explanation
 from alexnet_jax.explanation.notes import percent
-from alexnet_jax.explanation.patches import Patch
+from alexnet_jax.explanation.patches import Patch, average, create_patches
 from alexnet_jax.reporting import sections
 from alexnet_jax.reporting.explanations import draw_explanations
 from alexnet_jax.trained import LabeledLogits, load
@@ -109,3 +109,23 @@ def test_errors_are_spoken_of_where_there_are_some(has_errors, trained, monkeypa
     caption = made["explanations"].html
     assert ("errors" in caption) == has_errors
     assert ("The first 3 of the" in caption) == (not has_errors)
+
+
+def test_probabilities_near_one_are_told_apart():
+    """Patches that cost nats of a certain answer differ by less than float32 has."""
+    occlusion = np.full((12, 12), 1 - 1e-13)
+    occlusion[:4] = 1 - 4e-10
+    found = explanation(probability=1 - 1e-13)._replace(occlusion=occlusion)
+    (drawn,) = draw_explanations([found], [("a", "b")]).axes[1].images
+    red, _, blue, _ = drawn.to_rgba(drawn.get_array())[0, 0]
+    assert red > blue + 0.2
+    same = found._replace(occlusion=np.ones((12, 12)), probability=1.0)
+    (drawn,) = draw_explanations([same], [("a", "b")]).axes[1].images
+    assert drawn.to_rgba(drawn.get_array())[..., :3].min() > 0.95
+
+
+def test_patches_are_averaged_in_full():
+    patches = create_patches((4, 4), 2, 2)
+    values = 1 - np.array([1e-9, 2e-9, 3e-9, 4e-9])
+    found = average((4, 4), patches, values)
+    assert found.dtype == np.float64 and len(np.unique(found)) == 4

@@ -210,15 +210,30 @@ def test_a_page_alone_without_a_folder_for_the_figures(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["curves.png", "report.html"])
-def test_files_of_other_programs_are_not_replaced(name, tmp_path, error_line):
+@pytest.mark.parametrize("place", ["out", "run"])
+def test_files_of_other_programs_are_moved_aside(name, place, tmp_path, capsys):
     run = write(tmp_path / "run", rows_of())
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / name).write_text("mine")
-    line = error_line(main, str(run), f"--output={folder}")
-    assert f"--output: {folder} holds {name}, which no report wrote; choose" in line
-    assert {path.name for path in folder.iterdir()} == {name}
-    assert (folder / name).read_text() == "mine"
+    folder = tmp_path / place
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("I like alexnet_jax.report")
+    main([str(run), f"--output={folder}"])
+    ours = place == "run" and name == "curves.png"  # the run's, which draws it, too
+    line = f"warning   {folder / name} is of no report of this version; moved to "
+    assert (line in capsys.readouterr().out) is not ours
+    aside = folder / f"{name}.damaged"
+    assert ours or aside.read_text() == "I like alexnet_jax.report"
+    main([str(run), f"--output={folder}"])
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_only_a_page_that_is_named_replaces_any(tmp_path, capsys):
+    run = write(tmp_path / "run", rows_of())
+    (run / "report.html").write_text("mine")
+    main([str(run), f"--output={run / 'report.html'}"])
+    assert "warning" not in capsys.readouterr().out
+    (run / "report.html").write_text("mine")
+    main([str(run)])
+    assert (run / "report.html.damaged").read_text() == "mine"
 
 
 def test_what_is_left_out_of_a_folder_is_said(tmp_path):
@@ -316,7 +331,12 @@ def test_a_page_without_the_data(trained, tmp_path):
         (["run", "run2"], "--output is required for more than one run"),
         (["run", "run", "--output=a"], "WORKDIR: the same folder is given twice"),
         (["run", "--output=a.png"], "must be a folder or FILE.html; got a.png; in a"),
-        (["run", "--output=run/metrics.jsonl"], "run/metrics.jsonl: File exists"),
+        (
+            ["run", "--output=run/metrics.jsonl"],
+            "run/metrics.jsonl is no folder; choose another",
+        ),
+        (["run", "--output=run2.html"], "--output: run2.html is no file; choose"),
+        (["run", "run2", "--output=run"], "--output: run is a run's folder, whose"),
         (["run", "--examples=0"], "argument --examples: must be at least 1; got '0'"),
         ([], "the following arguments are required: WORKDIR"),
     ],
@@ -326,6 +346,7 @@ def test_mistakes(argv, line, tmp_path, monkeypatch, error_line):
     (tmp_path / "empty").mkdir()
     for name in ("run", "run2"):
         write(tmp_path / name, rows_of(epochs=1))
+    (tmp_path / "run2.html").mkdir()
     write(tmp_path / "odd", [{"step": 3}, [], 5])
     assert line in error_line(main, *argv)
 
@@ -367,3 +388,22 @@ def test_a_home_folder(tmp_path, monkeypatch, error_line):
     main(["~/run"])
     assert (tmp_path / "run" / "report.html").exists() and not Path("~").exists()
     assert "argument WORKDIR: must not be empty" in error_line(main, "")
+
+
+def test_a_setting_that_a_sweep_has_twice_counts_once(tmp_path):
+    for name, seed in (("rate-0.1", 0), ("rate-0.1,seed-0", 0), ("rate-0.1,seed-1", 1)):
+        run = write(tmp_path / "lab" / name, rows_of())
+        (run / "config.json").write_text(json.dumps({"config": {"seed": seed}}))
+    (tmp_path / "lab" / "sweep.json").write_text("[]")
+    (found,) = read_runs([tmp_path / "lab"])
+    assert len(found.workdirs) == 2 and not found.notes()
+
+
+def test_seeds_of_another_config_are_told(tmp_path):
+    for seed, rate in ((0, 0.1), (1, 0.2)):
+        run = write(tmp_path / "run" / f"seed-{seed}", rows_of())
+        config = {"seed": seed, "optim": {"learning_rate": rate}}
+        (run / "config.json").write_text(json.dumps({"config": config}))
+    (found,) = read_runs([tmp_path / "run"])
+    (line,) = found.notes()
+    assert line.startswith("seed-1 is of another config than seed-0 (optim.learning_ra")

@@ -111,7 +111,7 @@ def test_first_values_are_the_same_to_the_bit(released, file):
 def test_nothing_differs_side_by_side(released, file):
     read = summarize(f"cfg:{released / file}")
     by_hand = summarize(TWINS[file][0])
-    table = side_by_side([read, by_hand])
+    table = side_by_side([read, by_hand], [read.name, by_hand.name])
     (marks, *_) = table.columns
     assert set(marks.cells) == {""}
 
