@@ -110,7 +110,7 @@ def write_page(tables: Mapping[str, str], page: Path = PAGE) -> None:
 def tables_of(directory: Path) -> dict[str, str]:
     """Returns the page's tables by name."""
     layers, params = key_tables(directory)
-    experiments = experiments_table(read_experiments(directory))
+    experiments = experiments_table(read_experiments(directory, "DIRECTORY"))
     return {"layer keys": layers, "parameter keys": params, "experiments": experiments}
 
 

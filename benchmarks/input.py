@@ -24,7 +24,7 @@ from PIL import Image
 
 from alexnet_jax import cli
 from alexnet_jax.errors import InputError
-from benchmarks.arguments import add_counts
+from benchmarks.arguments import add_counts, check_modules
 
 SIZE = 256
 BATCH_SIZE = 128
@@ -158,6 +158,7 @@ def measure(
     least = BATCH_SIZE + BATCH_SIZE // 49 + 1  # one of fifty is no training image
     if images < least:
         raise InputError(f"--images must be at least {least}; got {images}")
+    check_modules("bench", "torch")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mean_kb = make_images(folder, images)

@@ -151,12 +151,13 @@ def _compile(function: Callable, state: Any, constant: tuple[Any, ...]) -> Step:
         peak = stats.get("peak_bytes_in_use")
         return None if peak is None else peak / 1e9
 
-    def kernels(steps: int) -> float:
+    def kernels(steps: int) -> float | None:
         with tempfile.TemporaryDirectory() as folder:
             with jax.profiler.trace(folder):
                 for _ in range(steps):
                     run()
                 wait()
-            return count_kernels(Path(folder)) / steps
+            # None are seen where the driver lets nobody profile.
+            return count_kernels(Path(folder)) / steps or None
 
     return Step(run, wait, compile_s, device_gb, kernels, compiled.as_text() or "")

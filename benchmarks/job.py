@@ -78,6 +78,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("flags", nargs="+", help="flags of alexnet_jax.main, after --")
     options = parser.parse_args(argv)
+    for flag in ("--seeds", "--sweep", "--workdir"):
+        if any(word.split("=")[0] == flag for word in options.flags):
+            parser.error(
+                f"{flag} is not taken: the job is one run, in a folder of its own"
+            )
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("cold", "warm"):

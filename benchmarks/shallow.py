@@ -14,12 +14,11 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from skimage.feature import hog
-from sklearn.svm import LinearSVC
 
 from alexnet_jax import cli
 from alexnet_jax.config import default_config
 from alexnet_jax.data import create_data
+from benchmarks.arguments import check_modules
 
 
 def describe(images: np.ndarray) -> np.ndarray:
@@ -31,6 +30,8 @@ def describe(images: np.ndarray) -> np.ndarray:
     Returns:
       `(N, 1296) float32`.
     """
+    from skimage.feature import hog
+
     settings = {"pixels_per_cell": (4, 4), "cells_per_block": (2, 2)}
     rows = [hog(image[..., 0], orientations=9, **settings) for image in images]
     return np.stack(rows).astype(np.float32)
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--manual-dir", help="folder of the four original files")
     config = default_config()
     config.data.manual_dir = parser.parse_args(argv).manual_dir
+    check_modules("shallow", "skimage", "sklearn")
+    from sklearn.svm import LinearSVC
+
     data = create_data(config.data, batch_size=1, eval_batch_size=1, seed=config.seed)
     start = time.perf_counter()
     features = describe(data.train.image)

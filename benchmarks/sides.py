@@ -72,6 +72,10 @@ class Side:
         """Returns how many kernels a step runs on the device; None if unseen."""
         return self._ask("kernels")
 
+    def memory(self) -> Memory:
+        """Returns the most memory that the process has held."""
+        return self._ask("memory")
+
     def close(self) -> Memory:
         """Ends the process; returns the most memory that it held."""
         return self._ask(0)
@@ -127,10 +131,17 @@ def _answer(step: Step, pipe: Connection) -> None:
         if question == "kernels":
             pipe.send(step.kernels(3))
             continue
+        if question == "memory":
+            pipe.send(_memory(step))
+            continue
         start = time.perf_counter()
         for _ in range(question):
             step.run()
         step.wait()
         pipe.send(time.perf_counter() - start)
+    pipe.send(_memory(step))
+
+
+def _memory(step: Step) -> Memory:
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    pipe.send(Memory(host, step.device_gb()))
+    return Memory(host, step.device_gb())

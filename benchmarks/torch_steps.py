@@ -108,7 +108,7 @@ def _device_gb() -> float | None:
 
 
 def _kernels(run: Callable[[], None], steps: int) -> float | None:
-    """Returns how many kernels a step runs on the GPU; None on a CPU."""
+    """Returns how many kernels a step runs on the GPU; None on a CPU, or if unseen."""
     if not torch.cuda.is_available():
         return None
     activities = [torch.profiler.ProfilerActivity.CUDA]
@@ -118,4 +118,4 @@ def _kernels(run: Callable[[], None], steps: int) -> float | None:
         torch.cuda.synchronize()
     events = profile.events() or []
     on_gpu = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
-    return len(on_gpu) / steps
+    return len(on_gpu) / steps or None

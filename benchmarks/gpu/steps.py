@@ -1,16 +1,17 @@
 """Steps of all sides on the same device, in turns."""
 
+import contextlib
 import multiprocessing
 import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alexnet_jax.errors import RunError
 from benchmarks.compared import SIZES
 from benchmarks.gpu.part import read
-from benchmarks.sides import Side, take_turns
+from benchmarks.sides import Side
 
 SIDES = ("ours", "flax", "torch", "torch.graph", "torch.compile")
 _SLOW = ("torch.compile",)  # compiles for so long that the others are measured before
@@ -27,7 +28,10 @@ def measure(
     repeats: int = 5,
     results: str = "",
 ) -> Iterator[dict[str, Any]]:
-    """Yields a row for each side as it is ready, and at the end of each in turns.
+    """Yields a row for each side as it is ready, then its times in turns and memory.
+
+    One that fails later, as another's compilation may take the card's memory, has the
+    times that it had until then.
 
     Args:
       model: A network of `compared.SIZES`.
@@ -47,7 +51,7 @@ def measure(
     context = multiprocessing.get_context("spawn")
     work = {"model": model, "mode": mode, "batch_size": batch_size, "dtype": dtype}
     rate = matrix_rate(Path(results), dtype) if results else None
-    flops, ready, steps = _flops(model, mode), {}, 0
+    flops, ready, steps, has_run = _flops(model, mode), {}, 0, False
     for group in (
         [name for name in sides if name not in _SLOW],
         [name for name in sides if name in _SLOW],
@@ -63,28 +67,57 @@ def measure(
             yield work | {"side": name, "compile_s": side.compile_s}
         if not any(name in ready for name in group):
             continue
+        has_run = True
         names = [name for name in ready if name in (*group, "ours")]
-        try:
-            turns = take_turns([ready[name] for name in names], repeats, steps)
-        except RunError as error:  # one of them died
-            yield work | {"error": str(error)}
-            continue
-        times = dict(zip(names, turns, strict=True))
+        times, errors = _take_turns(
+            {name: ready[name] for name in names}, repeats, steps
+        )
         for name in names:
-            if name in group:
+            if times[name] and name in group:
                 row = work | {"side": name, "steps": steps}
                 row |= _speed(batch_size, times[name], times.get("ours"), flops, rate)
                 yield row | {"words": _sentence(row)}
-    if not ready:
+        for name, error in errors.items():
+            del ready[name]
+            yield work | {"side": name, "error": error}
+        for name in names:
+            if name in ready and name in group:
+                yield _asked(work | {"side": name}, ready[name], _footprint)
+    if not has_run:
         raise RunError(f"no side ran {model} in {dtype} at batch {batch_size}")
-    for name, side in ready.items():  # a profiler may fail: so it comes last
-        row = work | {"side": name}
-        try:
-            row["kernels"] = side.kernels()
-            row["host_gb"], row["device_gb"] = side.close()
-        except RunError as error:
-            row["error"] = str(error)
-        yield row | ({} if "error" in row else {"words": _footprint(row)})
+    for name, side in ready.items():  # a profiler may end its process: so it comes last
+        yield _asked(work | {"side": name}, side, _kernels)
+    for side in ready.values():
+        with contextlib.suppress(RunError):
+            side.close()
+
+
+def _take_turns(
+    sides: Mapping[str, Side], repeats: int, steps: int
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Returns seconds a step, by side and repeat, and why sides gave no more."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    errors: dict[str, str] = {}
+    for _ in range(repeats):
+        for name, side in sides.items():
+            if name in errors:
+                continue
+            try:
+                times[name].append(side.seconds(steps) / steps)
+            except RunError as error:
+                errors[name] = str(error)
+    return times, errors
+
+
+def _asked(
+    row: dict[str, Any], side: Side, ask: Callable[[dict[str, Any], Side], str]
+) -> dict[str, Any]:
+    """Returns a row with what a side answers, in numbers and words, or its error."""
+    try:
+        words = ask(row, side)
+    except RunError as error:
+        return row | {"error": str(error)}
+    return row | {"words": words}
 
 
 def matrix_rate(results: Path, dtype: str) -> float | None:
@@ -127,7 +160,8 @@ def _speed(
     }
     if not ours:
         return found
-    pairs = [theirs / our for theirs, our in zip(times, ours, strict=True)]
+    # Of one that failed there are fewer.
+    pairs = [theirs / our for theirs, our in zip(times, ours, strict=False)]
     found["ours_is_faster_by"] = statistics.median(pairs)
     return found | {"ours_is_faster_by_range": [min(pairs), max(pairs)]}
 
@@ -150,8 +184,13 @@ def _sentence(row: dict[str, Any]) -> str:
     )
 
 
-def _footprint(row: dict[str, Any]) -> str:
-    device, kernels = row["device_gb"], row["kernels"]
-    text = f"{_what(row)}: {row['side']} holds {row['host_gb']:.2f} GB of the host"
-    text += "" if device is None else f", {device:.2f} GB of the card"
-    return text + ("" if kernels is None else f"; {kernels:.0f} kernels a step")
+def _footprint(row: dict[str, Any], side: Side) -> str:
+    row["host_gb"], row["device_gb"] = host, device = side.memory()
+    text = f"{_what(row)}: {row['side']} holds {host:.2f} GB of the host"
+    return text + ("" if device is None else f", {device:.2f} GB of the card")
+
+
+def _kernels(row: dict[str, Any], side: Side) -> str:
+    row["kernels"] = kernels = side.kernels()
+    said = "kernels unseen" if kernels is None else f"{kernels:.0f} kernels a step"
+    return f"{_what(row)}: {row['side']}, {said}"

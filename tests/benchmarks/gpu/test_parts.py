@@ -90,8 +90,11 @@ class FakeSide:
     def kernels(self):
         return 100.0 if self.name == "ours" else None
 
-    def close(self):
+    def memory(self):
         return (1.0, 2.0) if self.name == "ours" else (1.0, None)
+
+    def close(self):
+        return self.memory()
 
 
 def test_steps_in_words(monkeypatch, tmp_path):
@@ -110,11 +113,14 @@ def test_steps_in_words(monkeypatch, tmp_path):
         f"ours 10,000 images/s, 1 ms a step, {tflops:.3g} {rate('2%')}",
         f"torch 5,000 images/s, 2 ms a step, {tflops / 2:.3g} {rate('1%')}; "
         + faster("2.00"),
+        "ours holds 1.00 GB of the host, 2.00 GB of the card",
+        "torch holds 1.00 GB of the host",
         "torch.compile 6,667 images/s, 1.5 ms a step, "
         f"{tflops / 1.5:.3g} {rate('2%')}; " + faster("1.50"),
-        "ours holds 1.00 GB of the host, 2.00 GB of the card; 100 kernels a step",
-        "torch holds 1.00 GB of the host",
         "torch.compile holds 1.00 GB of the host",
+        "ours, 100 kernels a step",
+        "torch, kernels unseen",
+        "torch.compile, kernels unseen",
     ]
     (broken,) = (row for row in rows if "error" in row)
     assert broken["side"] == "broken"
@@ -123,6 +129,31 @@ def test_steps_in_words(monkeypatch, tmp_path):
     assert [row["images_per_s"] for row in rows if "ms" in row] == [pytest.approx(5000)]
     with pytest.raises(steps.RunError, match="no side ran lenet5 in float32"):
         [*steps.measure("lenet5", "float32", 10, sides=["broken"])]
+
+
+def test_a_side_that_fails_loses_no_other(monkeypatch):
+    """Its own times until then are kept, and memory is asked for before profiles."""
+
+    class Failing(FakeSide):
+        turns = 0
+
+        def seconds(self, count):
+            self.turns += 1
+            if self.name == "torch" and self.turns > 3:
+                raise steps.RunError("torch: out of memory")
+            return super().seconds(count)
+
+        def kernels(self):
+            raise steps.RunError(f"{self.name}: no CUPTI")
+
+    monkeypatch.setattr(steps, "Side", Failing)
+    how = {"sides": ["ours", "torch"], "turn_s": 0.01}
+    rows = [*steps.measure("lenet5", "bfloat16", 10, **how)]
+    timed = {row["side"]: row["ms"] for row in rows if "ms" in row}
+    assert timed == {"ours": pytest.approx(1.0), "torch": pytest.approx(2.0)}
+    assert [row["side"] for row in rows if "host_gb" in row] == ["ours"]
+    errors = {row["error"] for row in rows if "error" in row}
+    assert errors == {"torch: out of memory", "ours: no CUPTI"}
 
 
 def test_a_form_that_is_wrong_is_told(monkeypatch):
