@@ -7,9 +7,9 @@
   0.8822 after 9 (two CPU cores, 2.3 h, one seed, 2026-11-28, version 0.2.0, jax
   0.10.2, flax 0.12.8; results/fashion-d2l).
 `seed003`: a PyTorch tutorial's network (`alexnet_fashion`) and rate, 0.1.
-  Published: 0.9047 after 10 epochs, 0.9135 at best; 0.7637 after one, here 0.5283
-  (CPU, one seed, 2026-11-22, version 0.1.0; results/fashion-seed003). The other 9 have
-  not yet been run.
+  Published: 0.9047 after 10 epochs, at best 0.9135 after 9; here 0.9097, which is the
+  best (two CPU cores, shared, 3.4 h, one seed, 2026-11-28, version 0.2.0, jax 0.10.2,
+  flax 0.12.8; results/fashion-seed003).
 `half`: half the width, SGD at 0.01, momentum 0.9, weight decay 5e-4.
   Published: about 0.90 after 10 epochs. With `--config.model.init=lecun` 0.9159, at
   best 0.9203 after 8 (CPU, one seed, 2026-11-22, version 0.1.0;
