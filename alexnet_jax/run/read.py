@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import read_regular
-from alexnet_jax.config import config_of, flatten_config
+from alexnet_jax.config import config_of, differences, flatten_config
 from alexnet_jax.errors import InputError
 from alexnet_jax.run.imported import Imported, read_imported
 from alexnet_jax.run.place import IMPORTED_FILE
@@ -102,18 +102,11 @@ class Run:
 
     def _other_configs(self) -> Iterator[str]:
         """Yields a sentence for each seed that is none of the first's config."""
-        flat = flatten_config(self.record.get("config", {}))
-        own = ("name", "seed", "data.data_dir", "data.manual_dir")
+        first = self.record.get("config", {})
         for folder in self.workdirs[1:]:
-            other = flatten_config(
-                _read_record(folder / "config.json").get("config", {})
-            )
-            differ = {
-                key
-                for key in flat.keys() & other.keys()
-                if key not in own and flat[key] != other[key]
-            }
-            if differ:
+            other = _read_record(folder / "config.json").get("config", {})
+            differ = {key for key, *_ in differences(first, other)} - {"seed"}
+            if first and other and differ:
                 yield (
                     f"{folder.name} is of another config than {self.workdirs[0].name} "
                     f"({', '.join(sorted(differ))}): means and deviations mix both."
@@ -189,7 +182,8 @@ def _seed_of(folder: Path, record: dict[str, Any]) -> object:
     _, _, seed = folder.name.rpartition("seed-")
     if seed.isdecimal():
         return int(seed)
-    return record.get("config", {}).get("seed", folder)
+    found = record.get("config", {}).get("seed")
+    return found if isinstance(found, int) else folder
 
 
 def settings(workdir: Path) -> dict[str, list[Path]]:
