@@ -8,7 +8,7 @@ import math
 import re
 import stat
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,7 +217,7 @@ def run_all(
             ours = {one.folder: _record(one) for one in runs}
             records = _known(file, ours) | ours
             with _named_errors(file.parent):
-                write_file(file, json.dumps([*records.values()], indent=2) + "\n")
+                _write(file, records.values())
 
     if is_primary:
         with _named_errors(file.parent):
@@ -225,7 +225,7 @@ def run_all(
             clear_place(file, stat.S_ISREG)
             _clear_damaged(file)
     _check_seeds(runs, file.parent)
-    _take_results(runs, _known(file))
+    _take_results(runs, _known(file, {one.folder for one in runs}))
     if not file.exists():
         save()
     for number, one in enumerate(runs, start=1):
@@ -286,6 +286,10 @@ def _known(file: Path, ours: Collection[str] = ()) -> dict[str, Any]:
     }
 
 
+def _write(file: Path, records: Iterable[Any]) -> None:
+    write_file(file, json.dumps([*records], indent=2) + "\n")
+
+
 def _is_record(record: Any) -> bool:
     return isinstance(record, dict) and all(
         isinstance(record.get(key), kind)
@@ -308,7 +312,7 @@ def _clear_damaged(file: Path) -> None:
     aside = move_aside(file)
     print(f"warning   {file} is damaged, or of no sweep; moved to {aside}")
     if isinstance(known, list):
-        write_file(file, json.dumps([*filter(_is_record, known)], indent=2) + "\n")
+        _write(file, filter(_is_record, known))
 
 
 def _check_seeds(runs: Sequence[Combination], folder: Path) -> None:

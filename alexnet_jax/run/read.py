@@ -179,11 +179,17 @@ def read_run(workdir: Path, name: str, setting: str = "") -> Run:
 
 def _seed_of(folder: Path, record: dict[str, Any]) -> object:
     """Returns a run's seed, as its folder says it, else its config."""
-    _, _, seed = folder.name.rpartition("seed-")
-    if seed.isdecimal():
-        return int(seed)
+    _, seed = _split_name(folder)
+    if seed is not None:
+        return seed
     found = record.get("config", {}).get("seed")
     return found if isinstance(found, int) else folder
+
+
+def _split_name(folder: Path) -> tuple[str, int | None]:
+    """Returns what a folder is called before its seed, and the seed, if it has one."""
+    setting, _, seed = folder.name.rpartition("seed-")
+    return (setting, int(seed)) if seed.isdecimal() else (folder.name, None)
 
 
 def settings(workdir: Path) -> dict[str, list[Path]]:
@@ -197,11 +203,9 @@ def settings(workdir: Path) -> dict[str, list[Path]]:
     found: dict[str, dict[Path, int]] = {}
     is_sweep = (workdir / SWEEP_FILE).exists()
     for path in sorted(workdir.glob("*-*")):
-        setting, _, seed = path.name.rpartition("seed-")
-        if not seed.isdecimal():
-            setting, seed = path.name, "0"
+        setting, seed = _split_name(path)
         if not setting or (is_sweep and _holds_run(path)):
-            found.setdefault(setting.rstrip(","), {})[path] = int(seed)
+            found.setdefault(setting.rstrip(","), {})[path] = seed or 0
     return {name: sorted(one, key=one.__getitem__) for name, one in found.items()}
 
 
