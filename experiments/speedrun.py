@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optim.weight_decay = 5e-4
     config.optim.schedule = "cosine"
     config.optim.learning_rate = 0.02
-    config.optim.warmup_steps = 50
+    config.optim.warmup_steps = 200
     if variant == "gpu":
         config.dtype = "bfloat16"
         config.batch_size = 256
