@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class BusyError(InputError):
+    """Another run is writing to the run's folder."""
+
+
 class RunError(RuntimeError):
     """The run cannot continue: a full disk, a loss that is not finite.
 

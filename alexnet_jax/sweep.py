@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from alexnet_jax.atomic import clear_place, move_aside, read_regular, write_file
 from alexnet_jax.config import differences, flatten_config, in_one_form, is_cfg
-from alexnet_jax.errors import InputError, NotFiniteError, RunError
+from alexnet_jax.errors import BusyError, InputError, NotFiniteError, RunError
 from alexnet_jax.terminal.paths import local_path
 from alexnet_jax.terminal.text import counted
 
@@ -212,10 +212,17 @@ def run_all(
     """
     file = local_path(workdir, "workdir") / SWEEP_FILE
 
+    tried: set[str] = set()
+
     def save() -> None:
         if is_primary:  # another sweep may have written to it meanwhile
             ours = {one.folder: _record(one) for one in runs}
-            records = _known(file, ours) | ours
+            known = _known(file, ours)
+            records = known | {
+                folder: record
+                for folder, record in ours.items()
+                if folder in tried or folder not in known
+            }
             with _named_errors(file.parent):
                 _write(file, records.values())
 
@@ -237,6 +244,8 @@ def run_all(
                 raise
             one.error = str(error)  # a result of before is still there
             print(f"failed    {error}", flush=True)
+            if isinstance(error, BusyError):  # what comes of it, the other sweep writes
+                continue
         except NotFiniteError as error:
             one.result, one.error = {}, str(error)
             print(f"failed    {error}", flush=True)
@@ -245,6 +254,7 @@ def run_all(
                 raise
             one.error = "the run needs more memory than there is"
             print(f"failed    {one.error}", flush=True)
+        tried.add(one.folder)
         save()
     if is_primary:
         _print_results(runs, workdir)

@@ -7,10 +7,9 @@ free. `time_s` of the last row of `metrics.jsonl` begins after the compilation a
 includes every evaluation; only the end is evaluated and saved.
 
 `gpu` (the default): `alexnet_d2l` to a mean of 0.91, the fewest seconds. Not yet run.
-`cpu`: `alexnet_half` to 0.90, the fewest epochs: after 2 two of three seeds are there,
-  0.9042 and 0.9008, the third does not learn, 0.1000 (CPU, 2026-11-28, version 0.2.0,
-  jax 0.10.2, flax 0.12.8; results/speedrun-cpu); with `--config.num_epochs=1` 0.8847,
-  with 3 0.9099 (one seed each, 2026-11-22, version 0.1.0; results/speedrun-cpu-*).
+`cpu`: `alexnet_half` to 0.90, the fewest epochs: 2 of each of three seeds, to a mean of
+  0.9039 (0.0026); with `--config.num_epochs=1` 0.8876 (0.0022) (CPU, 2026-11-28,
+  version 0.2.0, jax 0.10.2, flax 0.12.8; results/speedrun-cpu*).
 """
 
 from ml_collections import ConfigDict
@@ -36,7 +35,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optim.weight_decay = 5e-4
     config.optim.schedule = "cosine"
     config.optim.learning_rate = 0.02
-    config.optim.warmup_steps = 200
+    config.optim.warmup_steps = 200  # after 50 a seed in three does not learn
     if variant == "gpu":
         config.dtype = "bfloat16"
         config.batch_size = 256

@@ -10,7 +10,7 @@ from absl import flags
 
 from alexnet_jax import main, sweep
 from alexnet_jax.config import flatten_config
-from alexnet_jax.errors import InputError, NotFiniteError, RunError
+from alexnet_jax.errors import BusyError, InputError, NotFiniteError, RunError
 from alexnet_jax.run.read import read_runs, settings
 from alexnet_jax.terminal.tables import table_lines
 from tests.helpers import config_with
@@ -345,6 +345,25 @@ def test_two_sweeps_at_once_keep_each_others_results(tmp_path):
     assert {record["folder"] for record in records if record["result"]} == {
         f"seed-{seed}" for seed in range(4)
     }
+
+
+def test_a_run_that_another_sweep_trains_is_left_to_it(tmp_path):
+    def sweep_with(run):
+        values = {"optim.learning_rate": [0.1], "seed": [0, 1, 2]}
+        runs = sweep.combine(values, config_with)
+        sweep.run_all(runs, tmp_path, run, is_primary=True)
+
+    def busy(config, workdir):
+        if config.seed == 1:
+            sweep_with(train)
+            raise BusyError("workdir: another run is writing to it")
+        return train(config, workdir)
+
+    with pytest.raises(RunError, match="^1 of 3 runs failed, as said above: "):
+        sweep_with(busy)
+    records = json.loads((tmp_path / "sweep.json").read_text())
+    assert all(record["result"] for record in records) and len(records) == 3
+    assert not any("error" in record for record in records)
 
 
 def test_a_folder_in_place_of_the_list(tmp_path, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 from alexnet_jax.atomic import clear_place, locked, move_aside, remove_unfinished
 from alexnet_jax.data.spec import DATA_FILE, STATISTICS_FILE, DataSpec
 from alexnet_jax.data.validation import SPLIT_FILE
-from alexnet_jax.errors import InputError, RunError
+from alexnet_jax.errors import BusyError, InputError, RunError
 from alexnet_jax.run.checksums import step_folders
 from alexnet_jax.run.kept import KEPT_FILES
 from alexnet_jax.run.records import CONFIG_FILE
@@ -136,7 +136,7 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
     """Makes the run's folder and locks it for other runs while the context lasts.
 
     Raises:
-      InputError: The folder cannot be written, or another run is in it.
+      InputError: The folder cannot be written, or another run is in it (`BusyError`).
     """
     path = workdir / LOCK_FILE
     with contextlib.ExitStack() as stack:
@@ -145,7 +145,7 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
             clear_place(path, stat.S_ISREG)
             stack.enter_context(locked(path))
         except BlockingIOError as error:
-            raise InputError(
+            raise BusyError(
                 f"workdir: another run is writing to {workdir}; wait for its end, or "
                 "choose another --workdir"
             ) from error

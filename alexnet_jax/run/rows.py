@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -97,6 +98,10 @@ def is_row(row: object) -> bool:
         and not (isinstance(x, float) and math.isinf(x))
         for x in row.values()
     ):
+        return False
+    # A share of images, which no loss makes NaN.
+    shares = [value for key, value in row.items() if re.search(r"/top\d+$", key)]
+    if not all(0 <= share <= 1 for share in shares):
         return False
     return isinstance(step, int) and step > 0 and 1 / _MAX < epoch < _MAX
 

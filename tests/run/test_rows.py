@@ -38,6 +38,8 @@ DAMAGES = {
     "huge number": renamed(b'"step": 4', b'"step": ' + b"4" * 5000),
     "no 64 bits": renamed(b'"epoch": 2.0', b'"epoch": 2.0, "x": ' + b"4" * 400),
     "no 32 bits": renamed(b'"epoch": 2.0', b'"epoch": 2.0, "x": 1e308'),
+    "an accuracy of NaN": renamed(b'"epoch": 2.0', b'"epoch": 2.0, "test/top5": NaN'),
+    "an accuracy in %": renamed(b'"epoch": 2.0', b'"epoch": 2.0, "test/top5": 90.1'),
     "an epoch of nothing": renamed(b'"epoch": 2.0', b'"epoch": 1e-300'),
     "two in a line": LINES[3] + LINES[4],
     "duplicate": LINES[2],
