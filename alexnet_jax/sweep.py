@@ -211,7 +211,6 @@ def run_all(
       RunError: Some have failed; said after the last run.
     """
     file = local_path(workdir, "workdir") / SWEEP_FILE
-
     tried: set[str] = set()
 
     def save() -> None:
