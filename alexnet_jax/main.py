@@ -384,7 +384,7 @@ def _nearest(key: str, known: Sequence[str]) -> list[str]:
 
     found = [one for one in known if is_near(one)]
     if not found:
-        similar = difflib.get_close_matches(name, last.values(), n=3)
+        similar = difflib.get_close_matches(name, last.values(), 3, 0.7)
         found = [one for one in known if last[one] in similar]
         # A group's name stands for what it names: dataset for data.name.
         groups = {one: one.rpartition(".")[0] for one in known if last[one] == "name"}

@@ -235,6 +235,10 @@ def test_our_loader_is_the_only_one(parse, monkeypatch):
         (["--config.optim.momentun=1"], 'in optim. Did you mean "optim.momentum"'),
         (["--config.lr=1"], 'no key lr. Did you mean "optim.learning_rate"?'),
         (["--config.model.lr=1"], 'lr in model. Did you mean "optim.learning_rate"?'),
+        (
+            ["--config.data.max_test=1"],
+            'Did you mean "data.image_size" or "data.name"?',
+        ),
         (["--config.wd=1"], 'Did you mean "optim.weight_decay"?'),
         (["--config.epochs=1"], 'Did you mean "num_epochs" or '),
         (["--config.classes=1"], 'Did you mean "model.num_classes"?'),

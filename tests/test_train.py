@@ -356,7 +356,7 @@ class TestBadInput:
     @pytest.mark.usefixtures("eight_devices")
     def test_more_devices_than_there_are(self, config, tmp_path):
         config.parallel.data = 9
-        message = "parallel.data × parallel.model must be at most 8, the number of cpu"
+        message = "must be at most 8, the number of cpu .*; JAX_NUM_CPU_DEVICES=9 in"
         self.check(config, tmp_path, message)
 
     @pytest.mark.usefixtures("eight_devices")

@@ -99,9 +99,14 @@ def create_parallel(
     there = len(devices) // model
     count = max(there, 1) if data == -1 else data
     if count * model > len(devices):
+        platform, hint = devices[0].platform, ""
+        if platform == "cpu" and jax.process_count() == 1:
+            hint = (
+                f"; JAX_NUM_CPU_DEVICES={count * model} in the environment makes them"
+            )
         raise InputError(
             f"parallel.data × parallel.model must be at most {len(devices)}, the "
-            f"number of {devices[0].platform} devices here; got {count} × {model}"
+            f"number of {platform} devices here; got {count} × {model}{hint}"
         )
     if batch_size % count:
         raise InputError(

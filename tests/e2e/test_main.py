@@ -215,7 +215,7 @@ def test_several_devices(data_dir, tmp_path):
     process = main(
         *(DIGITS, *SMALL, f"--workdir={tmp_path}/run"),
         TFDS_DATA_DIR=str(data_dir),
-        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+        JAX_NUM_CPU_DEVICES="4",
     )
     assert process.returncode == 0, process.stderr
     assert "device    4 × cpu" in process.stdout and process.stderr == ""
