@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from alexnet_jax.run.rows import Row, is_evaluation
+from alexnet_jax.run.rows import Row, is_of_epoch
 from alexnet_jax.terminal.text import printable
 
 _MAX_LEGEND_COLUMNS = 3
@@ -77,7 +77,7 @@ def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
             style = style_of(place)
             line: dict[str, Any] = {"color": f"C{style.color}", "lw": 1.6}
             line["linestyle"] = style.dashes
-            rows = [_shown(one, key) for one in seeds]
+            rows = [shown_rows(one, key) for one in seeds]
             if key.startswith("test/"):
                 line |= {"marker": style.marker, "markersize": 5.0}
             _draw_mean(axes, rows, key, unit, **line)
@@ -88,13 +88,13 @@ def draw_panel(runs: Mapping[str, Sequence[list[Row]]], key: str) -> Figure:
     return figure
 
 
-def _shown(rows: list[Row], key: str) -> list[Row]:
-    """Returns the rows that a panel shows: of training, those of windows alone.
+def shown_rows(rows: list[Row], key: str) -> list[Row]:
+    """Returns the rows that a panel of several runs shows: of training, windows alone.
 
-    Those at evaluations are means over an epoch, and would be jumps between them.
+    Means over an epoch would be jumps between them.
     """
     found = [row for row in rows if key in row]
-    windows = [row for row in found if not is_evaluation(row)]
+    windows = [row for row in found if not is_of_epoch(row)]
     return windows if windows and key.startswith("train/") else found
 
 
@@ -128,7 +128,7 @@ def draw_curves(runs: Mapping[str, Sequence[list[Row]]], title: str = "") -> Fig
 
     Args:
       runs: For each run's name the rows of `metrics.jsonl` of each of its seeds; rows
-        of evaluations hold `test/...`, those between them `train/...` of their window.
+        of evaluations hold `test/...`, those within epochs `train/...` of their window.
       title: The title above the figure.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained", dpi=120)
@@ -155,7 +155,7 @@ def _draw_run(
     unit: str,
     place: int | None,
 ) -> None:
-    """Draws one metric of a run, between evaluations and at them.
+    """Draws one metric of a run, within epochs and at their ends.
 
     Args:
       axes: The panel.
@@ -164,8 +164,8 @@ def _draw_run(
       unit: Of the abscissa, a key of the rows.
       place: The run's among several; None of a single run.
     """
-    evaluated = [[row for row in rows if is_evaluation(row)] for rows in seeds]
-    windows = [[row for row in rows if not is_evaluation(row)] for rows in seeds]
+    ends = [[row for row in rows if is_of_epoch(row)] for rows in seeds]
+    windows = [[row for row in rows if not is_of_epoch(row)] for rows in seeds]
     of_train, of_test = Style(0, "-", "o"), Style(1, "-", "s")
     if place is not None:
         of_train = of_test = style_of(place)
@@ -174,8 +174,8 @@ def _draw_run(
     _draw_mean(axes, windows, f"train/{name}", unit, 0.0, color=color, **thin)
     if place is None or not any(windows):
         style = _line(of_train) | ({} if place is None else thin)
-        _draw_mean(axes, evaluated, f"train/{name}", unit, **style)
-    _draw_mean(axes, evaluated, f"test/{name}", unit, **_line(of_test))
+        _draw_mean(axes, ends, f"train/{name}", unit, **style)
+    _draw_mean(axes, ends, f"test/{name}", unit, **_line(of_test))
 
 
 def _draw_mean(
@@ -223,7 +223,7 @@ def _handles(runs: Mapping[str, Sequence[list[Row]]]) -> list[Line2D]:
         if len(seeds) > 1:
             test = f"test, mean ± deviation of {len(seeds)} seeds"
         return [
-            Line2D([], [], color="C0", alpha=0.6, lw=1, label="train, between epochs"),
+            Line2D([], [], color="C0", alpha=0.6, lw=1, label="train, within epochs"),
             Line2D([], [], color="C0", marker="o", markersize=4, label="train"),
             Line2D([], [], color="C1", marker="s", markersize=4, label=test),
         ]

@@ -11,12 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from alexnet_jax.reporting.files import MAKER
 from alexnet_jax.reporting.themes import DARK, LIGHT, css_colors
 from alexnet_jax.terminal.text import printable
 
+_LINE, _GAP = 115, 2  # letters across a desktop's page, and between two columns
 # A file of its own, so that editors know it.
 _STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
 _PAGE = """<!DOCTYPE html>
@@ -190,11 +192,20 @@ def table(
       rows: The cells of each row, one per column.
       numbers: Indices of the columns that are right-aligned.
     """
-    right = set(numbers)
+    right, rows = set(numbers), list(rows)
     kind = "stacked" if len(columns) > 2 else "pairs"
+    whole = _are_short([columns, *rows])
+    if whole:
+        kind += " whole"
 
     def mark(i: int) -> str:
         return ' class="number"' if i in right else ""
+
+    def cell_of(content: str) -> str:
+        if whole:
+            return name(content)
+        # Keys and names break between their words, if they must.
+        return re.sub(r"(?<=[a-z\d][._])(?=[a-z])", "<wbr/>", name(content))
 
     heads = "".join(
         f'<th scope="col" role="columnheader"{mark(i)}>{text(column)}</th>'
@@ -203,10 +214,10 @@ def table(
     lines = []
     for row in rows:
         first, *others = row
-        cells = [f'<th scope="row" role="rowheader"{mark(0)}>{name(first)}</th>']
+        cells = [f'<th scope="row" role="rowheader"{mark(0)}>{cell_of(first)}</th>']
         for i, cell in enumerate(others, 1):
             label = f' data-column="{text(columns[i])}"' if columns[i] else ""
-            cells.append(f'<td role="cell"{mark(i)}{label}>{_cell(cell)}</td>')
+            cells.append(f'<td role="cell"{mark(i)}{label}>{cell_of(cell)}</td>')
         lines.append(f'<tr role="row">{"".join(cells)}</tr>')
     body = "\n".join(lines)
     return (
@@ -216,8 +227,13 @@ def table(
     )
 
 
-def _cell(content: str) -> str:
-    return name(content) if content else ""
+def _are_short(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all columns fit a desktop's page without a break within a word."""
+    widths = [
+        max(map(cell_len, re.split(r"[\s-]", " ".join(column))))
+        for column in zip(*rows, strict=True)
+    ]
+    return sum(widths) + _GAP * len(widths) <= _LINE
 
 
 def terminal_table(caption: str, made: Table) -> str:

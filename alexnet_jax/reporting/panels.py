@@ -3,11 +3,17 @@
 import functools
 from collections.abc import Mapping, Sequence
 
-from alexnet_jax.reporting.curves import PANELS, Style, draw_panel, style_of
+from alexnet_jax.reporting.curves import (
+    PANELS,
+    Style,
+    draw_panel,
+    shown_rows,
+    style_of,
+)
 from alexnet_jax.reporting.html import block, figure, image, name, paragraph
 from alexnet_jax.reporting.themes import in_both
 from alexnet_jax.run.read import percent
-from alexnet_jax.run.rows import Row, is_evaluation
+from alexnet_jax.run.rows import Row, is_evaluation, is_of_epoch
 
 _TRAIN, _WINDOW = Style(0, "-", "o"), Style(0, "-", "")
 _TEST = Style(1, "-", "s")
@@ -52,7 +58,7 @@ def _alt(runs: Mapping[str, Sequence[list[Row]]], key: str) -> str:
     """Returns what a panel shows, with the value that each run ends at."""
     ends = []
     for run, seeds in runs.items():
-        wanted = [[row for row in rows if key in row] for rows in seeds]
+        wanted = [shown_rows(rows, key) for rows in seeds]
         values = [rows[-1][key] for rows in wanted if rows]
         if values and "top1" in key:
             ends.append(f"{run} ends at {percent(values)} %")
@@ -74,10 +80,12 @@ def _legend(runs: Mapping[str, Sequence[list[Row]]]) -> str:
         ((_, seeds),) = runs.items()
         rows = [row for one in seeds for row in one]
         entries = []
-        if not all(map(is_evaluation, rows)):
+        if not all(map(is_of_epoch, rows)):
             entries.append((_WINDOW, "training, within epochs"))
+        if any(map(is_of_epoch, rows)):
+            entries.append((_TRAIN, "training"))
         if any(map(is_evaluation, rows)):
-            entries += [(_TRAIN, "training"), (_TEST, "test")]
+            entries.append((_TEST, "test"))
     items = "".join(f"<li>{_swatch(style)}{name(said)}</li>" for style, said in entries)
     return f'<ul class="legend">{items}</ul>'
 

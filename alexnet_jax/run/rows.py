@@ -170,6 +170,14 @@ def is_evaluation(row: Row) -> bool:
     return "test/top1" in row
 
 
+def is_of_epoch(row: Row) -> bool:
+    """Whether a row's training values are means over an epoch, not over a part of it.
+
+    That is so at an epoch's end, evaluated or not, and where a run ends within one.
+    """
+    return is_evaluation(row) or row["epoch"] % 1 == 0
+
+
 def best_of(rows: Iterable[Row]) -> Row:
     """Returns the row of the best test result, of which there must be one.
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from alexnet_jax.reporting.curves import draw_curves
+from alexnet_jax.reporting.curves import draw_curves, draw_panel
 from alexnet_jax.reporting.html import document, paragraph
 from tests.helpers import rows_of
 
@@ -41,6 +41,20 @@ def test_a_short_run_counts_steps_and_gaps_stay_gaps():
     # Of the loss what is left is the training's over the epoch.
     assert [line.get_ydata().tolist() for line in loss.lines] == [[0.5]]
     assert len(accuracy.lines) == 3
+
+
+def test_an_epoch_without_an_evaluation_is_no_jump():
+    rows = rows_of()
+    for key in ("test/loss", "test/top1"):
+        del rows[1][key], rows[3][key]  # the ends of the first two epochs
+    for figure in (draw_curves({"a": [rows]}), draw_panel({"a": [rows]}, "test/loss")):
+        within, ends, tests = figure.axes[0].lines
+        assert within.get_xdata().tolist() == [0.5, 1.5, 2.5, 3.5]
+        assert ends.get_xdata().tolist() == [1, 2, 3, 4]
+        assert tests.get_xdata().tolist() == [3, 4]
+    figure = draw_panel({"a": [rows], "b": [rows]}, "train/loss")
+    for line in figure.axes[0].lines:
+        assert line.get_xdata().tolist() == [0.5, 1.5, 2.5, 3.5]
 
 
 def test_a_name_of_bytes_that_are_no_text():
