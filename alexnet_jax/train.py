@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from alexnet_jax.config import (
+    default_config,
     differences,
     learning_rate,
     size_text,
@@ -144,6 +145,8 @@ def _run(
     # Signals wait until the last checkpoint is written, not only the last step.
     stop = stack.enter_context(noted_signals())
     step = multihost.largest(folder.checkpoints.latest_step() or 0)
+    if not step:
+        _note_unread_of_files(config, data.spec)
     ended = step >= trainer.num_steps or _stops_early(folder, step)
     state = multihost.agree(lambda: _start(trainer, folder, data, step, ended))
     if state is None:
@@ -156,6 +159,19 @@ def _run(
     with closing(folder):  # a run has finished when its last checkpoint is on disk
         _fit(trainer, state, folder, stop)
     return _report(config, workdir, folder.rows)
+
+
+def _note_unread_of_files(config: ConfigDict, spec: DataSpec) -> None:
+    """Notes settings of image files that a data set of arrays does not read."""
+    if spec.streamed:
+        return
+    defaults = default_config().data
+    for key in ("stored_size", "fit", "resize", "workers", "on_broken"):
+        if config.data[key] != defaults[key]:
+            print(
+                f"note      data.{key} is not read: the images of {config.data.name} "
+                "are arrays of one size, no files"
+            )
 
 
 def _check_new(config: ConfigDict, model: Classifier, workdir: Path) -> None:

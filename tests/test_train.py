@@ -407,6 +407,22 @@ def test_what_is_not_read_is_noted(config, tmp_path, capsys):
     assert "note      optim.patience is not read: it is of optim.schedule 'pl" in out
 
 
+def test_settings_that_the_data_do_not_read_are_noted(config, tmp_path, capsys):
+    config.data.fit, config.data.on_broken, config.data.workers = "warp", "skip", 2
+    config.num_train_steps, config.num_epochs = 1000, 1
+    train_and_evaluate(config, tmp_path / "run")
+    out = capsys.readouterr().out
+    for key in ("fit", "on_broken", "workers"):
+        line = f"note      data.{key} is not read: the images of digits are arrays of"
+        assert out.count(line) == 1
+    assert out.count("is not read") == 3
+    line = "note      num_train_steps 1,000 is not reached: num_epochs 1 ends the run"
+    assert line in out
+    config.num_epochs = 2
+    train_and_evaluate(config, tmp_path / "run")
+    assert "is not read" not in capsys.readouterr().out  # of a run that goes on
+
+
 class Recorder:
     """A config that notes the keys read from it."""
 
