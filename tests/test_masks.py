@@ -17,6 +17,7 @@ from alexnet_jax.models import create_configured
 from alexnet_jax.parallel import create_parallel
 from alexnet_jax.reporting.sections import prediction_sections
 from alexnet_jax.run.signals import StopSignal
+from alexnet_jax.terminal.text import counted
 from alexnet_jax.trained import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("compiled_in_a_hurry")
@@ -110,8 +111,8 @@ def test_all_numbers_are_those_of_the_loop(
     first = next(prediction_sections(network, split, EXAMPLES))
     correct = round(row["test/top1"] * found["examples"])
     few = "" if not broken.any() else f" readable ones of {EXAMPLES}"
-    said = f"{correct} correct predictions of the {found['examples']}{few} test images"
-    assert said in first.html
+    said = f"{counted(correct, 'correct prediction')} of the {found['examples']}{few} "
+    assert f">{said}test images" in first.html
 
 
 def test_a_limit_counts_true_examples(network, digits):
