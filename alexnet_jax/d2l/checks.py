@@ -32,7 +32,7 @@ def num_logits(model: Any, state: Any, inputs: Any, own_loss: bool) -> int | Non
         logits, _ = jax.eval_shape(
             lambda params: logits_of(params, inputs, state, True), state.params
         )
-    except Exception:
+    except Exception:  # the user's network may raise any kind
         if own_loss:  # which may apply the network otherwise
             return None
         raise
@@ -61,7 +61,7 @@ def check_inputs(state: Any, train: Any, val: Any) -> None:
         return
     try:
         jax.eval_shape(lambda params: logits_of(params, val, state, True), state.params)
-    except Exception as error:
+    except Exception as error:  # the user's network may raise any kind
         raise InputError(
             f"data: inputs to validate on have shapes {shapes[1]}, those to train on "
             f"{shapes[0]}, and the network does not take both; give the same"

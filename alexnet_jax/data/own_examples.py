@@ -117,7 +117,7 @@ def _encode(features: tfds.features.FeaturesDict, example: Any) -> dict[str, Any
     for key, feature in features.items():
         try:
             encoded[key] = feature.encode_example(example[key])
-        except Exception as error:
+        except Exception as error:  # features of TFDS raise any kind
             reason = _reason(feature, example[key], error)
             raise _Unfit(f"an example cannot be encoded ({key}: {reason})") from error
     return encoded

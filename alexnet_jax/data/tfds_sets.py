@@ -336,7 +336,7 @@ def _named_failures(data_dir: Path, wanted: _Name) -> Iterator[None]:
         raise
     except ModuleNotFoundError as error:
         raise _needs_tensorflow(data_dir, wanted, error) from error
-    except Exception as error:
+    except Exception as error:  # a builder is others' code
         failed = isinstance(
             error, requests.exceptions.RequestException | tfds.download.DownloadError
         )

@@ -175,7 +175,7 @@ def is_of_epoch(row: Row) -> bool:
 
     That is so at an epoch's end, evaluated or not, and where a run ends within one.
     """
-    return is_evaluation(row) or row["epoch"] % 1 == 0
+    return is_evaluation(row) or epoch_of(row)[1]
 
 
 def best_of(rows: Iterable[Row]) -> Row:
@@ -199,7 +199,7 @@ def stopped_early(rows: Iterable[Row], patience: int | None) -> str | None:
     top1 = {
         int(row["epoch"]): row["test/top1"]
         for row in rows
-        if is_evaluation(row) and row["epoch"] % 1 == 0
+        if is_evaluation(row) and epoch_of(row)[1]
     }
     if patience is None or not top1:
         return None

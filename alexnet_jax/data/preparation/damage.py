@@ -71,7 +71,7 @@ def named_damage(folder: Path) -> Iterator[None]:
             f"data.data_dir: {folder} cannot be read ({error.strerror or error}); "
             "repair it, or choose another data.data_dir"
         ) from error
-    except Exception as error:
+    except Exception as error:  # on damaged files TFDS raises any kind
         raise DamagedData(folder, str(error) or type(error).__name__) from error
 
 
